@@ -1,0 +1,1 @@
+"""The graph's face: schemas, tooltips, sockets, and executes that translate."""

@@ -1,0 +1,99 @@
+"""CreateEmbedding and ApplyEmbeddingToCLIP: a new word, and its use in prompts."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..ti_core.embedding import Embedding
+from ..ti_core.host.text import apply_embedding, create_embedding
+from .sockets import CATEGORY, EmbeddingSocket
+
+
+class CreateEmbedding(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CreateEmbedding",
+            display_name="Create Embedding",
+            category=CATEGORY,
+            description="Makes a new word for the text encoders of a model. It starts out meaning "
+            "what its initialiser means.",
+            search_aliases=["textual inversion", "new token", "placeholder", "init word"],
+            inputs=[
+                io.Clip.Input(
+                    "clip",
+                    tooltip="The CLIP that will be trained with; the word gets vectors for each of "
+                    "its text encoders.",
+                ),
+                io.String.Input(
+                    "placeholder",
+                    default="my-concept",
+                    tooltip="The new word, as you will write it in prompts. Letters, digits, '_', "
+                    "'-' and '.'; choose one that is not a word already (my-cat rather than cat).",
+                ),
+                io.String.Input(
+                    "initialiser",
+                    default="object",
+                    tooltip="What it is, in a word or few: cat, vase, woman, painting. The closer, "
+                    "the fewer steps are needed.",
+                ),
+                io.Int.Input(
+                    "vectors",
+                    default=1,
+                    min=0,
+                    max=64,
+                    tooltip="How many vectors the word has. 1 to 4 are usual; more hold more "
+                    "detail, take more room in the prompt (75 in all) and obey other words less. "
+                    "0 = as many as the initialiser has tokens.",
+                ),
+            ],
+            outputs=[
+                EmbeddingSocket.Output(
+                    display_name="embedding",
+                    tooltip="The untrained word, for Train Textual Inversion.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, clip: Any, placeholder: str, initialiser: str, vectors: int) -> io.NodeOutput:
+        return io.NodeOutput(
+            create_embedding(clip, placeholder.strip(), initialiser.strip(), vectors)
+        )
+
+
+class ApplyEmbeddingToCLIP(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ApplyEmbeddingToCLIP",
+            display_name="Apply Embedding to CLIP",
+            category=CATEGORY,
+            description="Makes the word usable in every prompt that is encoded with the CLIP that "
+            "comes out: 'a photo of my-cat', '(my-cat:1.2)' or 'embedding:my-cat'. "
+            "Several can be chained.",
+            search_aliases=["textual inversion", "use embedding", "load embedding"],
+            inputs=[
+                io.Clip.Input(
+                    "clip",
+                    tooltip="The CLIP to teach the word to; it stays as it is, the output is a "
+                    "copy that shares its weights.",
+                ),
+                EmbeddingSocket.Input("embedding", tooltip="The word, trained or not."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-1.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="0 = the initialiser, 1 = as learned, in between a mixture of both; "
+                    "above 1 exaggerates. Lower it when the word drowns the rest of the prompt "
+                    "(usual: 0.6 to 1).",
+                ),
+            ],
+            outputs=[io.Clip.Output(display_name="clip", tooltip="The CLIP that knows the word.")],
+        )
+
+    @classmethod
+    def execute(cls, clip: Any, embedding: Embedding, strength: float) -> io.NodeOutput:
+        return io.NodeOutput(apply_embedding(clip, embedding, strength))

@@ -1,0 +1,110 @@
+"""Make a small SD 1.x checkpoint with random weights, which the stock CheckpointLoaderSimple loads:
+`python scripts/tiny_checkpoint.py OUT.safetensors` with COMFYUI_PATH set.
+
+The text encoder has the full CLIP-L layout, the UNet one level, the VAE the TAESD layout. It shows
+that everything runs; it draws nothing.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+SEED = 20260101
+UNET = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 320,
+    "num_res_blocks": [1],
+    "channel_mult": [1],
+    "transformer_depth": [1],
+    "transformer_depth_output": [1, 1],
+    "transformer_depth_middle": 1,
+    "context_dim": 768,
+    "num_heads": 8,
+    "use_spatial_transformer": True,
+    "legacy": False,
+}
+PREFIXES = {
+    "unet": "model.diffusion_model.",
+    "clip": "cond_stage_model.",
+    "vae": "first_stage_model.",
+}
+
+
+def main(out: Path) -> None:
+    """Write the checkpoint, under a temporary name first."""
+    sys.path.insert(0, os.environ["COMFYUI_PATH"])
+    from comfy.cli_args import args
+
+    args.cpu = True  # Before the host looks for a GPU, which it does on import.
+    weights = checkpoint(UNET, torch.float32)
+    part = out.with_suffix(".part")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, part)
+    part.replace(out)
+
+
+def checkpoint(unet: dict[str, Any], dtype: torch.dtype) -> dict[str, Tensor]:
+    """State dict of a whole SD 1.x checkpoint with a UNet of the given layout; the text encoder in
+    fp16.
+    """
+    import comfy.ops
+    from comfy.clip_model import CLIPTextModel
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+    from comfy.sd1_clip import SDClipModel
+    from comfy.taesd.taesd import TAESD
+
+    generator = torch.Generator().manual_seed(SEED)
+    network = randomised(UNetModel(**unet, operations=comfy.ops.disable_weight_init), generator).to(
+        dtype
+    )
+    text = SDClipModel(model_class=CLIPTextModel, dtype=torch.float32)
+    text = randomised(text.transformer, generator).half()
+    vae = randomised(TAESD(), generator)
+    parts = {
+        "unet": network.state_dict(),
+        "clip": {
+            f"transformer.{k}": v
+            for k, v in text.state_dict().items()
+            if "text_projection" not in k
+        },
+        "vae": vae.state_dict(),
+    }
+    return {
+        PREFIXES[part] + name: tensor.contiguous()
+        for part, state in parts.items()
+        for name, tensor in state.items()
+    }
+
+
+def randomised(module: nn.Module, generator: torch.Generator) -> nn.Module:
+    """Fill a module with weights that keep signals at unit scale; embeddings get the norm of a real
+    vocabulary (0.4).
+    """
+    with torch.no_grad():
+        for name, weight in module.named_parameters():
+            if name.startswith("vae_"):
+                continue
+            if "embedding.weight" in name:
+                weight.normal_(0, 0.4 / weight.shape[1] ** 0.5, generator=generator)
+            elif weight.ndim > 1:
+                weight.normal_(0, weight[0].numel() ** -0.5, generator=generator)
+            else:
+                weight.fill_(
+                    1.0
+                    if "norm" in name
+                    and name.endswith("weight")
+                    or name.endswith(("in_layers.0.weight", "out_layers.0.weight", "out.0.weight"))
+                    else 0.0
+                )
+    return module.eval()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,3 @@
+"""The engine: textual inversion on a frozen diffusion model. Plain torch; only `ti_core.host` knows
+ComfyUI.
+"""

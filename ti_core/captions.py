@@ -1,0 +1,105 @@
+"""Captions: templates, and the placeholder in them."""
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+Kind = Literal["object", "style", "captions"]
+
+OBJECT_TEMPLATES = (
+    "a photo of {}",
+    "a picture of {}",
+    "an image of {}",
+    "a snapshot of {}",
+    "a close-up of {}",
+    "a close photo of {}",
+    "a photograph showing {}",
+    "a sharp photo of {}",
+    "a clear photo of {}",
+    "a bright photo of {}",
+    "a dark photo of {}",
+    "a good photo of {}",
+    "a plain photo of {}",
+    "a cropped photo of {}",
+    "a detailed photo of {}",
+    "a professional photo of {}",
+    "a photo of one {}",
+    "a photo of my {}",
+    "a photo of the {}",
+    "a photo of a small {}",
+    "a photo of a large {}",
+    "a photo of a clean {}",
+    "a photo of a nice {}",
+    "a view of {}",
+    "a rendering of {}",
+    "a depiction of {}",
+    "{}",
+)
+
+STYLE_TEMPLATES = (
+    "a painting in the style of {}",
+    "a picture in the style of {}",
+    "an image in the style of {}",
+    "a drawing in the style of {}",
+    "a rendering in the style of {}",
+    "an illustration in the style of {}",
+    "art in the style of {}",
+    "a work in the style of {}",
+    "a detailed painting in the style of {}",
+    "a small painting in the style of {}",
+    "a large painting in the style of {}",
+    "a bright painting in the style of {}",
+    "a dark painting in the style of {}",
+    "a close-up painting in the style of {}",
+    "a cropped painting in the style of {}",
+    "a fine painting in the style of {}",
+    "a clean painting in the style of {}",
+    "a painting, art by {}",
+    "{} style",
+)
+
+TEMPLATES: dict[Kind, tuple[str, ...]] = {"object": OBJECT_TEMPLATES, "style": STYLE_TEMPLATES}
+
+SLOT = re.compile(r"\{\}|\[name\]|\[trigger\]")
+
+
+def replace_words(text: str, replacements: Mapping[str, str]) -> str:
+    """Write each replacement where its word stands, bare or as `embedding:word`; words are whole,
+    without regard to case, the longest first.
+
+    A word ends where neither a letter, digit, '_', '-' nor a dot inside a name goes on: in
+    "my-cats", "my-cat-2" and "my-cat.v2" there is no my-cat.
+    A reference to another embedding ("embedding:pets/my-cat") is left alone.
+    """
+    by_word = {word.lower(): replacement for word, replacement in replacements.items()}
+    longest_first = "|".join(re.escape(word) for word in sorted(by_word, key=len, reverse=True))
+    reference = r"embedding:(?P<reference>[^\s,<\[():]+)"
+    bare = rf"(?<![\w-])(?<!\w\.)(?P<bare>{longest_first})(?![\w-]|\.\w)"
+
+    def substitute(match: re.Match[str]) -> str:
+        written = match["bare"] or match["reference"]
+        word = written if match["bare"] else written.rstrip(".;!?'\"")
+        replacement = by_word.get(word.lower())
+        return match[0] if replacement is None else replacement + written[len(word) :]
+
+    return re.sub(f"{reference}|{bare}", substitute, text, flags=re.IGNORECASE)
+
+
+def says(text: str, word: str) -> bool:
+    """Whether the text contains the word, bare or as `embedding:word`."""
+    return replace_words(text, {word: "\0"}) != text
+
+
+def with_placeholder(caption: str, placeholder: str) -> str:
+    """Write the placeholder into `{}`, `[name]` or `[trigger]`; a caption that has none of these
+    and not the word itself gets it in front.
+    """
+    filled = SLOT.sub(lambda _: placeholder, caption).strip()
+    if says(filled, placeholder):
+        return filled
+    return f"{placeholder}, {filled}" if filled else placeholder
+
+
+def lacks_placeholder(caption: str, placeholder: str) -> bool:
+    """Whether the word has to be added to the caption."""
+    return not SLOT.search(caption) and not says(caption, placeholder)

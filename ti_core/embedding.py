@@ -1,0 +1,88 @@
+"""The embedding: the learned vectors of a word, with where they came from."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PLACEHOLDER = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?")
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A word and its vectors, one fp32 tensor `[n, dim]` per encoder key (`clip_l`, `clip_g`,
+    `t5xxl`, ... as the host names them).
+
+    `initial` holds the vectors that training started from, `initialiser` the text that they were
+    taken from; encoders without vectors read that text instead of the word.
+    `provenance` tells how the vectors were made (method, steps, seed, base model, losses); values
+    are JSON-ready.
+    """
+
+    placeholder: str
+    initialiser: str
+    vectors: Mapping[str, Tensor]
+    initial: Mapping[str, Tensor]
+    provenance: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many vectors the word has in its longest encoder."""
+        return max(len(rows) for rows in self.vectors.values())
+
+    def at_strength(self, strength: float) -> dict[str, Tensor]:
+        """Vectors between initialiser (0) and learned (1), beyond 1 further in the same
+        direction.
+        """
+        return {key: blend(self.initial[key], rows, strength) for key, rows in self.vectors.items()}
+
+
+def check_placeholder(name: str) -> None:
+    """Raise ValueError if the prompt syntax cannot carry `name` as one word, bare and as
+    `embedding:name`.
+    """
+    if not PLACEHOLDER.fullmatch(name):
+        raise ValueError(
+            f"The placeholder {name!r} cannot be written in a prompt. Allowed are 1 to 64 letters "
+            f"(a-z, A-Z), digits, '_', '-' and '.', "
+            "beginning and ending with a letter, a digit or '_': my-cat, sks_vase, style.v2."
+        )
+    try:
+        float(name)
+    except ValueError:
+        return
+    raise ValueError(
+        f"The placeholder {name!r} reads as a number, and '(embedding:{name})' as a prompt weight. "
+        f"Put a letter in front, for example 'w{name}'."
+    )
+
+
+def initial_rows(tokens: Tensor, count: int) -> Tensor:
+    """Spread the rows of an initialiser `[m, dim]` over `count` vectors: repeated when there are
+    more, averaged in groups when fewer.
+    """
+    if count >= len(tokens):
+        return tokens[torch.arange(count) * len(tokens) // count].clone()
+    return torch.stack([group.mean(0) for group in tokens.tensor_split(count)])
+
+
+def blend(start: Tensor, end: Tensor, amount: float) -> Tensor:
+    """Move rows `[n, dim]` from `start` to `end` along the great circle, their norms along the
+    line; exact at 0 and 1.
+    """
+    if amount == 0.0:
+        return start
+    if amount == 1.0:
+        return end
+    a, b = F.normalize(start, dim=-1), F.normalize(end, dim=-1)
+    angle = torch.atan2(
+        (b - (a * b).sum(-1, keepdim=True) * a).norm(dim=-1, keepdim=True),
+        (a * b).sum(-1, keepdim=True),
+    )
+    tangent = F.normalize(b - (a * b).sum(-1, keepdim=True) * a, dim=-1)
+    direction = a * torch.cos(angle * amount) + tangent * torch.sin(angle * amount)
+    norm = torch.lerp(start.norm(dim=-1, keepdim=True), end.norm(dim=-1, keepdim=True), amount)
+    return direction * norm.clamp_min(0.0)

@@ -1,0 +1,3 @@
+"""The one place that imports ComfyUI: borrows its models, speaks its tokens, saves to its
+folders.
+"""

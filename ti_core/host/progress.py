@@ -1,0 +1,56 @@
+"""What the user sees while it trains: the host's progress bar, and a line of text on the node."""
+
+import time
+
+import comfy.model_management
+import comfy.utils
+from server import PromptServer
+
+from ..training import StepReport
+
+TEXT_INTERVAL = 0.5
+SMOOTHING = 0.95
+
+
+class Progress:
+    """Shows each step, and lets the host's Cancel end the run."""
+
+    def __init__(self, steps: int, node_id: str | None):
+        self.steps = steps
+        self.node_id = node_id
+        self.bar = comfy.utils.ProgressBar(steps, node_id=node_id)
+        self.started = self.shown = time.perf_counter()
+        self.loss: float | None = None
+
+    def say(self, text: str) -> None:
+        """Write a line on the node; without a server (a script, a test) nobody is there to read
+        it.
+        """
+        server = getattr(PromptServer, "instance", None)
+        if server is not None and self.node_id is not None:
+            server.send_progress_text(text, self.node_id, server.client_id)
+
+    def __call__(self, report: StepReport) -> None:
+        """Show a step."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.bar.update_absolute(report.step)
+        self.loss = (
+            report.loss
+            if self.loss is None
+            else SMOOTHING * self.loss + (1 - SMOOTHING) * report.loss
+        )
+        now = time.perf_counter()
+        if now - self.shown >= TEXT_INTERVAL or report.step == self.steps:
+            self.shown = now
+            self.say(
+                progress_line(
+                    report.step, self.steps, self.loss, (now - self.started) / report.step
+                )
+            )
+
+
+def progress_line(step: int, steps: int, loss: float, seconds_per_step: float) -> str:
+    """`step 120/400, loss 0.1234, 0.52 s/step, 2:26 left`."""
+    minutes, seconds = divmod(round((steps - step) * seconds_per_step), 60)
+    left = f"{minutes}:{seconds:02d} left"
+    return f"step {step}/{steps}, loss {loss:.4f}, {seconds_per_step:.2f} s/step, {left}"

@@ -1,0 +1,123 @@
+"""The learning rate as a pure function of the step."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Shape = Literal["constant", "cosine", "linear"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate over `steps` optimiser steps: piecewise constant `pieces` (rate, exclusive
+    upper step or None), times a shape, after a linear warm-up.
+    """
+
+    pieces: tuple[tuple[float, int | None], ...]
+    steps: int
+    shape: Shape = "constant"
+    warmup: int = 0
+
+    def __call__(self, step: int) -> float:
+        """Learning rate of the 0-based optimiser step."""
+        return (
+            piecewise(self.pieces, step)
+            * warm_up(step, self.warmup)
+            * decay(self.shape, step - self.warmup, self.steps - self.warmup)
+        )
+
+    @property
+    def reach(self) -> float:
+        """Sum of the learning rate over all steps: the farthest a vector can travel (radians, or
+        units per element under Adam).
+        """
+        return sum(self(step) for step in range(self.steps))
+
+
+def schedule(
+    learning_rate: str, steps: int, shape: Shape = "constant", warmup: int = 0
+) -> Schedule:
+    """Build a schedule from widget values, or raise ValueError naming the value and the remedy."""
+    pieces = parse_learning_rate(learning_rate, steps)
+    if len(pieces) > 1 and shape != "constant":
+        raise ValueError(
+            f"The learning rate {learning_rate!r} is a list, which is a schedule of its own; set "
+            f"schedule to 'constant', or give a single rate for '{shape}'."
+        )
+    if warmup >= steps:
+        raise ValueError(
+            f"A warm-up of {warmup} steps leaves nothing of {steps} steps; make it shorter."
+        )
+    return Schedule(pieces, steps, shape, warmup)
+
+
+def parse_learning_rate(text: str, steps: int) -> tuple[tuple[float, int | None], ...]:
+    """Read a single rate, or the list syntax of AUTOMATIC1111: `0.005:100, 1e-3:1000, 1e-5` is
+    0.005 up to step 100, 1e-3 up to 1000, then 1e-5.
+
+    Where that tool would silently drop the rest of a list or stop the training early, this raises
+    ValueError.
+    """
+    entries = [entry.strip() for entry in text.split(",")]
+    pieces = tuple(parse_piece(entry, text) for entry in entries)
+    bounds = [until for _, until in pieces]
+    if None in bounds[:-1]:
+        early = entries[bounds.index(None)]
+        raise ValueError(
+            f"In the learning rate {text!r}, {early!r} says no step, so what follows would never "
+            f"be used. Write {early}:STEP, or make it the last entry."
+        )
+    reached = [until for until in bounds if until is not None]
+    if reached != sorted(set(reached)):
+        raise ValueError(
+            f"In the learning rate {text!r} the steps {reached} must grow from entry to entry."
+        )
+    if bounds[-1] is not None and bounds[-1] < steps:
+        raise ValueError(
+            f"The learning rate {text!r} ends at step {bounds[-1]}, but the training has {steps} "
+            f"steps. "
+            f"Add a last rate without a step (for example ', {entries[-1].split(':')[0]}'), or set "
+            f"steps to {bounds[-1]}."
+        )
+    return pieces
+
+
+def parse_piece(entry: str, text: str) -> tuple[float, int | None]:
+    """Read `RATE` or `RATE:STEP`."""
+    rate_text, colon, until_text = entry.partition(":")
+    try:
+        rate = float(rate_text)
+        until = int(until_text) if colon else None
+    except ValueError:
+        raise ValueError(
+            f"The learning rate {text!r} has an entry {entry!r} that is not RATE or RATE:STEP, "
+            f"such as 0.005 or 0.005:100."
+        ) from None
+    if not (math.isfinite(rate) and rate > 0):
+        raise ValueError(
+            f"The learning rate {rate_text.strip()} in {text!r} must be a positive number."
+        )
+    if until is not None and until < 1:
+        raise ValueError(
+            f"The step {until} in the learning rate {text!r} must be 1 or more; for 'to the end' "
+            f"leave ':{until}' away."
+        )
+    return rate, until
+
+
+def piecewise(pieces: tuple[tuple[float, int | None], ...], step: int) -> float:
+    """Rate of the first piece whose exclusive bound lies above `step`."""
+    return next((rate for rate, until in pieces if until is None or step < until), pieces[-1][0])
+
+
+def warm_up(step: int, warmup: int) -> float:
+    """Linear factor that reaches 1 at step `warmup`."""
+    return min(1.0, (step + 1) / (warmup + 1))
+
+
+def decay(shape: Shape, step: int, steps: int) -> float:
+    """Factor that falls from 1 towards 0 over `steps`, by the half cosine or the line."""
+    progress = min(max(step / steps, 0.0), 1.0)
+    if shape == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 1.0 - progress if shape == "linear" else 1.0
