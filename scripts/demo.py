@@ -1,0 +1,252 @@
+"""Set everything up and run the main job once: pictures in, a learned word out, used at once.
+
+`python scripts/demo.py [--output FOLDER]` starts ComfyUI without a browser, sends it the example
+workflow with a tiny checkpoint, and leaves the embedding, a before/after picture and a loss curve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import time
+import urllib.parse
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from environment import CACHE, REPO, SetupFailure, prepare, run_child, run_quietly, step
+from headless import Server
+from workflow import to_prompt
+
+if TYPE_CHECKING:  # there in the prepared Python only
+    from PIL.Image import Image
+
+WORKFLOW = REPO / "example_workflows" / "train_and_sample.json"
+CHECKPOINT = "tiny.safetensors"
+SUBJECT = "demo-subject"
+PICTURES = 5
+# What the example workflow says for a real model, made small; by the node's class or title.
+OVERRIDES: dict[str, dict[str, Any]] = {
+    "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
+    "LoadImagesAsConcept": {"folder": f"input/{SUBJECT}", "resolution": 128},
+    "TrainTextualInversion": {"steps": 150},
+    "EmptyLatentImage": {"width": 128, "height": 128},
+    "KSampler": {"steps": 8},
+}
+
+Prompt = dict[str, Any]
+
+
+def main() -> None:
+    """Prepare, then go on in the prepared Python."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=REPO / "demo_output", metavar="FOLDER")
+    parser.add_argument("--prepared", type=Path, metavar="COMFYUI", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    output = options.output.absolute()
+    if options.prepared:
+        run_demo(options.prepared, output)
+        return
+    host = prepare()
+    command = (host.python, __file__, "--output", output, "--prepared", host.comfyui)
+    # The reports may hold characters that a console of another encoding cannot show.
+    env = {"COMFYUI_PATH": str(host.comfyui), "PYTHONIOENCODING": ":replace"}
+    sys.exit(run_child(command, env))
+
+
+def run_demo(comfyui: Path, output: Path) -> None:
+    """Run the example workflow in a fresh base directory and keep what it made."""
+    start = time.monotonic()
+    server = Server(comfyui, Path(sys.executable), CACHE / "demo")
+    lay_out_base(server.directory)
+    try:
+        with ExitStack() as stack:
+            with step("Starting ComfyUI"):
+                stack.enter_context(server)
+            prompt = demo_prompt(server.object_info())
+            with step("Training and sampling"):
+                entry = server.wait(server.queue(prompt), ProgressLine())
+            keep_results(server, prompt, entry["outputs"], output)
+    except (RuntimeError, OSError, ValueError, LookupError) as error:
+        raise SetupFailure(f"The demo failed: {error}\nComfyUI's log: {server.log}") from error
+    print(f"The demo took {time.monotonic() - start:.0f} s.")
+
+
+class ProgressLine:
+    """Shows progress on one line that is written over; a line every ten seconds in a log file."""
+
+    def __init__(self) -> None:
+        self.told = self.worded = time.monotonic()
+
+    def __call__(self, value: int, maximum: int, text: str) -> None:
+        now = time.monotonic()
+        if text:
+            self.worded = now
+        elif now - self.worded < 2:
+            return  # the node's own words say more than the count that comes with each step
+        line = text or f"{value}/{maximum}"
+        if sys.stdout.isatty():
+            print(f"\rTraining and sampling ... {line[:70]:70}", end=" ", flush=True)
+        elif now - self.told > 10:
+            self.told = now
+            print(f"\n  {line}", end=" ", flush=True)
+
+
+# What goes in
+
+
+def lay_out_base(base: Path) -> None:
+    """A fresh base directory with the checkpoint and the pictures of the subject."""
+    shutil.rmtree(base, ignore_errors=True)
+    models = base / "models" / "checkpoints"
+    models.mkdir(parents=True)
+    link_or_copy(checkpoint(), models / CHECKPOINT)
+    folder = base / "input" / SUBJECT
+    folder.mkdir(parents=True)
+    for index in range(PICTURES):
+        draw_subject(index).save(folder / f"{index}.png")
+
+
+def checkpoint() -> Path:
+    """The default checkpoint, made anew when the script that makes it has changed."""
+    script = REPO / "scripts" / "tiny_checkpoint.py"
+    version = hashlib.sha256(script.read_bytes()).hexdigest()[:8]
+    file = CACHE / f"tiny-{version}.safetensors"
+    if not file.is_file():
+        with step("Making the demo's checkpoint (random weights)"):
+            run_quietly([sys.executable, script, file], "This is a fault of the pack: report it.")
+    return file
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Put a large file in a second place, without a copy where the file system can."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def draw_subject(index: int) -> Image:
+    """A striped teapot, 256 px, somewhere in front of one of five backgrounds."""
+    from PIL import Image, ImageDraw
+
+    hues = ("#7fb2d9", "#d9c27f", "#9ed99a", "#c9a0dc", "#b8b8b8")
+    picture = Image.new("RGB", (256, 256), hues[index % len(hues)])
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 180 + 5 * index, 256, 256), fill=("#6b4f3a", "#e6e0d4")[index % 2])
+    x, y = 128 + 9 * (index - 2), 138 + 4 * index
+    draw.arc((x + 40, y - 35, x + 100, y + 30), -90, 110, "#b03a2e", 9)  # handle
+    spout = [(x - 50, y + 20), (x - 105, y - 35), (x - 85, y - 40), (x - 40, y - 15)]
+    draw.polygon(spout, "#b03a2e")
+    draw_body(picture, x, y)
+    draw.ellipse((x - 9, y - 66, x + 9, y - 48), "#b03a2e")  # knob
+    return picture
+
+
+def draw_body(picture: Image, x: int, y: int) -> None:
+    """The teapot's belly with its stripes."""
+    from PIL import Image, ImageDraw
+
+    stripes = Image.new("RGB", picture.size, "#fdf6e3")
+    draw = ImageDraw.Draw(stripes)
+    for left in range(x - 70, x + 70, 24):
+        draw.rectangle((left, 0, left + 11, 256), "#b03a2e")
+    belly = Image.new("L", picture.size)
+    ImageDraw.Draw(belly).ellipse((x - 65, y - 52, x + 65, y + 58), 255)
+    picture.paste(stripes, mask=belly)
+
+
+def demo_prompt(object_info: dict[str, Any]) -> Prompt:
+    """The example workflow in the API format, made small."""
+    prompt = to_prompt(json.loads(WORKFLOW.read_text(encoding="utf-8")), object_info)
+    for name, inputs in OVERRIDES.items():
+        nodes = [n for n in prompt.values() if name in (n["class_type"], n["_meta"]["title"])]
+        if not nodes:
+            raise ValueError(f"{WORKFLOW.name} has no node '{name}'.")
+        for node in nodes:
+            if unknown := inputs.keys() - node["inputs"].keys():
+                raise ValueError(f"{name} in {WORKFLOW.name} has no input {sorted(unknown)}.")
+            node["inputs"].update(inputs)
+    return prompt
+
+
+# What comes out
+
+
+def keep_results(server: Server, prompt: Prompt, outputs: dict[str, Any], output: Path) -> None:
+    """Write what the run made to the output folder, and say where it is and how it went."""
+    output.mkdir(parents=True, exist_ok=True)
+    trained = next(shown for shown in outputs.values() if "ti_loss" in shown)
+    losses = [float(loss) for loss in trained["ti_loss"]]
+    embedding = next((server.directory / "models" / "embeddings").rglob("*.safetensors"))
+    shutil.copyfile(embedding, output / embedding.name)
+    pictures = [shown_picture(server, prompt, outputs, title) for title in ("before", "after")]
+    side_by_side(pictures, ("before", "after")).save(output / "before_after.png")
+    draw_curve(losses).save(output / "loss.png")
+    print("\n".join(trained.get("text", [])))
+    tenth = max(1, len(losses) // 10)
+    first, last = mean(losses[:tenth]), mean(losses[-tenth:])
+    print(f"Mean loss of the first and of the last {tenth} steps: {first:.4f}, {last:.4f}")
+    for name in (embedding.name, "before_after.png", "loss.png"):
+        print(f"  {output / name}")
+
+
+def shown_picture(server: Server, prompt: Prompt, outputs: dict[str, Any], title: str) -> Image:
+    """The first picture of the saving or previewing node whose title holds this word."""
+    from PIL import Image
+
+    for node_id, shown in outputs.items():
+        if title in prompt[node_id]["_meta"]["title"].lower() and shown.get("images"):
+            query = urllib.parse.urlencode(shown["images"][0])
+            return Image.open(io.BytesIO(server.get(f"/view?{query}"))).convert("RGB")
+    raise ValueError(f"{WORKFLOW.name} shows no picture titled '{title}'.")
+
+
+def side_by_side(pictures: Sequence[Image], labels: Sequence[str], size: int = 384) -> Image:
+    """Pictures in a row, each under its label."""
+    from PIL import Image, ImageDraw
+
+    row = Image.new("RGB", (size * len(pictures), size + 32), "white")
+    for index, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+        row.paste(picture.resize((size, size), Image.Resampling.LANCZOS), (index * size, 32))
+        ImageDraw.Draw(row).text((index * size + 10, 6), label, "black", font_size=18)
+    return row
+
+
+def draw_curve(losses: Sequence[float], width: int = 768, height: int = 416) -> Image:
+    """The loss of each step, pale, under its running mean."""
+    from PIL import Image, ImageDraw
+
+    chart = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(chart)
+    low, high = min(losses), max(losses)
+
+    def place(step: int, loss: float) -> tuple[float, float]:
+        across = step / max(1, len(losses) - 1)
+        down = (high - loss) / ((high - low) or 1.0)
+        return 70 + across * (width - 90), 40 + down * (height - 80)
+
+    draw.rectangle((70, 40, width - 20, height - 40), outline="#cccccc")
+    for values, colour, thickness in ((losses, "#bcd3ea", 1), (running_mean(losses), "#1f5fa8", 3)):
+        draw.line([place(*point) for point in enumerate(values)], colour, thickness)
+    for loss in (low, high):
+        draw.text((8, place(0, loss)[1] - 8), f"{loss:.4f}", "black", font_size=14)
+    draw.text((70, 12), "training loss, its running mean", "black", font_size=16)
+    draw.text((width - 110, height - 32), f"{len(losses)} steps", "black", font_size=14)
+    return chart
+
+
+def running_mean(values: Sequence[float], window: int = 25) -> list[float]:
+    """The mean of each value and those before it in the window."""
+    return [mean(values[max(0, end - window) : end]) for end in range(1, len(values) + 1)]
+
+
+if __name__ == "__main__":
+    main()
