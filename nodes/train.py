@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..ti_core.concept import Concept
 from ..ti_core.embedding import Embedding
-from ..ti_core.host.denoise import BorrowSettings
+from ..ti_core.host.borrow import BorrowSettings
 from ..ti_core.host.learn import learn
 from ..ti_core.host.progress import Progress
 from ..ti_core.optimisers import FreeSettings, SphericalSettings

@@ -57,6 +57,7 @@ class Spherical:
     def step(self, learning_rate: float) -> None:
         for key, rows in self.vectors.items():
             norm, direction = self.norms[key], F.normalize(rows, dim=-1)
+            assert rows.grad is not None  # The loop has checked it.
             gradient = norm * rows.grad - self.prior * self.mean[key]
             rows.copy_(norm * spherical_step(direction, gradient, learning_rate))
 

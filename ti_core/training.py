@@ -24,14 +24,30 @@ class FrozenModel(Protocol):
     and conditioning in, x0 out.
     """
 
-    sigmas: Tensor
-    """The schedule that the model was trained on, ascending `[t]`."""
-    prediction: Prediction
-    sigma_data: float
-    loss_scale: float
-    """Factor on the loss that keeps fp16 gradients from vanishing; 1 in other precisions."""
-    vocabulary_norms: Mapping[str, float]
-    """Mean norm of the vocabulary's vectors, per encoder key."""
+    @property
+    def sigmas(self) -> Tensor:
+        """The schedule that the model was trained on, ascending `[t]`."""
+        ...
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the network predicts."""
+        ...
+
+    @property
+    def sigma_data(self) -> float:
+        """Standard deviation of the data that the schedule assumes."""
+        ...
+
+    @property
+    def loss_scale(self) -> float:
+        """Factor on the loss that keeps fp16 gradients from vanishing; 1 in other precisions."""
+        ...
+
+    @property
+    def vocabulary_norms(self) -> Mapping[str, float]:
+        """Mean norm of the vocabulary's vectors, per encoder key."""
+        ...
 
     def differentiable(self) -> AbstractContextManager[None]:
         """Let gradients flow through the frozen weights inside the block."""

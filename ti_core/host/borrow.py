@@ -1,197 +1,180 @@
-"""Let gradients flow through the host's loaded models, and leave no trace."""
+"""Borrow the host's models: loaded together, ready to train, given back as they were."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
 
-import comfy.model_management
+import comfy.model_management as memory
 import torch
-from comfy.clip_model import CLIPLayer
-from comfy.ldm.modules.attention import get_attention_function
-from torch import Tensor, nn
-from torch.autograd.graph import allow_mutation_on_saved_tensors
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import merge_nested_dicts
+from comfy.sd import CLIP
+
+from ..embedding import Embedding
+from .denoise import HostModel
+from .gradients import attention_with_backward, mutates, training_flag
+from .text import check_fits
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Checkpointing = Literal["auto", "on", "off"]
+DTYPES: dict[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class BorrowSettings:
+    """How to run the borrowed models; `rows` is how many samples are denoised together."""
+
+    rows: int
+    precision: Precision = "auto"
+    checkpointing: Checkpointing = "auto"
 
 
 @contextmanager
-def differentiable(*modules: nn.Module) -> Iterator[None]:
-    """Let autograd save the weights of modules that were loaded under `torch.inference_mode` (core
-    execution.py:751), without copying them.
-
-    Swaps every parameter and buffer for a normal tensor on the same memory. A weight that the host
-    replaces meanwhile stays as the host wants it.
-    """
-    swapped: list[tuple[dict[str, Any], str, Tensor, Tensor]] = []
+def borrowed(
+    model: ModelPatcher,
+    clip: CLIP,
+    embedding: Embedding,
+    latent_shape: Sequence[int],
+    settings: BorrowSettings,
+) -> Iterator[HostModel]:
+    """MODEL and CLIP, loaded together and ready to train; afterwards they are as they were."""
+    check_fits(embedding, clip)
+    own_model, own_clip = training_clones(model, clip)
+    set_precision(own_model, settings.precision)
+    own_model.model_options.setdefault("transformer_options", {})[
+        "optimized_attention_override"
+    ] = attention_with_backward
+    merge_wrappers(own_model)
+    needed = memory_estimate(own_model, settings.rows, latent_shape)
     try:
-        for slots, name, tensor in weights(modules):
-            slots[name] = normal = alias(tensor)
-            swapped.append((slots, name, tensor, normal))
-        yield
-    finally:
-        for slots, name, tensor, normal in swapped:
-            if slots.get(name) is normal:
-                slots[name] = tensor
-
-
-def weights(modules: Iterable[nn.Module]) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
-    """Every parameter and buffer, with the slot that holds it; quantised tensors are left out,
-    because the host's own function differentiates them.
-    """
-    for module in modules:
-        for child in module.modules():
-            for slots in (child._parameters, child._buffers):
-                for name, tensor in list(slots.items()):
-                    if type(tensor) in (Tensor, nn.Parameter):
-                        yield slots, name, cast(Tensor, tensor)
-
-
-def alias(tensor: Tensor) -> Tensor:
-    """A normal tensor, without gradient, on the memory of `tensor`, which may be an inference
-    tensor.
-    """
-    if not tensor.is_inference():
-        return tensor.detach()
-    empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    return empty.set_(
-        tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride()
-    )
-
-
-def recompute(
-    function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor, mutates: bool
-) -> tuple[Tensor, ...]:
-    """Call `function`, remember only its inputs, and run it again in the backward pass.
-
-    `mutates` says that the function changes tensors in place that autograd has saved (core
-    clip_model.py CLIPLayer, t5.py, flux/layers.py); with these the stock
-    `torch.utils.checkpoint` under `allow_mutation_on_saved_tensors` gives wrong gradients without
-    an error.
-    """
-    return cast(Any, _Recompute).apply(function, mutates, *inputs)
-
-
-class _Recompute(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, function: Callable[..., tuple[Tensor, ...]], mutates: bool, *inputs: Tensor
-    ) -> tuple[Tensor, ...]:
-        ctx.function, ctx.mutates = function, mutates
-        ctx.save_for_backward(*inputs)
-        outputs = function(*(tensor.clone() for tensor in inputs))
-        ctx.mark_non_differentiable(
-            *(tensor for tensor in outputs if not tensor.is_floating_point())
+        # Under the host's own inference mode, because a patch may write into weights that are
+        # inference tensors (ComfyUI issue 13527).
+        memory.load_models_gpu(
+            [own_model, own_clip.patcher], memory_required=needed, force_full_load=True
         )
-        return outputs
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        needed = ctx.needs_input_grad[2:]
-        leaves = [
-            tensor.detach().requires_grad_(need)
-            for tensor, need in zip(ctx.saved_tensors, needed, strict=True)
-        ]
-        with (
-            torch.enable_grad(),
-            allow_mutation_on_saved_tensors() if ctx.mutates else nullcontext(),
-        ):
-            outputs = ctx.function(*(leaf.clone() for leaf in leaves))
-            reached = [
-                (out, grad)
-                for out, grad in zip(outputs, gradients, strict=True)
-                if out.requires_grad and grad is not None
-            ]
-            wanted = [leaf for leaf in leaves if leaf.requires_grad]
-            found = iter(
-                torch.autograd.grad(
-                    [out for out, _ in reached],
-                    wanted,
-                    [grad for _, grad in reached],
-                    allow_unused=True,
-                )
+        check_loaded(own_model, own_clip.patcher)
+        own_model.pre_run()
+        with torch.inference_mode(False), torch.enable_grad(), training_flag():
+            yield HostModel(
+                own_model,
+                own_clip,
+                embedding,
+                checkpointed(own_model, settings.checkpointing, needed),
             )
-        return (None, None, *(next(found) if leaf.requires_grad else None for leaf in leaves))
-
-
-@contextmanager
-def forwards(replacements: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
-    """Give modules another `forward` for the length of the block."""
-    replaced: list[tuple[nn.Module, Any]] = []
-    try:
-        for module, forward in replacements:
-            replaced.append((module, module.__dict__.get("forward")))
-            module.forward = forward
-        yield
     finally:
-        for module, own in reversed(replaced):
-            del module.__dict__["forward"]
-            if own is not None:
-                module.forward = own
+        own_model.cleanup()
+        give_back(model, clip)
 
 
-def out_of_place(layer: CLIPLayer) -> Callable[..., Tensor]:
-    """The forward of a CLIP layer (core clip_model.py CLIPLayer) without its in-place sums, which
-    overwrite what autograd has saved; the numbers are the same.
+def training_clones(model: Any, clip: Any) -> tuple[ModelPatcher, CLIP]:
+    """Clones that share the weights. With dynamic VRAM weights move under autograd's feet (core
+    ops.py:433), so that the host's non-dynamic delegate stands in.
     """
-
-    def forward(x: Tensor, mask: Tensor | None = None, optimized_attention: Any = None) -> Tensor:
-        x = x + layer.self_attn(layer.layer_norm1(x), mask, optimized_attention)
-        return x + layer.mlp(layer.layer_norm2(x))
-
-    return forward
-
-
-def recomputed(forward: Callable[..., Any], mutates: bool) -> Callable[..., Any]:
-    """`forward` with gradient checkpointing: tensors among its arguments become inputs, the rest is
-    passed on as it was at the call.
-
-    `transformer_options` is copied at the call, because the UNet changes it as it runs and block
-    patches read their position from it.
-    """
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        kwargs = {
-            name: dict(value) if isinstance(value, dict) else value
-            for name, value in kwargs.items()
-        }
-        args = tuple(dict(value) if isinstance(value, dict) else value for value in args)
-        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in tensors):
-            return forward(*args, **kwargs)
-        single = True
-
-        def run(*inputs: Tensor) -> tuple[Tensor, ...]:
-            nonlocal single
-            given = iter(inputs)
-            positional = [next(given) if isinstance(value, Tensor) else value for value in args]
-            named = {
-                name: next(given) if isinstance(value, Tensor) else value
-                for name, value in kwargs.items()
-            }
-            out = forward(*positional, **named)
-            single = isinstance(out, Tensor)
-            return (out,) if single else tuple(out)
-
-        outputs = recompute(run, *tensors, mutates=mutates)
-        return outputs[0] if single else outputs
-
-    return call
-
-
-@contextmanager
-def training_flag() -> Iterator[None]:
-    """Make the host choose kernels with a backward (core flux/math.py:47 and others look at
-    `in_training`).
-    """
-    before = comfy.model_management.in_training
-    comfy.model_management.in_training = True
+    own_clip = clip.clone()
     try:
-        yield
-    finally:
-        comfy.model_management.in_training = before
+        own_model = model.get_non_dynamic_delegate() if model.is_dynamic() else model.clone()
+        if clip.patcher.is_dynamic():
+            own_clip.patcher = clip.patcher.get_non_dynamic_delegate()
+            own_clip.cond_stage_model = own_clip.patcher.model
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"This model cannot be trained under dynamic VRAM, because its loader gives ComfyUI no "
+            f"way to load it without ({error}). "
+            "Start ComfyUI with --disable-dynamic-vram, or load the model with a core loader node."
+        ) from error
+    return own_model, own_clip
 
 
-def attention_with_backward(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-    """Attention override: PyTorch's kernel. Sage and Flash have no backward here, and the chunked
-    ones ask for free memory at run time (ComfyUI issue 15845).
+def set_precision(model: ModelPatcher, precision: Precision) -> None:
+    """Choose what the diffusion model computes in. 'auto' takes the weights' own dtype where the
+    device is good at it, because a cast of every weight in every step costs more than it gains.
     """
-    kernel = get_attention_function("pytorch")
-    return kernel(*args, **kwargs)
+    stored = model.model.get_dtype()
+    wanted = DTYPES.get(precision)
+    if wanted is None:
+        wanted = (
+            stored
+            if stored in native_dtypes(model.load_device)
+            else model.model.get_dtype_inference()
+        )
+    if wanted == model.model.get_dtype_inference():
+        return
+    if wanted == stored:
+        model.add_object_patch("manual_cast_dtype", None)
+    else:
+        model.set_model_compute_dtype(wanted)
+
+
+def native_dtypes(device: torch.device) -> list[torch.dtype]:
+    """What the device computes in as fast as in fp32 or faster."""
+    if memory.is_device_cpu(device):
+        return [torch.float32, torch.bfloat16]
+    halves = [
+        (torch.bfloat16, memory.should_use_bf16(device)),
+        (torch.float16, memory.should_use_fp16(device)),
+    ]
+    return [torch.float32, *(dtype for dtype, good in halves if good)]
+
+
+def merge_wrappers(model: ModelPatcher) -> None:
+    """Put the wrappers of the patcher where the model looks for them, as
+    `comfy.sampler_helpers.prepare_model_patcher` does.
+    """
+    options = model.model_options["transformer_options"]
+    merge_nested_dicts(options.setdefault("wrappers", {}), model.wrappers, copy_dict1=False)
+    merge_nested_dicts(options.setdefault("callbacks", {}), model.callbacks, copy_dict1=False)
+
+
+def memory_estimate(model: ModelPatcher, rows: int, latent_shape: Sequence[int]) -> int:
+    """Bytes that a training step needs beyond the weights."""
+    return int(TRAINING_MEMORY_FACTOR * model.memory_required([rows, *latent_shape]))
+
+
+# Saved activations of an SD 1.5 UNet at 512 px against the host's estimate for sampling; measured
+# by benchmarks/speed.py.
+TRAINING_MEMORY_FACTOR = 3.0
+
+
+def check_loaded(*patchers: ModelPatcher) -> None:
+    """Raise RuntimeError if the host kept a part of the weights off the device: it would cast them
+    through buffers that it overwrites while autograd still needs them.
+    """
+    for patcher in patchers:
+        if getattr(patcher.model, "model_lowvram", False):
+            raise RuntimeError(
+                f"Only a part of {type(patcher.model).__name__} fits into the memory of "
+                f"{patcher.load_device}, and ComfyUI's partial loading cannot be trained through. "
+                "Lower the resolution or the batch size, free memory (other models, other "
+                "programs), or start ComfyUI without --lowvram and --novram."
+            )
+
+
+def checkpointed(model: Any, choice: Checkpointing, needed: int) -> bool:
+    """Whether blocks run again in the backward pass instead of keeping their activations."""
+    if choice != "auto":
+        return choice == "on"
+    network = model.model.diffusion_model
+    casts = (
+        model.model.get_dtype_inference() != model.model.get_dtype()
+    )  # Autograd would keep a cast copy of every weight.
+    return casts or mutates(network) or needed > free_memory(model.load_device)
+
+
+def free_memory(device: torch.device) -> int:
+    """Free bytes on the device."""
+    free: Any = memory.get_free_memory(device)
+    return int(free)
+
+
+def give_back(model: ModelPatcher, clip: CLIP) -> None:
+    """Load the given patchers in place of the clones, which takes the clones' patches off the
+    shared modules; nothing is copied where the weights are the same.
+    """
+    clones = [patcher for patcher in (model, clip.patcher) if not patcher.is_dynamic()]
+    if clones:
+        memory.load_models_gpu(clones)

@@ -14,7 +14,8 @@ from ..embedding import Embedding
 from ..report import Outcome, training_report
 from ..training import StepReport, TrainingSettings, train
 from ..validation import validation_batches, validation_loss
-from .denoise import BorrowSettings, HostModel, borrowed
+from .borrow import BorrowSettings, borrowed
+from .denoise import HostModel
 from .latents import encode_pictures
 from .text import check_fits
 

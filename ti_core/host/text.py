@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from comfy.sd import CLIP
 from comfy.sd1_clip import SDTokenizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..captions import replace_words
 from ..embedding import Embedding, check_placeholder, initial_rows
@@ -26,7 +26,7 @@ class Encoder:
     key: str
     width: int
     tokenizer: SDTokenizer
-    model: nn.Module
+    model: Any
 
     def token_ids(self, text: str) -> list[int]:
         """Ids of a text's tokens, without start, end and padding."""

@@ -1,0 +1,142 @@
+"""Small real models of the host's families, with random weights."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import comfy.sd
+import comfy.supported_models as families
+import comfy.text_encoders.flux as flux
+import folder_paths
+import torch
+from comfy.model_management import get_torch_device, unet_offload_device
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP
+from comfy.sdxl_clip import SDXLClipModel, SDXLTokenizer
+from comfy.supported_models_base import ClipTarget
+from tiny_checkpoint import randomised
+from torch import Tensor
+
+from ti_core.concept import Concept
+from ti_core.embedding import Embedding
+from ti_core.host.text import create_embedding
+from ti_core.optimisers import SphericalSettings
+from ti_core.schedule import schedule
+from ti_core.training import TrainingSettings
+
+SHALLOW = {
+    "clip_l_model_config": {"num_hidden_layers": 3},
+    "clip_g_model_config": {"num_hidden_layers": 3, "intermediate_size": 1280},
+    "t5xxl_model_config": {"num_layers": 2, "d_ff": 64, "d_kv": 16, "num_heads": 4},
+}
+SMALL_UNET = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "image_size": 32,
+    "model_channels": 64,
+    "num_res_blocks": [1],
+    "channel_mult": [1],
+    "transformer_depth": [1],
+    "transformer_depth_output": [1, 1],
+    "transformer_depth_middle": 1,
+    "use_spatial_transformer": True,
+    "legacy": False,
+    "num_head_channels": 64,
+}
+SMALL_FLUX = {
+    "image_model": "flux",
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 768,
+    "context_in_dim": 4096,
+    "hidden_size": 64,
+    "mlp_ratio": 2.0,
+    "num_heads": 2,
+    "depth": 2,
+    "depth_single_blocks": 2,
+    "axes_dim": [8, 12, 12],
+    "theta": 10000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": True,
+    "txt_ids_dims": [],
+}
+
+
+class Loaded(NamedTuple):
+    """What a checkpoint loader gives."""
+
+    model: ModelPatcher
+    clip: CLIP
+    vae: Any
+
+
+def load_checkpoint(path: Path, dtype: torch.dtype) -> Loaded:
+    """Load a checkpoint as a node does, with the diffusion model stored in `dtype`."""
+    with torch.inference_mode():
+        model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(
+            str(path),
+            embedding_directory=folder_paths.get_folder_paths("embeddings"),
+            model_options={"dtype": dtype},
+        )
+    assert model is not None
+    assert clip is not None
+    return Loaded(model, clip, vae)
+
+
+@torch.inference_mode()
+def small_sdxl(v_prediction: bool = False) -> tuple[ModelPatcher, CLIP]:
+    """An SDXL with a UNet of one level and three-layer text encoders."""
+    layout = {**SMALL_UNET, "adm_in_channels": 2816, "num_classes": "sequential"}
+    layout |= {"context_dim": 2048, "use_linear_in_transformer": True}
+    marks: dict[str, Any] = {"v_pred": torch.tensor([])} if v_prediction else {}
+    model = patcher(families.SDXL(layout), marks)
+    return model, text_encoders(ClipTarget(SDXLTokenizer, SDXLClipModel))
+
+
+@torch.inference_mode()
+def small_flux() -> tuple[ModelPatcher, CLIP]:
+    """A Flux of two double and two single blocks, with a two-layer T5."""
+    target = ClipTarget(flux.FluxTokenizer, flux.flux_clip(dtype_t5=torch.float16))
+    return patcher(families.Flux(dict(SMALL_FLUX)), {}), text_encoders(target)
+
+
+def patcher(family: Any, state: dict[str, Any]) -> ModelPatcher:
+    """A family's model with random weights."""
+    family.set_inference_dtype(torch.float32, None)
+    family.unet_config["dtype"] = torch.float32
+    model = family.get_model(state, "")
+    randomised(model.diffusion_model, torch.Generator().manual_seed(0))
+    return ModelPatcher(model, get_torch_device(), unet_offload_device())
+
+
+def text_encoders(target: Any) -> CLIP:
+    """A family's text encoders with random weights."""
+    target.params = {}
+    clip = CLIP(target, embedding_directory=[], model_options=SHALLOW)
+    randomised(clip.cond_stage_model, torch.Generator().manual_seed(1))
+    return clip
+
+
+def concept(count: int = 3, size: int = 64) -> Concept:
+    """Pictures of coloured noise."""
+    draws = torch.Generator().manual_seed(3)
+    pictures = tuple(torch.rand(size, size, 3, generator=draws) for _ in range(count))
+    return Concept(pictures, tuple(f"{number}.png" for number in range(count)), "object")
+
+
+def word(clip: CLIP, vectors: int = 2) -> Embedding:
+    """An untrained word."""
+    return create_embedding(clip, "my-cat", "cat", vectors)
+
+
+def latents(count: int = 3, channels: int = 4) -> list[Tensor]:
+    """Latents at unit scale, normal tensors."""
+    with torch.inference_mode(False):
+        draws = torch.Generator().manual_seed(4)
+        return [torch.randn(channels, 8, 8, generator=draws) for _ in range(count)]
+
+
+def settings(steps: int = 3, rate: str = "0.05", **changes: Any) -> TrainingSettings:
+    """A short training."""
+    chosen = {"method": SphericalSettings(), "batch_size": 2, "seed": 7, **changes}
+    return TrainingSettings(schedule(rate, steps, "constant"), **chosen)

@@ -1,0 +1,56 @@
+"""A tiny frozen model for the engine's tests: linear text encoder and denoiser, four sigmas."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from ti_core.concept import Concept
+from ti_core.embedding import Embedding
+from ti_core.objective import Prediction
+
+WIDTH = 6
+
+
+class ToyModel:
+    """Predicts the noise as what is noisy minus a picture that the caption's vectors describe."""
+
+    prediction: Prediction = "eps"
+    sigma_data = 1.0
+    loss_scale = 1.0
+
+    def __init__(self, channels: int = 3):
+        draws = torch.Generator().manual_seed(0)
+        self.sigmas = torch.tensor([0.1, 0.5, 1.0, 2.0])
+        self.table = torch.randn(WIDTH, channels, generator=draws)
+        self.vocabulary_norms = {"clip_l": 0.4}
+        self.seen: list[str] = []
+
+    @contextmanager
+    def differentiable(self) -> Iterator[None]:
+        yield
+
+    def encode(self, captions: Sequence[str], vectors: Mapping[str, Tensor]) -> Tensor:
+        self.seen += captions
+        return torch.stack([vectors["clip_l"].sum(0) @ self.table for _ in captions])
+
+    def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        return latents + noise * sigma.view(-1, 1, 1, 1)
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Tensor) -> Tensor:
+        return 0.5 * noisy + conditioning[:, :, None, None]
+
+
+def concept(count: int = 3) -> tuple[Concept, list[Tensor]]:
+    """Pictures of one colour each, and latents to match."""
+    draws = torch.Generator().manual_seed(1)
+    latents = [torch.rand(3, 4, 4, generator=draws) for _ in range(count)]
+    pictures = tuple(latent.movedim(0, -1) for latent in latents)
+    return Concept(pictures, tuple(f"{n}.png" for n in range(count)), "object"), latents
+
+
+def word(rows: int = 2) -> Embedding:
+    """An untrained word."""
+    vectors = torch.randn(rows, WIDTH, generator=torch.Generator().manual_seed(2))
+    return Embedding("my-cat", "cat", {"clip_l": vectors}, {"clip_l": vectors})
