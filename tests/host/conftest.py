@@ -14,7 +14,7 @@ from comfy.cli_args import args  # noqa: E402
 
 args.cpu = not torch.cuda.is_available()  # Before the host looks for a device, on import.
 
-from models import Loaded, load_checkpoint  # noqa: E402
+from small import Loaded, load_checkpoint  # noqa: E402
 
 
 @pytest.fixture(scope="session")

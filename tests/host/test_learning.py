@@ -1,16 +1,17 @@
 """Whole runs on the host's models: what they learn, and that they leave no trace."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import comfy.lora
 import comfy.model_management
 import comfy.sample
+import comfy.utils
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
-from models import Loaded, concept, latents, load_checkpoint, settings, small_flux, word
+from small import Loaded, concept, latents, load_checkpoint, settings, small_flux, word
 from torch import Tensor
 
 from ti_core.embedding import Embedding
@@ -242,7 +243,7 @@ def losses(frozen: Any, made: Embedding, batch: Batch) -> tuple[Tensor, dict[str
     with frozen.differentiable():
         loss = batch_loss(frozen, batch, vectors)
         loss.sum().backward()
-    return loss.detach(), {key: rows.grad for key, rows in vectors.items()}
+    return loss.detach(), {k: rows.grad for k, rows in vectors.items() if rows.grad is not None}
 
 
 def test_a_batch_costs_one_row_per_sample(loaded: Loaded):
@@ -269,7 +270,7 @@ def test_wrappers_and_attention_patches_of_the_model_take_part(loaded: Loaded):
         seen.append(options["block"])
         return q, k, v
 
-    model.set_model_unet_function_wrapper(wrapper)
+    model.set_model_unet_function_wrapper(cast(Any, wrapper))
     model.set_model_attn2_patch(patch)
     with borrowed(model, loaded.clip, made, (4, 8, 8), BorrowSettings(1)) as frozen:
         *_, last = train(frozen, concept(), latents(), made, settings(1, batch_size=1))

@@ -6,7 +6,7 @@ import folder_paths
 import pytest
 import torch
 from comfy.sd import CLIP
-from models import Loaded, small_flux, small_sdxl, word
+from small import Loaded, small_flux, small_sdxl, word
 from torch import Tensor
 
 from ti_core.embedding import Embedding

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from ti_core.objective import native_loss, stratified
+from ti_core.objective import Prediction, native_loss, stratified
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "flow"])
-def test_the_loss_is_the_familys_own(prediction: str):
+def test_the_loss_is_the_familys_own(prediction: Prediction):
     """Against the textbook: the network predicts noise, alpha*noise - s*x0, or noise - x0."""
     x0, noise = (
         torch.randn(4, 3, 8, 8, dtype=torch.double),
