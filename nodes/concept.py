@@ -7,6 +7,7 @@ from comfy_api.latest import io, ui
 
 from ..ti_core.concept import Concept, captions_for, centre_crop
 from ..ti_core.host.files import NO_FOLDER, folder_state, picture_folders, read_pictures
+from ..ti_core.host.progress import say
 from .sockets import CATEGORY, ConceptSocket
 
 FEW, MANY = 3, 50
@@ -23,6 +24,7 @@ class LoadImagesAsConcept(io.ComfyNode):
             "square, with the captions to train with.",
             search_aliases=["textual inversion", "dataset", "training images", "concept"],
             is_input_list=True,
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Combo.Input(
                     "folder",
@@ -58,6 +60,7 @@ class LoadImagesAsConcept(io.ComfyNode):
                     "captions",
                     default="",
                     multiline=True,
+                    placeholder="for kind 'captions': a line per picture, or one for all",
                     optional=True,
                     tooltip="For kind 'captions': one line per picture, or a single line for all. "
                     "{} or [name] stands for the placeholder; where it is missing it is put in "
@@ -106,6 +109,7 @@ class LoadImagesAsConcept(io.ComfyNode):
         text = report(
             concept, [(picture.shape[1], picture.shape[0]) for _, picture in sources], resolution[0]
         )
+        say(text, cls.hidden.unique_id)
         return io.NodeOutput(concept, torch.stack(crops), text, ui=ui.PreviewText(text))
 
 

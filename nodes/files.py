@@ -7,6 +7,7 @@ from comfy_api.latest import io, ui
 from ..ti_core.embedding import Embedding
 from ..ti_core.formats import file_metadata, file_tensors, free_path, write_safetensors
 from ..ti_core.host.files import embedding_path
+from ..ti_core.host.progress import say
 from .sockets import CATEGORY, EmbeddingSocket
 
 
@@ -21,11 +22,13 @@ class SaveEmbedding(io.ComfyNode):
             "it as 'embedding:name'. AUTOMATIC1111, Forge and diffusers read the file too.",
             search_aliases=["textual inversion", "export embedding"],
             is_output_node=True,
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 EmbeddingSocket.Input("embedding", tooltip="The word to save."),
                 io.String.Input(
                     "name",
                     default="",
+                    placeholder="empty = the word itself",
                     tooltip="File name, with '/' for a sub-folder of the embeddings folder "
                     "(pets/my-cat). Empty = the placeholder. A name that is taken gets a number, "
                     "unless overwrite is on.",
@@ -55,4 +58,6 @@ class SaveEmbedding(io.ComfyNode):
         path = embedding_path(name.strip() or embedding.placeholder)
         path = path if overwrite else free_path(path)
         write_safetensors(path, file_tensors(embedding, storage), file_metadata(embedding))
-        return io.NodeOutput(str(path), ui=ui.PreviewText(f"Saved {path}"))
+        text = f"Saved {path}"
+        say(text, cls.hidden.unique_id)
+        return io.NodeOutput(str(path), ui=ui.PreviewText(text))

@@ -8,7 +8,7 @@ from ..ti_core.concept import Concept
 from ..ti_core.embedding import Embedding
 from ..ti_core.host.borrow import BorrowSettings
 from ..ti_core.host.learn import learn
-from ..ti_core.host.progress import Progress
+from ..ti_core.host.progress import Progress, say
 from ..ti_core.optimisers import FreeSettings, SphericalSettings
 from ..ti_core.schedule import schedule as make_schedule
 from ..ti_core.training import TrainingSettings
@@ -73,7 +73,7 @@ FREE_INPUTS = [
         "ignored.",
     ),
     io.Float.Input(
-        "clip",
+        "gradient_clip",
         default=1.0,
         min=0.0,
         max=100.0,
@@ -235,5 +235,6 @@ class TrainTextualInversion(io.ComfyNode):
             borrow,
             Progress(steps, cls.hidden.unique_id),
         )
+        say(learned.report, cls.hidden.unique_id)
         shown = {"text": [learned.report], "ti_loss": learned.losses}
         return io.NodeOutput(learned.embedding, {"loss": learned.losses}, learned.report, ui=shown)

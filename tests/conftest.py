@@ -1,14 +1,10 @@
 """Shared by all layers: where things are, and the small checkpoint."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import demo
 import pytest
-
-REPO = Path(__file__).resolve().parents[1]
-CHECKPOINT = REPO / ".cache" / "tiny-sd1.safetensors"
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +17,5 @@ def comfyui() -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoint_file(comfyui: Path) -> Path:
-    """The small SD 1.x checkpoint, made once."""
-    maker = REPO / "scripts" / "tiny_checkpoint.py"
-    if not CHECKPOINT.exists() or CHECKPOINT.stat().st_mtime < maker.stat().st_mtime:
-        environment = {**os.environ, "COMFYUI_PATH": str(comfyui)}
-        subprocess.run([sys.executable, str(maker), str(CHECKPOINT)], check=True, env=environment)
-    return CHECKPOINT
+    """The demo's small SD 1.x checkpoint, made once."""
+    return demo.checkpoint()

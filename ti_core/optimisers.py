@@ -27,7 +27,7 @@ class FreeSettings:
     beta1: float = 0.9
     beta2: float = 0.999
     norm_pull: float = 0.0
-    clip: float = 1.0
+    gradient_clip: float = 1.0
 
 
 class Method(Protocol):
@@ -76,8 +76,8 @@ class Free:
         )
 
     def step(self, learning_rate: float) -> None:
-        if self.settings.clip > 0:
-            torch.nn.utils.clip_grad_norm_(list(self.vectors.values()), self.settings.clip)
+        if self.settings.gradient_clip > 0:
+            torch.nn.utils.clip_grad_norm_(list(self.vectors.values()), self.settings.gradient_clip)
         for group in self.adam.param_groups:
             group["lr"] = learning_rate
         self.adam.step()

@@ -279,14 +279,14 @@ def test_wrappers_and_attention_patches_of_the_model_take_part(loaded: Loaded):
     assert {name for name, *_ in seen[1:]} == {"input", "middle", "output"}
 
 
-def test_the_report_and_the_provenance_tell_what_happened(loaded: Loaded):
+def test_the_report_and_the_provenance_tell_what_happened(loaded: Loaded, checkpoint_file: Path):
     made = run(loaded, 2)
     assert "Learned 'my-cat' (clip_l (2, 768)) from 3 pictures" in made.report
     assert len(made.losses) == 2
     provenance = made.embedding.provenance
     assert provenance["method"] == "spherical"
     assert provenance["steps"] == 2
-    assert provenance["base_model"] == "tiny-sd1.safetensors"
+    assert provenance["base_model"] == checkpoint_file.name
     assert provenance["prediction"] == "eps"
 
 

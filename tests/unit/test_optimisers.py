@@ -65,7 +65,7 @@ def test_the_prior_draws_back_to_the_initialiser():
 
 
 def test_free_is_adamw_without_weight_decay():
-    mover = Free(FreeSettings(clip=0.0), initial(), NORMS)
+    mover = Free(FreeSettings(gradient_clip=0.0), initial(), NORMS)
     reference = initial()["clip_l"].clone().requires_grad_()
     adam = torch.optim.AdamW([reference], lr=0.01, weight_decay=0.0)
     for _ in range(5):
@@ -77,7 +77,7 @@ def test_free_is_adamw_without_weight_decay():
 
 
 def test_free_clips_the_vectors_own_gradient():
-    mover = Free(FreeSettings(clip=0.5), initial(), NORMS)
+    mover = Free(FreeSettings(gradient_clip=0.5), initial(), NORMS)
     rows = mover.vectors["clip_l"]
     rows.grad = torch.ones_like(rows)
     mover.step(0.01)

@@ -22,31 +22,24 @@ class Progress:
         self.started = self.shown = time.perf_counter()
         self.loss: float | None = None
 
-    def say(self, text: str) -> None:
-        """Write a line on the node; without a server (a script, a test) nobody is there to read
-        it.
-        """
-        server = getattr(PromptServer, "instance", None)
-        if server is not None and self.node_id is not None:
-            server.send_progress_text(text, self.node_id, server.client_id)
-
     def __call__(self, report: StepReport) -> None:
         """Show a step."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         self.bar.update_absolute(report.step)
-        self.loss = (
-            report.loss
-            if self.loss is None
-            else SMOOTHING * self.loss + (1 - SMOOTHING) * report.loss
-        )
+        before = report.loss if self.loss is None else self.loss
+        self.loss = SMOOTHING * before + (1 - SMOOTHING) * report.loss
         now = time.perf_counter()
         if now - self.shown >= TEXT_INTERVAL or report.step == self.steps:
             self.shown = now
-            self.say(
-                progress_line(
-                    report.step, self.steps, self.loss, (now - self.started) / report.step
-                )
-            )
+            seconds = (now - self.started) / report.step
+            say(progress_line(report.step, self.steps, self.loss, seconds), self.node_id)
+
+
+def say(text: str, node_id: str | None) -> None:
+    """Write text on a node; without a server (a script, a test) nobody is there to read it."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node_id is not None:
+        server.send_progress_text(text, node_id, server.client_id)
 
 
 def progress_line(step: int, steps: int, loss: float, seconds_per_step: float) -> str:

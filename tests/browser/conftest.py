@@ -1,0 +1,95 @@
+"""A real ComfyUI with the pack, and its page in a real Chromium, in both of its renderers."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright", reason="the browser tests need playwright (PyPI)")
+
+from demo import lay_out_base
+from environment import REPO, find_chromium
+from headless import Server
+from page import EMPTY, chromium, load_workflow, open_comfyui
+from playwright.sync_api import Browser, Page, ViewportSize
+
+EXAMPLE = REPO / "example_workflows" / "train_and_sample.json"
+
+
+@dataclass
+class View:
+    """The page in one renderer, with what it complained about."""
+
+    page: Page
+    vue_nodes: bool
+    complaints: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """ComfyUI with the pack, the demo's tiny checkpoint and its pictures."""
+    host = os.environ.get("COMFYUI_PATH")
+    if not host:
+        pytest.fail("Set COMFYUI_PATH to the folder of a ComfyUI, or run scripts/test.py.")
+    base = tmp_path_factory.mktemp("comfyui")
+    lay_out_base(base)
+    with Server(Path(host), Path(sys.executable), base) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def object_info(server: Server) -> dict[str, Any]:
+    """The schemas of all nodes."""
+    return server.object_info()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A Chromium without a window."""
+    program = find_chromium()
+    if program is None:
+        pytest.fail("There is no Chromium; install one, or set CHROMIUM_PATH to it.")
+    with chromium(program) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=[False, True], ids=["litegraph", "nodes2"])
+def opened_view(request: pytest.FixtureRequest, server: Server, browser: Browser) -> Iterator[View]:
+    """The page in one renderer; opened once, because that takes seconds."""
+    context = browser.new_context(viewport=ViewportSize(width=1600, height=1000))
+    opened = View(context.new_page(), request.param)
+    listen(opened)
+    open_comfyui(opened.page, server.url, request.param)
+    yield opened
+    context.close()
+
+
+@pytest.fixture
+def view(opened_view: View) -> View:
+    """The page with an empty graph."""
+    load_workflow(opened_view.page, EMPTY)
+    return opened_view
+
+
+def listen(view: View) -> None:
+    """Note the page's exceptions, and errors and warnings of its console with where they arose."""
+    view.page.on("pageerror", lambda error: view.complaints.append(str(error)))
+    view.page.on(
+        "console",
+        lambda message: (
+            view.complaints.append(f"{message.text} ({message.location['url']})")
+            if message.type in ("error", "warning")
+            else None
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def example() -> dict[str, Any]:
+    """The example workflow, as the page saved it."""
+    return json.loads(EXAMPLE.read_text(encoding="utf-8"))

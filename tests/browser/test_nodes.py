@@ -1,0 +1,127 @@
+"""The nodes in the page: what a user finds on them, in both renderers."""
+
+import re
+from typing import Any
+
+import pytest
+from conftest import View
+from headless import PACK, REPO, Server
+from page import settle
+
+SPHERICAL = ("method.learning_rate", "method.prior")
+FREE = tuple(
+    f"method.{name}" for name in ("learning_rate", "beta1", "beta2", "norm_pull", "gradient_clip")
+)
+TRAINING = (
+    ("steps", "method"),
+    ("schedule", "warmup", "batch_size", "accumulation", "seed", "precision", "checkpointing"),
+)
+WIDGETS = {
+    "LoadImagesAsConcept": ("folder", "resolution", "kind", "captions"),
+    "CreateEmbedding": ("placeholder", "initialiser", "vectors"),
+    "TrainTextualInversion": (*TRAINING[0], *SPHERICAL, *TRAINING[1]),
+    "SaveEmbedding": ("name", "storage", "overwrite"),
+    "ApplyEmbeddingToCLIP": ("strength",),
+}
+SOCKETS = {
+    "LoadImagesAsConcept": (["images"], ["concept", "crops", "report"]),
+    "CreateEmbedding": (["clip"], ["embedding"]),
+    "TrainTextualInversion": (
+        ["model", "clip", "vae", "concept", "embedding"],
+        ["embedding", "loss_map", "report"],
+    ),
+    "SaveEmbedding": (["embedding"], ["path"]),
+    "ApplyEmbeddingToCLIP": (["clip", "embedding"], ["clip"]),
+}
+ADVANCED = ("method.prior", "warmup", "accumulation", "precision", "checkpointing")
+
+ADD = """type => {
+    const node = LiteGraph.createNode(type)
+    app.graph.add(node)
+    node.pos = [200, 120]
+    return node.id
+}"""
+WIDGET_NAMES = "id => app.graph.getNodeById(id).widgets.map(({ name }) => name)"
+SOCKET_NAMES = """id => {
+    const { inputs, outputs } = app.graph.getNodeById(id)
+    return [inputs.filter((input) => !input.widget), outputs].map(
+        (sockets) => sockets.map(({ name }) => name))
+}"""
+CHOOSE = """([id, name, value]) => {
+    const widget = app.graph.getNodeById(id).widgets.find((widget) => widget.name === name)
+    widget.value = value
+    widget.callback?.(value)
+}"""
+PROMPT = "async () => JSON.parse(JSON.stringify((await app.graphToPrompt()).output))"
+
+
+def add(view: View, node_type: str) -> str:
+    """Put a node on the graph and return its id."""
+    node = view.page.evaluate(ADD, node_type)
+    settle(view.page)
+    return node
+
+
+def test_the_page_opens_without_complaints_about_the_pack(view: View) -> None:
+    for node_type in WIDGETS:
+        add(view, node_type)
+    ours = re.compile("|".join((PACK, "TI_", *WIDGETS)))
+    assert [complaint for complaint in view.complaints if ours.search(complaint)] == []
+
+
+@pytest.mark.parametrize("node_type", WIDGETS)
+def test_a_node_has_its_widgets_and_sockets(view: View, node_type: str) -> None:
+    node = add(view, node_type)
+    assert tuple(view.page.evaluate(WIDGET_NAMES, node)) == WIDGETS[node_type]
+    assert tuple(view.page.evaluate(SOCKET_NAMES, node)) == SOCKETS[node_type]
+
+
+def test_choosing_the_method_changes_its_inputs_and_what_is_sent(view: View) -> None:
+    node = add(view, "TrainTextualInversion")
+    for method, inputs, rate in (("free", FREE, "0.005"), ("spherical", SPHERICAL, "0.02")):
+        view.page.evaluate(CHOOSE, [node, "method", method])
+        settle(view.page)
+        expected = (*TRAINING[0], *inputs, *TRAINING[1])
+        assert tuple(view.page.evaluate(WIDGET_NAMES, node)) == expected
+        sent = view.page.evaluate(PROMPT)[str(node)]["inputs"]
+        assert tuple(sent) == expected
+        assert (sent["method"], sent["method.learning_rate"]) == (method, rate)
+
+
+def test_advanced_inputs_are_there_and_nodes2_hides_them_at_first(view: View) -> None:
+    node = add(view, "TrainTextualInversion")
+    assert set(ADVANCED) <= set(view.page.evaluate(WIDGET_NAMES, node))
+    if view.vue_nodes:
+        drawn = view.page.locator(f"[data-node-id='{node}']")
+        assert drawn.get_by_text("checkpointing", exact=True).count() == 0
+        drawn.get_by_text("Show advanced inputs").click()
+        drawn.get_by_text("checkpointing", exact=True).wait_for(timeout=5000)
+
+
+@pytest.mark.parametrize("node_type", WIDGETS)
+def test_the_help_page_is_served_and_names_every_input_and_output(
+    server: Server, object_info: dict[str, Any], node_type: str
+) -> None:
+    text = server.get(f"/extensions/{PACK}/docs/{node_type}.md").decode()
+    assert text == (REPO / "web" / "docs" / f"{node_type}.md").read_text(encoding="utf-8")
+    schema = object_info[node_type]
+    named = set(re.findall(r"`(\w+)`", text))
+    assert input_names(schema["input"]) | set(schema["output_name"]) <= named
+
+
+def test_the_help_page_opens_from_the_node(view: View) -> None:
+    node = add(view, "TrainTextualInversion")
+    view.page.evaluate("id => app.canvas.selectNode(app.graph.getNodeById(id))", node)
+    view.page.get_by_test_id("info-button").dispatch_event("click")
+    view.page.get_by_text("The loss of step 12 is nan.").wait_for(timeout=10_000)
+
+
+def input_names(groups: dict[str, Any]) -> set[str]:
+    """Every input of a schema, those of the choices too."""
+    names = set()
+    for name, spec in {**groups.get("required", {}), **groups.get("optional", {})}.items():
+        names.add(name)
+        if spec[0] == "COMFY_DYNAMICCOMBO_V3":
+            for choice in spec[1]["options"]:
+                names |= input_names(choice["inputs"])
+    return names
