@@ -165,8 +165,8 @@ def our_training(dtype: Any, pictures: Path, steps: int, checkpointing: str = "o
 
     from ti_core.concept import Concept, centre_crop
     from ti_core.host.borrow import BorrowSettings, borrowed
-    from ti_core.host.files import picture_files, read_picture
     from ti_core.host.latents import encode_pictures
+    from ti_core.host.pictures import picture_files, read_picture
     from ti_core.host.text import create_embedding
     from ti_core.optimisers import SphericalSettings
     from ti_core.schedule import schedule

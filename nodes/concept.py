@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..ti_core.concept import Concept, captions_for, centre_crop
-from ..ti_core.host.files import NO_FOLDER, folder_state, picture_folders, read_pictures
+from ..ti_core.host.pictures import NO_FOLDER, folder_state, picture_folders, read_pictures
 from ..ti_core.host.progress import say
 from .sockets import CATEGORY, ConceptSocket
 

@@ -184,8 +184,8 @@ class TrainTextualInversion(io.ComfyNode):
                     options=["auto", "on", "off"],
                     default="auto",
                     advanced=True,
-                    tooltip="'on' saves memory by computing parts of the model twice (a third "
-                    "slower). 'auto' does so when the memory would not suffice.",
+                    tooltip="'on' saves memory by computing parts of the model twice (half as "
+                    "long again). 'auto' does so when the memory would not suffice.",
                 ),
             ],
             outputs=[

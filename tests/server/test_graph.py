@@ -2,104 +2,12 @@
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
+from graphs import STEPS, graph, node, picture, run, sampling, saved_path
 from headless import Server
-from PIL import Image
 from safetensors import safe_open
-
-Prompt = dict[str, dict[str, Any]]
-STEPS = 6
-
-
-def graph(**changes: Any) -> Prompt:
-    """Train, save, and sample with the learned word; `changes` are inputs as `node__input`."""
-    nodes: Prompt = {
-        "load": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors"),
-        "concept": node(
-            "LoadImagesAsConcept", folder="input/stars", resolution=64, kind="object", captions=""
-        ),
-        "word": node(
-            "CreateEmbedding",
-            clip=["load", 1],
-            placeholder="my-star",
-            initialiser="star",
-            vectors=2,
-        ),
-        "train": node(
-            "TrainTextualInversion",
-            model=["load", 0],
-            clip=["load", 1],
-            vae=["load", 2],
-            concept=["concept", 0],
-            embedding=["word", 0],
-            steps=STEPS,
-            method="spherical",
-            **{"method.learning_rate": "0.05", "method.prior": 1e-4},
-            schedule="cosine",
-            warmup=0,
-            batch_size=2,
-            accumulation=1,
-            seed=1,
-            precision="auto",
-            checkpointing="auto",
-        ),
-        "save": node(
-            "SaveEmbedding", embedding=["train", 0], name="", storage="fp32", overwrite=False
-        ),
-        "apply": node("ApplyEmbeddingToCLIP", clip=["load", 1], embedding=["train", 0], strength=1),
-        **sampling("apply", "a photo of my-star"),
-    }
-    for name, value in changes.items():
-        owner, _, input_name = name.partition("__")
-        nodes[owner]["inputs"][input_name.replace("__", ".")] = value
-    return nodes
-
-
-def node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs}
-
-
-def sampling(clip: str, text: str, clip_output: int = 0) -> Prompt:
-    """Prompt, sampler, decoder and a saved picture."""
-    return {
-        "prompt": node("CLIPTextEncode", clip=[clip, clip_output], text=text),
-        "empty": node("CLIPTextEncode", clip=["load", 1], text=""),
-        "size": node("EmptyLatentImage", width=64, height=64, batch_size=1),
-        "sample": node(
-            "KSampler",
-            model=["load", 0],
-            positive=["prompt", 0],
-            negative=["empty", 0],
-            latent_image=["size", 0],
-            seed=1,
-            steps=4,
-            cfg=4.0,
-            sampler_name="euler",
-            scheduler="normal",
-            denoise=1.0,
-        ),
-        "decode": node("VAEDecode", samples=["sample", 0], vae=["load", 2]),
-        "image": node("SaveImage", images=["decode", 0], filename_prefix="sampled"),
-    }
-
-
-def run(server: Server, prompt: Prompt, **more: Any) -> dict[str, Any]:
-    """The outputs of a prompt, by node."""
-    return server.wait(server.queue(prompt), **more)["outputs"]
-
-
-def picture(server: Server, outputs: dict[str, Any]) -> bytes:
-    """Pixels of the saved picture."""
-    entry = outputs["image"]["images"][0]
-    with Image.open(server.directory / "output" / entry["filename"]) as opened:
-        return opened.tobytes()
-
-
-def saved_path(outputs: dict[str, Any]) -> Path:
-    return Path(outputs["save"]["text"][0].removeprefix("Saved "))
 
 
 def test_a_graph_trains_saves_and_samples(server: Server):

@@ -44,6 +44,7 @@ def borrowed(
 ) -> Iterator[HostModel]:
     """MODEL and CLIP, loaded together and ready to train; afterwards they are as they were."""
     check_fits(embedding, clip)
+    check_hooks(clip)
     own_model, own_clip = training_clones(model, clip)
     set_precision(own_model, settings.precision)
     own_model.model_options.setdefault("transformer_options", {})[
@@ -69,6 +70,15 @@ def borrowed(
     finally:
         own_model.cleanup()
         give_back(model, clip)
+
+
+def check_hooks(clip: CLIP) -> None:
+    """Raise ValueError if the CLIP carries hooks, which the host applies while it samples only."""
+    if clip.patcher.forced_hooks is not None or clip.apply_hooks_to_conds is not None:
+        raise ValueError(
+            "This CLIP carries hooks (Set CLIP Hooks), which training would leave out. Connect the "
+            "CLIP from before that node; LoRAs from a LoRA loader take part."
+        )
 
 
 def training_clones(model: Any, clip: Any) -> tuple[ModelPatcher, CLIP]:

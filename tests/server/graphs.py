@@ -1,0 +1,117 @@
+"""What the server's tests put in, and what comes out."""
+
+from pathlib import Path
+from typing import Any
+
+from demo import link_or_copy
+from headless import Server
+from PIL import Image, ImageDraw
+
+Prompt = dict[str, dict[str, Any]]
+STEPS = 6
+COLOURS = ("crimson", "navy", "seagreen", "orange", "orchid")
+
+
+def graph(**changes: Any) -> Prompt:
+    """Train, save, and sample with the learned word; `changes` are inputs as `node__input`."""
+    nodes: Prompt = {
+        "load": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors"),
+        "concept": node(
+            "LoadImagesAsConcept", folder="input/stars", resolution=64, kind="object", captions=""
+        ),
+        "word": node(
+            "CreateEmbedding",
+            clip=["load", 1],
+            placeholder="my-star",
+            initialiser="star",
+            vectors=2,
+        ),
+        "train": node(
+            "TrainTextualInversion",
+            model=["load", 0],
+            clip=["load", 1],
+            vae=["load", 2],
+            concept=["concept", 0],
+            embedding=["word", 0],
+            steps=STEPS,
+            method="spherical",
+            **{"method.learning_rate": "0.05", "method.prior": 1e-4},
+            schedule="cosine",
+            warmup=0,
+            batch_size=2,
+            accumulation=1,
+            seed=1,
+            precision="auto",
+            checkpointing="auto",
+        ),
+        "save": node(
+            "SaveEmbedding", embedding=["train", 0], name="", storage="fp32", overwrite=False
+        ),
+        "apply": node("ApplyEmbeddingToCLIP", clip=["load", 1], embedding=["train", 0], strength=1),
+        **sampling("apply", "a photo of my-star"),
+    }
+    for name, value in changes.items():
+        owner, _, input_name = name.partition("__")
+        nodes[owner]["inputs"][input_name.replace("__", ".")] = value
+    return nodes
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def sampling(clip: str, text: str, clip_output: int = 0) -> Prompt:
+    """Prompt, sampler, decoder and a saved picture."""
+    return {
+        "prompt": node("CLIPTextEncode", clip=[clip, clip_output], text=text),
+        "empty": node("CLIPTextEncode", clip=["load", 1], text=""),
+        "size": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "sample": node(
+            "KSampler",
+            model=["load", 0],
+            positive=["prompt", 0],
+            negative=["empty", 0],
+            latent_image=["size", 0],
+            seed=1,
+            steps=4,
+            cfg=4.0,
+            sampler_name="euler",
+            scheduler="normal",
+            denoise=1.0,
+        ),
+        "decode": node("VAEDecode", samples=["sample", 0], vae=["load", 2]),
+        "image": node("SaveImage", images=["decode", 0], filename_prefix="sampled"),
+    }
+
+
+def run(server: Server, prompt: Prompt, **more: Any) -> dict[str, Any]:
+    """The outputs of a prompt, by node."""
+    return server.wait(server.queue(prompt), **more)["outputs"]
+
+
+def picture(server: Server, outputs: dict[str, Any]) -> bytes:
+    """Pixels of the saved picture."""
+    entry = outputs["image"]["images"][0]
+    with Image.open(server.directory / "output" / entry["filename"]) as opened:
+        return opened.tobytes()
+
+
+def saved_path(outputs: dict[str, Any]) -> Path:
+    return Path(outputs["save"]["text"][0].removeprefix("Saved "))
+
+
+def lay_out(base: Path, checkpoint_file: Path) -> None:
+    """A base directory with the checkpoint and the pictures."""
+    checkpoints = base / "models" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    link_or_copy(checkpoint_file, checkpoints / "tiny.safetensors")
+    draw_pictures(base / "input" / "stars")
+
+
+def draw_pictures(folder: Path) -> None:
+    """Five pictures of one subject, with names whose natural order is not the alphabetical one."""
+    folder.mkdir(parents=True)
+    for number, colour in enumerate(COLOURS, 8):
+        picture = Image.new("RGB", (96, 80), colour)
+        ImageDraw.Draw(picture).regular_polygon((48, 40, 30), 5, fill="gold", outline="black")
+        picture.save(folder / f"star {number}.png")
