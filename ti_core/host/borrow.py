@@ -1,5 +1,6 @@
 """Borrow the host's models: loaded together, ready to train, given back as they were."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any, Literal
 
 import comfy.model_management as memory
 import torch
+from comfy.clip_model import CLIPLayer
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import merge_nested_dicts
 from comfy.sd import CLIP
@@ -23,6 +25,11 @@ DTYPES: dict[str, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
+# Activations per latent pixel and byte of the compute dtype: an SD 1.5 UNet at 512 px, where the
+# host's memory_usage_factor is 1, adds 2.2 GB in fp32 and 1.2 GB in bf16, CLIP included
+# (benchmarks/results/speed-cpu.md). Checkpointing keeps a third of that.
+ACTIVATION_BYTES = 0.1 * 2**20
+CHECKPOINTED_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,9 @@ def borrowed(
         "optimized_attention_override"
     ] = attention_with_backward
     merge_wrappers(own_model)
-    needed = memory_estimate(own_model, settings.rows, latent_shape)
+    needed = memory_estimate(own_model, own_clip, settings.rows, latent_shape)
+    if settings.checkpointing == "on":
+        needed = int(needed * CHECKPOINTED_SHARE)
     try:
         # Under the host's own inference mode, because a patch may write into weights that are
         # inference tensors (ComfyUI issue 13527).
@@ -140,14 +149,28 @@ def merge_wrappers(model: ModelPatcher) -> None:
     merge_nested_dicts(options.setdefault("callbacks", {}), model.callbacks, copy_dict1=False)
 
 
-def memory_estimate(model: ModelPatcher, rows: int, latent_shape: Sequence[int]) -> int:
-    """Bytes that a training step needs beyond the weights."""
-    return int(TRAINING_MEMORY_FACTOR * model.memory_required([rows, *latent_shape]))
+def compute_dtype(model: Any) -> torch.dtype:
+    """What the diffusion model will compute in, patches included that are not loaded yet."""
+    return model.get_model_object("manual_cast_dtype") or model.model.get_dtype()
 
 
-# Saved activations of an SD 1.5 UNet at 512 px against the host's estimate for sampling; measured
-# by benchmarks/speed.py.
-TRAINING_MEMORY_FACTOR = 3.0
+def memory_estimate(model: Any, clip: CLIP, rows: int, latent_shape: Sequence[int]) -> int:
+    """Bytes that a training step needs beyond the weights, without checkpointing; the host's own
+    estimate is for sampling, which keeps no activations.
+    """
+    area = rows * math.prod(latent_shape[1:])
+    size = memory.dtype_size(compute_dtype(model))
+    activations = area * size * ACTIVATION_BYTES * model.model.memory_usage_factor
+    return int(activations) + cast_bytes(clip)
+
+
+def cast_bytes(clip: CLIP) -> int:
+    """What autograd keeps of the CLIP layers' weights, which the host casts to fp32 (sd.py:265);
+    other encoders are checkpointed block by block.
+    """
+    layers = [m for m in clip.cond_stage_model.modules() if isinstance(m, CLIPLayer)]
+    cast = [w for m in layers for w in m.parameters() if w.dtype != torch.float32]
+    return sum(4 * weight.numel() for weight in cast)
 
 
 def check_loaded(*patchers: ModelPatcher) -> None:
@@ -169,9 +192,8 @@ def checkpointed(model: Any, choice: Checkpointing, needed: int) -> bool:
     if choice != "auto":
         return choice == "on"
     network = model.model.diffusion_model
-    casts = (
-        model.model.get_dtype_inference() != model.model.get_dtype()
-    )  # Autograd would keep a cast copy of every weight.
+    # Where weights are cast, autograd would keep a copy of every one of them.
+    casts = compute_dtype(model) != model.model.get_dtype()
     return casts or mutates(network) or needed > free_memory(model.load_device)
 
 
