@@ -177,6 +177,21 @@ def test_a_weight_that_the_host_replaces_meanwhile_stays_replaced():
     assert layer.bias.is_inference()
 
 
+def test_weights_are_lent_again_after_the_host_has_moved_them():
+    with torch.inference_mode():
+        layer = nn.Linear(2, 2)
+    lent = differentiable(layer)
+    with lent:
+        first = layer.weight
+    with torch.inference_mode():
+        layer.weight = nn.Parameter(torch.ones(2, 2), requires_grad=False)
+    with lent:
+        assert layer.weight is not first
+        assert not layer.weight.is_inference()
+        assert layer.weight.equal(torch.ones(2, 2))
+    assert layer.weight.is_inference()
+
+
 def test_the_out_of_place_layer_is_the_hosts_layer_bit_for_bit():
     layer = CLIPLayer(64, 4, 128, "quick_gelu", torch.float32, "cpu", manual_cast)
     from comfy.ldm.modules.attention import optimized_attention_for_device

@@ -123,6 +123,14 @@ def test_the_validation_loss_falls(loaded: Loaded, method: str):
         assert validation_loss(frozen, drawn, last.vectors) < 0.98 * before
 
 
+def test_every_precision_learns_nearly_the_same(loaded: Loaded):
+    made = [run(loaded, 2, precision=choice).embedding for choice in ("fp32", "bf16", "fp16")]
+    moves = [(one.vectors["clip_l"] - one.initial["clip_l"]).flatten() for one in made]
+    assert [one.provenance["compute_dtype"] for one in made] == ["float32", "bfloat16", "float16"]
+    for move in moves[1:]:
+        assert torch.cosine_similarity(moves[0], move, dim=0) > 0.95
+
+
 def test_runs_repeat_bit_for_bit_in_one_process_and_after_a_cancelled_one(loaded: Loaded):
     first = run(loaded)
     torch.rand(10)

@@ -46,6 +46,8 @@ class HostModel:
         self.prediction: Prediction = prediction(schedule)
         self.sigma_data = float(getattr(schedule, "sigma_data", 1.0))
         self.loss_scale = FP16_LOSS_SCALE if self.compute_dtype == torch.float16 else 1.0
+        self.lent_weights = differentiable(self.model, clip.cond_stage_model)
+        self.lent_forwards = list(self.trainable_forwards())
         self.vocabulary_norms = {
             key: encoders(clip)[key].vocabulary_norm() for key in embedding.vectors
         }
@@ -57,10 +59,7 @@ class HostModel:
 
     @contextmanager
     def differentiable(self) -> Iterator[None]:
-        with (
-            differentiable(self.model, self.clip.cond_stage_model),
-            forwards(self.trainable_forwards()),
-        ):
+        with self.lent_weights, forwards(self.lent_forwards):
             yield
 
     def trainable_forwards(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:

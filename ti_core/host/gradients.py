@@ -14,25 +14,42 @@ from torch.autograd.graph import allow_mutation_on_saved_tensors
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 
-@contextmanager
-def differentiable(*modules: nn.Module) -> Iterator[None]:
+class differentiable:  # noqa: N801 - reads like torch.no_grad
     """Let autograd save the weights of modules that were loaded under `torch.inference_mode` (core
     execution.py:751), without copying them.
 
-    Swaps every parameter and buffer for a normal tensor on the same memory. A weight that the host
-    replaces meanwhile stays as the host wants it.
+    Swaps every parameter and buffer for a normal tensor on the same memory, for the length of a
+    `with` block; made once and entered in every step, because finding the weights takes
+    milliseconds. A weight that the host replaces meanwhile stays as the host wants it.
     """
-    swapped: list[tuple[dict[str, Any], str, Tensor, Tensor]] = []
-    try:
-        with torch.inference_mode(False):
-            for slots, name, tensor in weights(modules):
-                slots[name] = normal = alias(tensor)
-                swapped.append((slots, name, tensor, normal))
-        yield
-    finally:
-        for slots, name, tensor, normal in swapped:
+
+    def __init__(self, *modules: nn.Module):
+        self.slots = [(slots, name) for slots, name, _ in weights(modules)]
+        self.aliases: dict[int, tuple[Tensor, Tensor]] = {}
+        self.swapped: list[tuple[dict[str, Any], str, Tensor, Tensor]] = []
+
+    def __enter__(self) -> None:
+        try:
+            for slots, name in self.slots:
+                tensor = slots[name]
+                slots[name] = normal = self.alias(tensor)
+                self.swapped.append((slots, name, tensor, normal))
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        for slots, name, tensor, normal in self.swapped:
             if slots.get(name) is normal:
                 slots[name] = tensor
+        self.swapped.clear()
+
+    def alias(self, tensor: Tensor) -> Tensor:
+        """The normal tensor for a weight, the same one each time."""
+        known = self.aliases.get(id(tensor))
+        if known is None or known[0] is not tensor:
+            known = self.aliases[id(tensor)] = (tensor, alias(tensor))
+        return known[1]
 
 
 def weights(modules: Iterable[nn.Module]) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
@@ -53,7 +70,8 @@ def alias(tensor: Tensor) -> Tensor:
     """
     if not tensor.is_inference():
         return tensor.detach()
-    empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    with torch.inference_mode(False):
+        empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
     return empty.set_(
         tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride()
     )
