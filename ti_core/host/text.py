@@ -38,9 +38,8 @@ class Encoder:
         than its weight, which may lie elsewhere.
         """
         table: Any = self.model.transformer.get_input_embeddings()
-        return table(torch.tensor([ids], device=table.weight.device), out_dtype=torch.float32)[
-            0
-        ].cpu()
+        where = torch.tensor(ids, device=table.weight.device)
+        return table(where[None], out_dtype=torch.float32)[0].cpu()
 
     def vocabulary_norm(self) -> float:
         """Mean norm of all the vocabulary's vectors."""
