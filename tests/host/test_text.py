@@ -132,6 +132,27 @@ def test_training_apply_and_file_give_the_same_conditioning(loaded: Loaded, text
     assert not applied.equal(condition(clip, text.format("cat")))
 
 
+def test_clip_skip_is_in_force_while_training(loaded: Loaded):
+    clip = loaded.clip.clone()
+    clip.clip_layer(-2)
+    made = learned(clip)
+    with borrowed(loaded.model, clip, made, (4, 8, 8), BorrowSettings(1)) as frozen:
+        trained = frozen.encode(["a my-cat"], made.vectors)[0]["cross_attn"]
+    assert trained.equal(condition(apply_embedding(clip, made, 1.0), "a my-cat"))
+    assert not trained.equal(condition(apply_embedding(loaded.clip, made, 1.0), "a my-cat"))
+
+
+def test_a_word_trains_beside_words_that_the_clip_knows(loaded: Loaded):
+    other = Embedding("red-dog", "dog", {"clip_l": torch.ones(1, 768) / 50}, {})
+    clip = with_word(loaded.clip, "red-dog", Word("dog", other.vectors))
+    made = learned(clip)
+    with borrowed(loaded.model, clip, made, (4, 8, 8), BorrowSettings(1)) as frozen:
+        both = frozen.encode(["my-cat and red-dog"], made.vectors)[0]["cross_attn"]
+        alone = frozen.encode(["my-cat and dog"], made.vectors)[0]["cross_attn"]
+    assert both.equal(condition(apply_embedding(clip, made, 1.0), "my-cat and red-dog"))
+    assert not both.equal(alone)
+
+
 def test_strength_zero_is_the_initialiser(loaded: Loaded):
     made = learned(loaded.clip, 1)
     applied = apply_embedding(loaded.clip, made, 0.0)
