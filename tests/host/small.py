@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import comfy.sd
 import comfy.supported_models as families
 import comfy.text_encoders.flux as flux
+import comfy.text_encoders.sd3_clip as sd3
 import folder_paths
 import torch
 from comfy.model_management import get_torch_device, unet_offload_device
@@ -13,6 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 from comfy.sdxl_clip import SDXLClipModel, SDXLTokenizer
 from comfy.supported_models_base import ClipTarget
+from comfy.text_encoders.sd2_clip import SD2ClipModel, SD2Tokenizer
 from tiny_checkpoint import randomised
 from torch import Tensor
 
@@ -27,6 +29,7 @@ SHALLOW = {
     "clip_l_model_config": {"num_hidden_layers": 3},
     "clip_g_model_config": {"num_hidden_layers": 3, "intermediate_size": 1280},
     "t5xxl_model_config": {"num_layers": 2, "d_ff": 64, "d_kv": 16, "num_heads": 4},
+    "_model_config": {"num_hidden_layers": 3},  # The encoder of SD 2 goes without a name.
 }
 SMALL_UNET = {
     "in_channels": 4,
@@ -62,6 +65,24 @@ SMALL_FLUX = {
 }
 
 
+SMALL_SD3 = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_size": 2,
+    "depth": 2,
+    "input_size": None,
+    "adm_in_channels": 2048,
+    "context_embedder_config": {
+        "target": "torch.nn.Linear",
+        "params": {"in_features": 4096, "out_features": 128},
+    },
+    "num_patches": 64,
+    "pos_embed_max_size": 8,
+    "pos_embed_scaling_factor": None,
+    "qk_norm": "rms",
+}
+
+
 class Loaded(NamedTuple):
     """What a checkpoint loader gives."""
 
@@ -91,6 +112,20 @@ def small_sdxl(v_prediction: bool = False) -> tuple[ModelPatcher, CLIP]:
     marks: dict[str, Any] = {"v_pred": torch.tensor([])} if v_prediction else {}
     model = patcher(families.SDXL(layout), marks)
     return model, text_encoders(ClipTarget(SDXLTokenizer, SDXLClipModel))
+
+
+@torch.inference_mode()
+def small_sd2() -> tuple[ModelPatcher, CLIP]:
+    """An SD 2 with a UNet of one level and a three-layer text encoder."""
+    layout = {**SMALL_UNET, "context_dim": 1024, "use_linear_in_transformer": True}
+    return patcher(families.SD20(layout), {}), text_encoders(ClipTarget(SD2Tokenizer, SD2ClipModel))
+
+
+@torch.inference_mode()
+def small_sd3() -> tuple[ModelPatcher, CLIP]:
+    """An SD3 of two joint blocks, with all three text encoders."""
+    target = ClipTarget(sd3.SD3Tokenizer, sd3.sd3_clip(dtype_t5=torch.float16))
+    return patcher(families.SD3(dict(SMALL_SD3)), {}), text_encoders(target)
 
 
 @torch.inference_mode()

@@ -10,7 +10,16 @@ from comfy.clip_model import CLIPLayer
 from comfy.model_patcher import ModelPatcher
 from comfy.ops import manual_cast
 from comfy.sd import CLIP
-from small import Loaded, latents, load_checkpoint, small_flux, small_sdxl, word
+from small import (
+    Loaded,
+    latents,
+    load_checkpoint,
+    small_flux,
+    small_sd2,
+    small_sd3,
+    small_sdxl,
+    word,
+)
 from torch import Tensor, nn
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 from torch.utils.checkpoint import checkpoint
@@ -96,6 +105,16 @@ def test_the_gradient_of_sdxl_agrees_with_finite_differences(
     checkpointing: str, v_prediction: bool
 ):
     check_against_differences(*small_sdxl(v_prediction), checkpointing)
+
+
+@pytest.mark.parametrize("checkpointing", ["off", "on"])
+def test_the_gradient_of_sd2_agrees_with_finite_differences(checkpointing: str):
+    check_against_differences(*small_sd2(), checkpointing)
+
+
+def test_the_gradient_of_sd3_agrees_with_finite_differences():
+    """Three text encoders, and joint blocks that work in place (core mmdit.py)."""
+    check_against_differences(*small_sd3(), "auto", channels=16, reach=1e-3)
 
 
 def test_the_gradient_of_flux_and_t5_agrees_with_finite_differences():
