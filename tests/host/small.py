@@ -7,6 +7,7 @@ import comfy.sd
 import comfy.supported_models as families
 import comfy.text_encoders.flux as flux
 import comfy.text_encoders.sd3_clip as sd3
+import comfy.text_encoders.z_image as z_image
 import folder_paths
 import torch
 from comfy.model_management import get_torch_device, unet_offload_device
@@ -29,7 +30,13 @@ SHALLOW = {
     "clip_l_model_config": {"num_hidden_layers": 3},
     "clip_g_model_config": {"num_hidden_layers": 3, "intermediate_size": 1280},
     "t5xxl_model_config": {"num_layers": 2, "d_ff": 64, "d_kv": 16, "num_heads": 4},
-    "_model_config": {"num_hidden_layers": 3},  # The encoder of SD 2 goes without a name.
+    "clip_h_model_config": {"num_hidden_layers": 3},
+    "qwen3_4b_model_config": {
+        "num_hidden_layers": 3,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    },
 }
 SMALL_UNET = {
     "in_channels": 4,
@@ -83,6 +90,27 @@ SMALL_SD3 = {
 }
 
 
+SMALL_ZIMAGE = {
+    "image_model": "lumina2",
+    "patch_size": 2,
+    "in_channels": 16,
+    "dim": 256,
+    "n_layers": 2,
+    "n_refiner_layers": 1,
+    "n_heads": 8,
+    "n_kv_heads": 8,
+    "axes_dims": [8, 12, 12],
+    "axes_lens": [300, 64, 64],
+    "qk_norm": True,
+    "cap_feat_dim": 2560,
+    "ffn_dim_multiplier": 1.0,
+    "rope_theta": 256.0,
+    "z_image_modulation": True,
+    "time_scale": 1000.0,
+    "pad_tokens_multiple": 32,
+}
+
+
 class Loaded(NamedTuple):
     """What a checkpoint loader gives."""
 
@@ -125,7 +153,9 @@ def small_sd2() -> tuple[ModelPatcher, CLIP]:
 def small_sd3() -> tuple[ModelPatcher, CLIP]:
     """An SD3 of two joint blocks, with all three text encoders."""
     target = ClipTarget(sd3.SD3Tokenizer, sd3.sd3_clip(dtype_t5=torch.float16))
-    return patcher(families.SD3(dict(SMALL_SD3)), {}), text_encoders(target)
+    model = patcher(families.SD3(dict(SMALL_SD3)), {})
+    model.model.diffusion_model.pos_embed.zero_()  # A buffer that a checkpoint would fill.
+    return model, text_encoders(target)
 
 
 @torch.inference_mode()
@@ -133,6 +163,14 @@ def small_flux() -> tuple[ModelPatcher, CLIP]:
     """A Flux of two double and two single blocks, with a two-layer T5."""
     target = ClipTarget(flux.FluxTokenizer, flux.flux_clip(dtype_t5=torch.float16))
     return patcher(families.Flux(dict(SMALL_FLUX)), {}), text_encoders(target)
+
+
+@torch.inference_mode()
+def small_zimage() -> tuple[ModelPatcher, CLIP]:
+    """A Z-Image of two blocks, whose text encoder is a language model (a Qwen of three layers)."""
+    target = ClipTarget(z_image.ZImageTokenizer, z_image.te(dtype_llama=torch.float16))
+    model = patcher(families.ZImage(dict(SMALL_ZIMAGE)), {})
+    return model, text_encoders(target)
 
 
 def patcher(family: Any, state: dict[str, Any]) -> ModelPatcher:

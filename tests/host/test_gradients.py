@@ -18,6 +18,7 @@ from small import (
     small_sd2,
     small_sd3,
     small_sdxl,
+    small_zimage,
     word,
 )
 from torch import Tensor, nn
@@ -115,6 +116,11 @@ def test_the_gradient_of_sd2_agrees_with_finite_differences(checkpointing: str):
 def test_the_gradient_of_sd3_agrees_with_finite_differences():
     """Three text encoders, and joint blocks that work in place (core mmdit.py)."""
     check_against_differences(*small_sd3(), "auto", channels=16, reach=1e-3)
+
+
+def test_the_gradient_through_a_language_model_agrees_with_finite_differences():
+    """Z-Image: a chat template around the prompt, a Qwen as text encoder."""
+    check_against_differences(*small_zimage(), "auto", channels=16, reach=1e-3)
 
 
 def test_the_gradient_of_flux_and_t5_agrees_with_finite_differences():
