@@ -1,14 +1,114 @@
-"""SaveEmbedding: the word as a file that every tool reads."""
+"""SaveEmbedding, LoadTextualInversion and ConvertTextualInversion: words as files, read from every
+trainer and written for every tool.
+"""
 
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io, ui
 
 from ..ti_core.embedding import Embedding
-from ..ti_core.formats import file_metadata, file_tensors, free_path, write_safetensors
-from ..ti_core.host.files import embedding_path
+from ..ti_core.formats import FORMATS
+from ..ti_core.host.files import (
+    chosen_file,
+    embedding_files,
+    export_settings,
+    file_state,
+    load_embedding,
+    save_embedding,
+)
 from ..ti_core.host.progress import say
+from ..ti_core.inspection import inspection_report
 from .sockets import CATEGORY, EmbeddingSocket
+
+FORMAT_HELP = (
+    "'standard' is the .safetensors file that most tools read, this ComfyUI among them. "
+    "'automatic1111' is its .pt, 'diffusers' names the vectors by the word (two files for SDXL), "
+    "'onetrainer' uses its keys, 'share picture' is a PNG card that carries the vectors and this "
+    "graph."
+)
+
+
+def file_input() -> io.Input:
+    """The file to read."""
+    return io.Combo.Input(
+        "file",
+        options=embedding_files(),
+        tooltip="A file of ComfyUI's embeddings folder, written by any trainer: .safetensors, .pt, "
+        ".bin, or a picture that carries an embedding. Files can also be dropped onto the node.",
+    )
+
+
+def word_input() -> io.Input:
+    """Which of several words."""
+    return io.String.Input(
+        "word",
+        default="",
+        optional=True,
+        advanced=True,
+        placeholder="only for files with several words",
+        tooltip="Which one, where a file holds several: a word bundled in a LoRA, a layer of an "
+        "XTI file. Empty for all other files; if it is needed, the error lists the words.",
+    )
+
+
+def name_input() -> io.Input:
+    """The name of the file to write."""
+    return io.String.Input(
+        "name",
+        default="",
+        placeholder="empty = the word itself",
+        tooltip="File name, with '/' for a sub-folder of the embeddings folder "
+        "(pets/my-cat). Empty = the placeholder. A name that is taken gets a number, "
+        "unless overwrite is on.",
+    )
+
+
+def format_input(optional: bool = False) -> io.Input:
+    """What to write; optional where prompts of before it existed go without."""
+    return io.Combo.Input(
+        "format",
+        options=list(FORMATS),
+        default="standard",
+        optional=optional,
+        tooltip=FORMAT_HELP,
+    )
+
+
+def storage_inputs() -> list[io.Input]:
+    """Number format, and what happens to a file of the same name."""
+    return [
+        io.Combo.Input(
+            "storage",
+            options=["fp32", "fp16"],
+            default="fp32",
+            advanced=True,
+            tooltip="fp32 keeps the vectors exactly; fp16 halves a file of a few kilobytes.",
+        ),
+        io.Boolean.Input(
+            "overwrite",
+            default=False,
+            advanced=True,
+            tooltip="Replace a file of that name instead of counting up.",
+        ),
+    ]
+
+
+def picture_input() -> io.Input:
+    """A sample for card and thumbnail."""
+    return io.Image.Input(
+        "picture",
+        optional=True,
+        tooltip="A sample, drawn with the word: it becomes the share picture's motif, or the "
+        "thumbnail in a standard file. The first of a batch is taken.",
+    )
+
+
+def saved(paths: list[Path], node_id: str | None) -> io.NodeOutput:
+    """Tell where the files are."""
+    written = "\n".join(str(path) for path in paths)
+    say(f"Saved {written}", node_id)
+    return io.NodeOutput(written, ui=ui.PreviewText(f"Saved {written}"))
 
 
 class SaveEmbedding(io.ComfyNode):
@@ -20,44 +120,168 @@ class SaveEmbedding(io.ComfyNode):
             category=CATEGORY,
             description="Writes the word to the embeddings folder, from where any prompt can use "
             "it as 'embedding:name'. AUTOMATIC1111, Forge and diffusers read the file too.",
-            search_aliases=["textual inversion", "export embedding"],
+            search_aliases=["textual inversion", "export embedding", "share embedding"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
             inputs=[
                 EmbeddingSocket.Input("embedding", tooltip="The word to save."),
-                io.String.Input(
-                    "name",
-                    default="",
-                    placeholder="empty = the word itself",
-                    tooltip="File name, with '/' for a sub-folder of the embeddings folder "
-                    "(pets/my-cat). Empty = the placeholder. A name that is taken gets a number, "
-                    "unless overwrite is on.",
-                ),
-                io.Combo.Input(
-                    "storage",
-                    options=["fp32", "fp16"],
-                    default="fp32",
-                    advanced=True,
-                    tooltip="fp32 keeps the vectors exactly; fp16 halves a file of a few "
-                    "kilobytes.",
-                ),
-                io.Boolean.Input(
-                    "overwrite",
-                    default=False,
-                    advanced=True,
-                    tooltip="Replace a file of that name instead of counting up.",
-                ),
+                name_input(),
+                *storage_inputs(),
+                format_input(optional=True),
+                picture_input(),
             ],
-            outputs=[io.String.Output(display_name="path", tooltip="Where the file is.")],
+            outputs=[
+                io.String.Output(
+                    display_name="path", tooltip="Where the file is; a line per file of a pair."
+                )
+            ],
         )
 
     @classmethod
     def execute(
-        cls, embedding: Embedding, name: str, storage: Any, overwrite: bool
+        cls,
+        embedding: Embedding,
+        name: str,
+        storage: Any,
+        overwrite: bool,
+        format: str = "standard",
+        picture: Any = None,
     ) -> io.NodeOutput:
-        path = embedding_path(name.strip() or embedding.placeholder)
-        path = path if overwrite else free_path(path)
-        write_safetensors(path, file_tensors(embedding, storage), file_metadata(embedding))
-        text = f"Saved {path}"
-        say(text, cls.hidden.unique_id)
-        return io.NodeOutput(str(path), ui=ui.PreviewText(text))
+        export = export_settings(storage, picture, cls.hidden.prompt, cls.hidden.extra_pnginfo)
+        paths = save_embedding(embedding, name.strip(), format, export, overwrite)
+        return saved(paths, cls.hidden.unique_id)
+
+
+class LoadTextualInversion(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadTextualInversion",
+            display_name="Load Embedding",
+            category=CATEGORY,
+            description="Reads an embedding file of any trainer, also from a picture that carries "
+            "one, to use it as a bare word, to train on, to inspect or to blend.",
+            search_aliases=["textual inversion", "import embedding", "open embedding"],
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                file_input(),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="The CLIP to use the word with. Connected, the file is checked to fit "
+                    "it here, vectors of unclear origin go to the encoder of their width, and the "
+                    "strength of Apply Embedding to CLIP runs from the initialiser's meaning.",
+                ),
+                io.String.Input(
+                    "placeholder",
+                    default="",
+                    optional=True,
+                    placeholder="empty = as in the file",
+                    tooltip="The word in prompts. Empty = the name in the file, else the file's "
+                    "own, with '-' for what prompts cannot carry.",
+                ),
+                io.String.Input(
+                    "initialiser",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    placeholder="empty = as in the file",
+                    tooltip="What it is, in a word or few (cat, painting), for encoders that the "
+                    "file has no vectors for, and as strength 0 if clip is connected. Empty = what "
+                    "the file tells, else the placeholder's own words.",
+                ),
+                word_input(),
+            ],
+            outputs=[
+                EmbeddingSocket.Output(
+                    display_name="embedding",
+                    tooltip="The word, for Apply Embedding to CLIP, Train Textual Inversion or "
+                    "Save Embedding.",
+                ),
+                io.String.Output(display_name="report", tooltip="What was read, and what it fits."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str) -> bool | str:
+        try:  # Instead of the host's own check: a dropped file lies in input/.
+            return bool(chosen_file(file))
+        except ValueError as error:
+            return str(error)
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str, **others: Any) -> str:
+        return file_state(file)
+
+    @classmethod
+    def execute(
+        cls,
+        file: str,
+        clip: Any = None,
+        placeholder: str = "",
+        initialiser: str = "",
+        word: str = "",
+    ) -> io.NodeOutput:
+        found = load_embedding(file, word.strip(), clip, placeholder.strip(), initialiser.strip())
+        report = inspection_report(found, {})
+        say(report, cls.hidden.unique_id)
+        return io.NodeOutput(found, report)
+
+
+class ConvertTextualInversion(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ConvertTextualInversion",
+            display_name="Convert Embedding",
+            category=CATEGORY,
+            description="Reads an embedding file of any trainer and writes it for another tool, "
+            "into the embeddings folder. The vectors stay the same.",
+            search_aliases=["textual inversion", "embedding format", "export embedding"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                file_input(),
+                format_input(),
+                name_input(),
+                *storage_inputs(),
+                word_input(),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="Only needed where a file does not tell which encoder its vectors are "
+                    "for and another than the usual one of that width is meant.",
+                ),
+                picture_input(),
+            ],
+            outputs=[
+                io.String.Output(
+                    display_name="path", tooltip="Where the file is; a line per file of a pair."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str) -> bool | str:
+        return LoadTextualInversion.validate_inputs(file)
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str, **others: Any) -> str:
+        return file_state(file)
+
+    @classmethod
+    def execute(
+        cls,
+        file: str,
+        format: str,
+        name: str,
+        storage: Any,
+        overwrite: bool,
+        word: str = "",
+        clip: Any = None,
+        picture: Any = None,
+    ) -> io.NodeOutput:
+        found = load_embedding(file, word.strip(), clip, "", "")
+        export = export_settings(storage, picture, cls.hidden.prompt, cls.hidden.extra_pnginfo)
+        paths = save_embedding(found, name.strip(), format, export, overwrite)
+        return saved(paths, cls.hidden.unique_id)

@@ -18,7 +18,7 @@ from environment import (
 )
 
 LAYERS = ("unit", "host", "server", "browser")
-EXTRAS = ("pytest", "hypothesis", "playwright")
+EXTRAS = ("pytest", "hypothesis", "playwright", "diffusers")
 UNIT_IMPORTS = ("torch", "numpy", "PIL", "safetensors", "pytest", "hypothesis")
 NO_BROWSER = (
     "Install Chromium, Chrome or Edge, or set CHROMIUM_PATH to its program, and run "

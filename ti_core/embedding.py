@@ -17,7 +17,8 @@ class Embedding:
     `t5xxl`, ... as the host names them).
 
     `initial` holds the vectors that training started from, `initialiser` the text that they were
-    taken from; encoders without vectors read that text instead of the word.
+    taken from; encoders without vectors read that text instead of the word. `initial` is zero
+    where nothing is known of the start, as with most files.
     `provenance` tells how the vectors were made (method, steps, seed, base model, losses); values
     are JSON-ready.
     """
@@ -33,9 +34,14 @@ class Embedding:
         """How many vectors the word has in its longest encoder."""
         return max(len(rows) for rows in self.vectors.values())
 
+    @property
+    def has_origin(self) -> bool:
+        """Whether it is known what training started from."""
+        return any(bool(rows.any()) for rows in self.initial.values())
+
     def at_strength(self, strength: float) -> dict[str, Tensor]:
-        """Vectors between initialiser (0) and learned (1), beyond 1 further in the same
-        direction.
+        """Vectors between initialiser (0) and learned (1), beyond 1 further in the same direction;
+        without a known initialiser between nothing and learned, which scales their length.
         """
         return {key: blend(self.initial[key], rows, strength) for key, rows in self.vectors.items()}
 
@@ -71,13 +77,14 @@ def initial_rows(tokens: Tensor, count: int) -> Tensor:
 
 def blend(start: Tensor, end: Tensor, amount: float) -> Tensor:
     """Move rows `[n, dim]` from `start` to `end` along the great circle, their norms along the
-    line; exact at 0 and 1.
+    line; exact at 0 and 1. A row of zeros has no direction and takes that of the other.
     """
     if amount == 0.0:
         return start
     if amount == 1.0:
         return end
     a, b = F.normalize(start, dim=-1), F.normalize(end, dim=-1)
+    a, b = torch.where(a.any(-1, keepdim=True), a, b), torch.where(b.any(-1, keepdim=True), b, a)
     angle = torch.atan2(
         (b - (a * b).sum(-1, keepdim=True) * a).norm(dim=-1, keepdim=True),
         (a * b).sum(-1, keepdim=True),

@@ -57,3 +57,16 @@ def test_beyond_one_goes_on_in_the_same_direction():
 def test_an_embedding_counts_its_longest_encoder():
     rows = {"clip_l": torch.zeros(2, 3), "t5xxl": torch.zeros(4, 5)}
     assert Embedding("a", "b", rows, rows).count == 4
+
+
+def test_without_a_known_start_strength_scales_the_length():
+    rows = torch.randn(2, 8)
+    found = Embedding("a", "b", {"clip_l": rows}, {"clip_l": torch.zeros(2, 8)})
+    assert not found.has_origin
+    for strength in (0.0, 0.3, 1.0, 1.5):
+        torch.testing.assert_close(found.at_strength(strength)["clip_l"], strength * rows)
+
+
+def test_a_start_is_known_if_any_vector_of_it_is():
+    rows = {"clip_l": torch.zeros(2, 3), "t5xxl": torch.ones(1, 5)}
+    assert Embedding("a", "b", rows, rows).has_origin

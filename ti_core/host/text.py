@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..captions import replace_words
 from ..embedding import Embedding, check_placeholder, initial_rows
+from ..formats.families import check_fit
 
 VOCABULARY_CHUNK = 4096
 
@@ -76,23 +77,12 @@ def encoders(clip: CLIP) -> dict[str, Encoder]:
 
 
 def check_fits(embedding: Embedding, clip: CLIP) -> None:
-    """Raise ValueError that names both sides, unless every vector of the embedding belongs to an
-    encoder of the CLIP; the host would drop it with a warning.
+    """Raise ValueError that names both sides and the fitting checkpoint, unless every vector of the
+    embedding belongs to an encoder of the CLIP; the host would drop it with a warning.
     """
     available = {key: encoder.width for key, encoder in encoders(clip).items()}
     held = {key: rows.shape[-1] for key, rows in embedding.vectors.items()}
-    if any(available.get(key) != width for key, width in held.items()):
-        raise ValueError(
-            f"The embedding '{embedding.placeholder}' holds {listed(held)}, but this CLIP has "
-            f"{listed(available)}. "
-            "Use the CLIP of the kind of model that the embedding was made for, or create the "
-            "embedding with this CLIP."
-        )
-
-
-def listed(widths: Mapping[str, int]) -> str:
-    """Encoder keys with widths, for a message."""
-    return ", ".join(f"{key} ({width} wide)" for key, width in widths.items())
+    check_fit(embedding.placeholder, held, available)
 
 
 def with_word(clip: CLIP, name: str, word: Word) -> CLIP:

@@ -1,0 +1,121 @@
+"""BlendTextualInversions: one word out of two, or of fewer vectors."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..ti_core.blending import Mix, average, blended, concatenate, shortened, slerp, subtract
+from ..ti_core.embedding import Embedding, check_placeholder
+from ..ti_core.host.progress import say
+from ..ti_core.inspection import inspection_report
+from .sockets import CATEGORY, EmbeddingSocket
+
+BALANCE = io.Float.Input(
+    "balance",
+    default=0.5,
+    min=0.0,
+    max=1.0,
+    step=0.05,
+    tooltip="0 = the first word, 1 = the second, 0.5 = both alike. 0.3 to 0.7 are usual.",
+)
+AMOUNT = io.Float.Input(
+    "amount",
+    default=0.5,
+    min=-2.0,
+    max=2.0,
+    step=0.05,
+    tooltip="How much of the second is taken away; 0.2 to 1 are usual. Below 0 it is added.",
+)
+MIXES = {"average": average, "slerp": slerp, "subtract": subtract}
+
+
+class BlendTextualInversions(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="BlendTextualInversions",
+            display_name="Blend Embeddings",
+            category=CATEGORY,
+            description="Mixes two words for the same kind of model into a new one, or makes a "
+            "word of many vectors shorter.",
+            search_aliases=["textual inversion", "merge embeddings", "slerp", "compress embedding"],
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                EmbeddingSocket.Input("first", tooltip="The first word."),
+                EmbeddingSocket.Input(
+                    "second",
+                    optional=True,
+                    tooltip="The second word, with vectors for the same encoders; not needed for "
+                    "'first only'.",
+                ),
+                io.String.Input(
+                    "placeholder",
+                    default="my-blend",
+                    tooltip="The new word, as you will write it in prompts.",
+                ),
+                io.DynamicCombo.Input(
+                    "mode",
+                    options=[
+                        io.DynamicCombo.Option("slerp", [BALANCE]),
+                        io.DynamicCombo.Option("average", [BALANCE]),
+                        io.DynamicCombo.Option("concatenate", []),
+                        io.DynamicCombo.Option("subtract", [AMOUNT]),
+                        io.DynamicCombo.Option("first only", []),
+                    ],
+                    tooltip="'slerp' turns the directions and keeps the length, the usual choice; "
+                    "'average' is the plain mean, which gets shorter and weaker; 'concatenate' "
+                    "says both, one after the other; 'subtract' takes the second out of the first; "
+                    "'first only' changes nothing but the number of vectors.",
+                ),
+                io.Int.Input(
+                    "vectors",
+                    default=0,
+                    min=0,
+                    max=256,
+                    advanced=True,
+                    tooltip="At most so many vectors in the result; 0 = as they come. Fewer leave "
+                    "more room in the prompt; halving is usual.",
+                ),
+                io.Combo.Input(
+                    "shorten",
+                    options=["merge", "prune"],
+                    default="merge",
+                    advanced=True,
+                    tooltip="Where vectors is less than there are: 'merge' puts a mean in the "
+                    "place of vectors that are alike, 'prune' keeps one of them as it is.",
+                ),
+            ],
+            outputs=[
+                EmbeddingSocket.Output(
+                    display_name="embedding",
+                    tooltip="The new word, for Apply Embedding to CLIP or Save Embedding.",
+                ),
+                io.String.Output(display_name="report", tooltip="What came out."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        first: Embedding,
+        placeholder: str,
+        mode: dict[str, Any],
+        vectors: int,
+        shorten: Any,
+        second: Embedding | None = None,
+    ) -> io.NodeOutput:
+        check_placeholder(placeholder.strip())
+        made = blended(first, second, chosen_mix(mode), placeholder.strip())
+        made = shortened(made, vectors, shorten) if vectors else made
+        report = inspection_report(made, {})
+        say(report, cls.hidden.unique_id)
+        return io.NodeOutput(made, report)
+
+
+def chosen_mix(mode: dict[str, Any]) -> Mix | None:
+    """The function behind a choice and its numbers; None where there is nothing to mix."""
+    numbers = dict(mode)
+    name = numbers.pop("mode")
+    if name in MIXES:
+        return MIXES[name](**numbers)
+    return concatenate if name == "concatenate" else None

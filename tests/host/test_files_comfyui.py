@@ -1,0 +1,284 @@
+"""Our files in ComfyUI's own loader and tokenizers, and files of the host's folders in ours."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import comfy.text_encoders.flux as flux
+import comfy.text_encoders.sd2_clip as sd2
+import comfy.text_encoders.sd3_clip as sd3
+import comfy.text_encoders.z_image as z_image
+import folder_paths
+import pytest
+import torch
+from comfy.sd1_clip import SD1Tokenizer
+from comfy.sdxl_clip import SDXLTokenizer
+from embedding_files import (  # pyright: ignore[reportMissingImports]
+    FAMILIES,
+    embedding,
+    rows,
+    same_vectors,
+    write,
+)
+from safetensors.torch import save_file
+from small import Loaded, small_flux, small_sdxl, word
+from test_text import learned, spliced
+from torch import Tensor
+
+from ti_core.embedding import Embedding
+from ti_core.formats import Export, read_embedding
+from ti_core.host.files import (
+    checkpoint_hash,
+    chosen_file,
+    embedding_files,
+    embedding_path,
+    export_settings,
+    file_state,
+    load_embedding,
+    save_embedding,
+)
+from ti_core.host.inspection import vocabularies
+from ti_core.host.text import apply_embedding, encoders
+from ti_core.inspection import inspection_picture, inspection_report
+
+TOKENIZERS: dict[str, Any] = {
+    "SD 1": SD1Tokenizer,
+    "SD 2": sd2.SD2Tokenizer,
+    "SDXL": SDXLTokenizer,
+    "SD 3": sd3.SD3Tokenizer,
+    "Flux": flux.FluxTokenizer,
+    "Z-Image": z_image.ZImageTokenizer,
+}
+NAMES = {"clip_l": "l", "clip_g": "g", "clip_h": "h"}  # The host's short names in token lists.
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An embeddings folder, and input/ beside it."""
+    root = tmp_path / "embeddings"
+    root.mkdir()
+    (tmp_path / "input").mkdir()
+    kept = dict(folder_paths.folder_names_and_paths)
+    changed = {**kept, "embeddings": ([str(root)], kept["embeddings"][1])}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", changed)
+    monkeypatch.setattr(folder_paths, "input_directory", str(tmp_path / "input"))
+    yield root
+
+
+def tokens(family: str, folder: Path, text: str) -> dict[str, list[Tensor]]:
+    """The vectors that a prompt brings to each encoder, by the host's own tokenizer."""
+    made = TOKENIZERS[family](embedding_directory=[str(folder)])
+    return {
+        key: [entry[0] for part in parts for entry in part if torch.is_tensor(entry[0])]
+        for key, parts in made.tokenize_with_weights(text).items()
+    }
+
+
+@pytest.mark.parametrize("family", TOKENIZERS)
+def test_comfyui_puts_the_right_rows_into_every_encoder(family: str, folder: Path):
+    made = embedding(**FAMILIES[family])
+    write(folder / "my-cat", made, "standard")
+    found = tokens(family, folder, "a photo of embedding:my-cat on a beach")
+    for key, vectors in made.vectors.items():
+        assert torch.stack(found[NAMES.get(key) or key]).equal(vectors), key
+
+
+@pytest.mark.parametrize("family", ["SD 1", "SD 2"])
+@pytest.mark.parametrize("kind", ["automatic1111", "diffusers", "onetrainer"])
+def test_comfyui_reads_the_other_formats_for_one_encoder(kind: str, family: str, folder: Path):
+    made = embedding(**FAMILIES[family])
+    write(folder / "my-cat", made, kind)
+    ((key, vectors),) = made.vectors.items()
+    found = tokens(family, folder, "embedding:my-cat")[NAMES[key]]
+    assert torch.stack(found).equal(vectors)
+
+
+def test_comfyui_reads_the_sdxl_file_for_automatic1111(folder: Path):
+    made = embedding(**FAMILIES["SDXL"])
+    write(folder / "my-cat", made, "automatic1111")
+    found = tokens("SDXL", folder, "embedding:my-cat")
+    assert torch.stack(found["g"]).equal(made.vectors["clip_g"])
+    assert torch.stack(found["l"]).equal(made.vectors["clip_l"])
+
+
+def test_a_loaded_word_draws_what_the_learned_one_drew(loaded: Loaded, folder: Path):
+    made = learned(loaded.clip)
+    save_embedding(made, "pets/my-cat", "standard", Export(), False)
+    again = load_embedding("pets/my-cat.safetensors", "", loaded.clip, "", "")
+    same_vectors(again, made)
+    assert again.initial["clip_l"].equal(made.initial["clip_l"])
+    for strength in (0.0, 0.5, 1.0):
+        assert again.at_strength(strength)["clip_l"].equal(made.at_strength(strength)["clip_l"])
+    applied = apply_embedding(loaded.clip, again, 1.0)
+    found = [row for row, _ in spliced(applied, "a photo of my-cat")]
+    assert torch.stack(found).equal(made.vectors["clip_l"])
+    assert not any(
+        rows.is_inference() for rows in (*again.vectors.values(), again.initial["clip_l"])
+    )
+
+
+def test_the_recipe_survives_loading_and_saving_in_every_format(loaded: Loaded, folder: Path):
+    made = replace(learned(loaded.clip), provenance={"steps": 7, "seed": 3, "settings": {"a": [1]}})
+    (path,) = save_embedding(made, "", "standard", Export(), False)
+    for kind in ("automatic1111", "share picture", "diffusers", "onetrainer", "standard"):
+        found = load_embedding(path.name, "", None, "", "")
+        (path,) = save_embedding(found, f"via-{kind.split()[0]}", kind, Export(), False)
+    last = load_embedding(path.name, "", loaded.clip, "", "")
+    same_vectors(last, made)
+    assert (last.placeholder, last.initialiser) == (made.placeholder, made.initialiser)
+    assert last.provenance == {**made.provenance, "initialiser": made.initialiser}
+
+
+@pytest.mark.parametrize(
+    ("family", "fits"),
+    [
+        ("SDXL", r"holds clip_l \(768 wide\), clip_g \(1280 wide\).*It fits SDXL"),
+        ("SD 2", r"holds clip_h \(1024 wide\).*It fits SD 2.x"),
+        ("Flux", r"t5xxl \(4096 wide\), but this CLIP has clip_l \(768 wide\). It fits Flux.1"),
+    ],
+)
+def test_a_file_for_another_model_says_which_checkpoint_it_fits(
+    loaded: Loaded, family: str, fits: str, folder: Path
+):
+    write(folder / "my-cat", embedding(**FAMILIES[family]), "standard")
+    with pytest.raises(ValueError, match=fits):
+        load_embedding("my-cat.safetensors", "", loaded.clip, "", "")
+    unchecked = load_embedding("my-cat.safetensors", "", None, "", "")
+    with pytest.raises(ValueError, match="but this CLIP has clip_l"):
+        apply_embedding(loaded.clip, unchecked, 1.0)
+
+
+def test_onetrainers_t5_reaches_flux_which_the_hosts_own_loader_drops(folder: Path):
+    """Core takes the first tensor for T5, finds it 768 wide, and warns (sd1_clip.py:478)."""
+    clip = small_flux()[1]
+    data = {"clip_l": rows(2, 768), "t5": rows(2, 4096)}
+    save_file(data, folder / "theirs.safetensors")
+    found = apply_embedding(clip, load_embedding("theirs.safetensors", "", clip, "", ""), 1.0)
+    assert torch.stack([row for row, _ in spliced(found, "a theirs", "t5xxl")]).equal(data["t5"])
+
+
+def test_an_sd1_word_on_sdxl_reaches_clip_l_and_clip_g_reads_the_initialiser(folder: Path):
+    clip = small_sdxl()[1]
+    save_file({"emb_params": rows(2, 768)}, folder / "theirs.safetensors")
+    found = apply_embedding(clip, load_embedding("theirs.safetensors", "", clip, "", "cat"), 1.0)
+    assert len(spliced(found, "a theirs", "l")) == 2
+    assert found.tokenize("a theirs")["g"] == clip.tokenize("a cat")["g"]
+
+
+def test_a_given_initialiser_is_where_strength_zero_is(loaded: Loaded, folder: Path):
+    save_file({"emb_params": rows(3, 768)}, folder / "theirs.safetensors")
+    found = load_embedding("theirs.safetensors", "", loaded.clip, "my-word", "cat")
+    cat = encoders(loaded.clip)["clip_l"]
+    assert found.placeholder == "my-word"
+    assert found.at_strength(0.0)["clip_l"].equal(cat.rows(cat.token_ids("cat")).repeat(3, 1))
+
+
+def test_the_dropdown_lists_embeddings_and_pictures_but_no_previews(folder: Path):
+    for name in ("b.safetensors", "sub/a.pt", "card.png", "b.preview.png", "notes.txt", "b.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    assert embedding_files() == ["b.safetensors", "card.png", "sub/a.pt"]
+
+
+def test_a_file_dropped_onto_the_node_is_found_in_input_and_not_mixed_up(folder: Path):
+    write(folder / "card", embedding(clip_l=768, clip_g=1280), "share picture")
+    (path,) = write(folder.parent / "input" / "card", embedding(clip_l=768), "share picture")
+    assert chosen_file("input/card.png") == path
+    same_vectors(load_embedding("input/card.png", "", None, "", ""), embedding(clip_l=768))
+    assert chosen_file("card.png") == folder / "card.png"
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "",
+        "input/",
+        "../outside.pt",
+        "/etc/passwd",
+        "sub/../../outside.pt",
+        "input/../outside.pt",
+        "a.py",
+    ],
+)
+def test_no_choice_leads_out_of_the_folders(choice: str, folder: Path):
+    (folder.parent / "outside.pt").touch()
+    (folder / "a.py").touch()
+    with pytest.raises(ValueError, match="There is no embedding file"):
+        chosen_file(choice)
+
+
+def test_links_out_of_the_folder_are_not_followed(folder: Path):
+    (folder.parent / "outside.pt").touch()
+    (folder / "link.pt").symlink_to(folder.parent / "outside.pt")
+    with pytest.raises(ValueError, match="There is no embedding file"):
+        chosen_file("link.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("a.safetensors", "a"), ("a.png", "a"), ("style.v2", "style.v2"), ("pets/a", "pets/a")],
+)
+def test_an_ending_in_the_name_is_not_doubled(name: str, path: str, folder: Path):
+    assert embedding_path(name) == folder / path
+
+
+def test_a_changed_file_is_noticed_and_so_is_its_other_half(folder: Path):
+    first, second = write(folder / "cat", embedding(**FAMILIES["SDXL"]), "diffusers")
+    states = [file_state("cat.safetensors")]
+    for path in (first, second):
+        path.write_bytes(path.read_bytes() + b" ")
+        states.append(file_state("cat.safetensors"))
+    assert len(set(states)) == 3
+
+
+def test_the_graph_goes_into_the_picture_unless_metadata_is_off(monkeypatch: pytest.MonkeyPatch):
+    import ti_core.host.files as files
+
+    batch = torch.rand(2, 20, 30, 3)
+    made = export_settings("fp32", batch, {"1": {}}, {"workflow": {"nodes": []}})
+    assert made.text == {"prompt": '{"1": {}}', "workflow": '{"nodes": []}'}
+    assert made.picture is not None
+    assert made.picture.size == (30, 20)
+    monkeypatch.setattr(files.args, "disable_metadata", True)
+    assert export_settings("fp32", None, {}, {"workflow": {}}) == Export()
+
+
+def test_the_checkpoints_hash_is_that_of_the_file_as_it_is(tmp_path: Path):
+    path = tmp_path / "base.safetensors"
+    path.write_bytes(b"abc" * 1_000_000)
+    assert checkpoint_hash(path) == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
+    path.write_bytes(b"other")
+    assert checkpoint_hash(path) == hashlib.sha256(b"other").hexdigest()
+
+
+def test_neighbours_of_an_untrained_word_are_its_initialiser(loaded: Loaded):
+    made = word(loaded.clip, 1)
+    known = vocabularies(made, loaded.clip, 3)
+    nearest = known["clip_l"].nearest[0]
+    assert nearest[0].token == "cat"
+    assert nearest[0].cosine == pytest.approx(1.0, abs=1e-5)
+    assert known["clip_l"].norm == pytest.approx(encoders(loaded.clip)["clip_l"].vocabulary_norm())
+    report = inspection_report(made, known)
+    assert "Fits SD 1.x" in report
+    assert "nearest cat 1.00" in report
+    picture = inspection_picture(made, known)
+    assert picture.shape[0] == 1
+    assert picture.shape[-1] == 3
+
+
+def test_neighbours_are_those_of_the_whole_vocabulary(loaded: Loaded):
+    part = encoders(loaded.clip)["clip_l"]
+    table = part.rows(list(range(49408)))
+    vector = rows(2, 768)
+    found = vocabularies(Embedding("a", "b", {"clip_l": vector}, {}), loaded.clip, 7)["clip_l"]
+    expected = torch.cosine_similarity(vector[:, None], table[None], dim=-1).topk(7)
+    got = torch.tensor([[one.cosine for one in near] for near in found.nearest])
+    torch.testing.assert_close(got, expected.values)
+
+
+def test_reading_needs_no_host(tmp_path: Path):
+    """The engine's reader, without folders."""
+    (path,) = write(tmp_path / "a", embedding(clip_l=768), "standard")
+    same_vectors(read_embedding(path), embedding(clip_l=768))

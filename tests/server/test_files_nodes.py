@@ -1,0 +1,184 @@
+"""The nodes for embedding files in the real server."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphs import graph, node, run, run_with_workflow, sampling, saved_path
+from headless import Server
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import ones, randn
+
+NEW = (
+    "LoadTextualInversion",
+    "InspectTextualInversion",
+    "ConvertTextualInversion",
+    "BlendTextualInversions",
+)
+
+
+def folder(server: Server) -> Path:
+    return server.directory / "models" / "embeddings"
+
+
+@pytest.fixture(scope="module")
+def trained(server: Server) -> Path:
+    """A saved word."""
+    return saved_path(run(server, graph(save__name="files-star")))
+
+
+def load(file: str, **more: Any) -> dict[str, Any]:
+    inputs = {"file": file, "placeholder": "", "initialiser": "", "word": "", **more}
+    return node("LoadTextualInversion", **inputs)
+
+
+def save(source: list[Any], name: str, kind: str, **more: Any) -> dict[str, Any]:
+    inputs = {"name": name, "storage": "fp32", "overwrite": False, "format": kind, **more}
+    return node("SaveEmbedding", embedding=source, **inputs)
+
+
+def test_a_saved_word_is_loaded_inspected_and_trained_on(server: Server, trained: Path):
+    prompt = graph(train__embedding=["again", 0], save__name="files-star-more")
+    prompt["again"] = load(trained.name, clip=["load", 1])
+    prompt["inspect"] = node(
+        "InspectTextualInversion", embedding=["again", 0], clip=["load", 1], neighbours=3
+    )
+    prompt["text"] = node("PreviewAny", source=["inspect", 0])
+    prompt["shown"] = node("SaveImage", images=["inspect", 1], filename_prefix="inspect")
+    del prompt["word"]
+    outputs = run(server, prompt)
+    report = outputs["text"]["text"][0]
+    for line in ("'my-star', initialiser 'star'", "Fits SD 1.x", "nearest", "steps: 6"):
+        assert line in report
+    assert outputs["inspect"]["text"][0] == report
+    assert outputs["inspect"]["images"]
+    assert outputs["shown"]["images"]
+    before = load_file(trained)["emb_params"]
+    assert not load_file(saved_path(outputs))["emb_params"].equal(before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "endings"),
+    [
+        ("automatic1111", [".pt"]),
+        ("diffusers", [".safetensors"]),
+        ("onetrainer", [".safetensors"]),
+        ("share picture", [".png"]),
+    ],
+)
+def test_a_file_is_converted_and_back_without_a_change(
+    server: Server, trained: Path, kind: str, endings: list[str]
+):
+    def converted(file: str, name: str, format: str) -> Path:
+        inputs = {"format": format, "name": name, "storage": "fp32", "overwrite": True}
+        prompt = {"save": node("ConvertTextualInversion", file=file, word="", **inputs)}
+        return saved_path(run(server, prompt))
+
+    there = converted(trained.name, f"to-{kind.split()[0]}", kind)
+    assert [there.suffix] == endings
+    back = converted(there.name, "back", "standard")
+    assert load_file(back)["emb_params"].equal(load_file(trained)["emb_params"])
+    with safe_open(back, "pt") as opened:
+        recipe = json.loads(opened.metadata()["textual_inversion"])
+    assert (recipe["placeholder"], recipe["initialiser"]) == ("my-star", "star")
+    assert recipe["steps"] == 6
+
+
+def test_the_share_picture_carries_sample_vectors_and_graph(server: Server, trained: Path):
+    prompt = {
+        "load": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors"),
+        "again": load(trained.name, clip=["load", 1]),
+        "apply": node("ApplyEmbeddingToCLIP", clip=["load", 1], embedding=["again", 0], strength=1),
+        **sampling("apply", "a photo of my-star"),
+        "save": save(["again", 0], "card", "share picture", picture=["decode", 0]),
+    }
+    workflow = {"nodes": [], "links": [], "version": 0.4}
+    path = saved_path(run_with_workflow(server, prompt, workflow))
+    with Image.open(path) as opened:
+        text = opened.text  # type: ignore[attr-defined]
+        assert opened.width > opened.height
+    assert json.loads(text["workflow"]) == workflow
+    assert json.loads(text["prompt"]).keys() == prompt.keys()
+    dropped = server.directory / "input" / "dropped card.png"
+    shutil.copy(path, dropped)
+    again = {"a": load(f"input/{dropped.name}"), "save": save(["a", 0], "from-card", "standard")}
+    found = load_file(saved_path(run(server, again)))["emb_params"]
+    assert found.equal(load_file(trained)["emb_params"])
+
+
+def test_two_words_become_one(server: Server, trained: Path):
+    save_file({"emb_params": 0.01 * randn(3, 768)}, folder(server) / "other.safetensors")
+    prompt = {
+        "a": load(trained.name),
+        "b": load("other.safetensors"),
+        "blend": node(
+            "BlendTextualInversions",
+            first=["a", 0],
+            second=["b", 0],
+            placeholder="my-blend",
+            mode="concatenate",
+            vectors=4,
+            shorten="merge",
+        ),
+        "save": save(["blend", 0], "", "standard"),
+    }
+    path = saved_path(run(server, prompt))
+    assert path.name == "my-blend.safetensors"
+    assert load_file(path)["emb_params"].shape == (4, 768)
+    prompt["blend"]["inputs"].update({"mode": "slerp", "mode.balance": 0.5, "vectors": 0})
+    assert load_file(saved_path(run(server, prompt)))["emb_params"].shape == (3, 768)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"file": "missing.pt"}, "There is no embedding file 'missing.pt'"),
+        ({"file": "../../../outside.pt"}, "There is no embedding file"),
+        ({"file": "torn.safetensors"}, "cannot be read as an embedding"),
+        ({"file": "sd2.safetensors"}, "It fits SD 2.x"),
+        ({"file": "sd2.safetensors", "clip": None, "word": "x"}, "but not 'x'"),
+        ({"file": "sd2.safetensors", "placeholder": "a b"}, "cannot be written in a prompt"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_an_error_with_the_way_out(
+    server: Server, change: dict[str, Any], says: str
+):
+    (folder(server) / "torn.safetensors").write_bytes(b"\7\0\0\0\0\0\0\0{torn}")
+    save_file({"emb_params": ones(1, 1024)}, folder(server) / "sd2.safetensors")
+    inputs = {"clip": ["load", 1], **change}
+    prompt = {
+        "load": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors"),
+        "a": load(**{key: value for key, value in inputs.items() if value is not None}),
+        "save": save(["a", 0], "", "standard"),
+    }
+    with pytest.raises(RuntimeError, match=says):
+        run(server, prompt)
+
+
+def test_the_dropdown_offers_files_and_cards(server: Server, trained: Path):
+    (folder(server) / "a.preview.png").touch()
+    options = server.object_info()["LoadTextualInversion"]["input"]["required"]["file"]
+    listed = options[1]["options"] if len(options) > 1 and "options" in options[1] else options[0]
+    assert trained.name in listed
+    assert "a.preview.png" not in listed
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_every_input_and_output_has_a_tooltip(server: Server, name: str):
+    schema = server.object_info()[name]
+    for kind in ("required", "optional"):
+        for input_name, spec in schema["input"].get(kind, {}).items():
+            assert spec[1].get("tooltip"), (name, input_name)
+    assert all(schema["output_tooltips"])
+    assert schema["category"] == "training/textual inversion"
+
+
+def test_the_old_inputs_of_save_embedding_keep_their_places(server: Server):
+    """A workflow stores widget values by position."""
+    schema = server.object_info()["SaveEmbedding"]["input"]
+    widgets = [*schema["required"], *schema.get("optional", {})]
+    assert widgets[:4] == ["embedding", "name", "storage", "overwrite"]

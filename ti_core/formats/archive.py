@@ -1,0 +1,73 @@
+"""The zip archives that torch.save writes: read without decompression, within the file's bounds."""
+
+import struct
+from typing import NamedTuple
+
+from .contents import FileBytes
+
+MAX_DIRECTORY = 4 << 20
+END = struct.Struct("<4s4H2LH")
+END64 = struct.Struct("<4sQ2H2L4Q")
+LOCATOR64 = struct.Struct("<4sLQL")
+ENTRY = struct.Struct("<4s6H3L5H2L")
+LOCAL_SIZE = 30
+UNKNOWN = 0xFFFFFFFF
+
+
+class Entry(NamedTuple):
+    """Where the bytes of a file inside the archive lie."""
+
+    header: int
+    size: int
+
+
+class Archive:
+    """The stored (never compressed) entries of a zip archive, which torch writes and nothing else
+    is taken for.
+    """
+
+    def __init__(self, file: FileBytes):
+        self.file = file
+        self.entries = dict(read_entries(self.directory()))
+
+    def directory(self) -> bytes:
+        """The central directory, whose bounds stand in the last 22 bytes, or, in zip64, in a record
+        that is named there.
+        """
+        signature, *_, size, start, comment = END.unpack(
+            self.file.at(self.file.length - END.size, END.size)
+        )
+        if signature != b"PK\5\6" or comment:
+            raise ValueError("it is cut off, or no archive that torch has written")
+        if UNKNOWN in (size, start):
+            before = self.file.length - END.size - LOCATOR64.size
+            _, _, record, _ = LOCATOR64.unpack(self.file.at(before, LOCATOR64.size))
+            *_, size, start = END64.unpack(self.file.at(record, END64.size))
+        if size > MAX_DIRECTORY:
+            raise ValueError(f"its directory takes {size} bytes, more than an embedding's could")
+        return self.file.at(start, size)
+
+    def read(self, name: str, start: int, size: int) -> bytes:
+        """Some bytes of an entry."""
+        if name not in self.entries:
+            raise ValueError(f"the part '{name[:80]}' is missing")
+        entry = self.entries[name]
+        if start < 0 or size < 0 or start + size > entry.size:
+            raise ValueError("a tensor reaches beyond the values that are stored for it")
+        lengths = struct.unpack("<2H", self.file.at(entry.header, LOCAL_SIZE)[-4:])
+        return self.file.at(entry.header + LOCAL_SIZE + sum(lengths) + start, size)
+
+
+def read_entries(directory: bytes) -> list[tuple[str, Entry]]:
+    """Names and places of a central directory's entries."""
+    found, at = [], 0
+    while at + ENTRY.size <= len(directory):
+        fields = ENTRY.unpack_from(directory, at)
+        method, stored, size, header = fields[4], fields[8], fields[9], fields[-1]
+        name_size, extra_size, comment_size = fields[10:13]
+        if fields[0] != b"PK\1\2" or method != 0 or stored != size or UNKNOWN in (size, header):
+            raise ValueError("it is compressed or damaged, and no archive that torch has written")
+        name = directory[at + ENTRY.size : at + ENTRY.size + name_size].decode(errors="replace")
+        found.append((name, Entry(header, size)))
+        at += ENTRY.size + name_size + extra_size + comment_size
+    return found

@@ -1,0 +1,26 @@
+"""Embeddings that OneTrainer puts into the file of a LoRA."""
+
+from .contents import Contents, Draft, Stored
+from .named import OUTPUT_SPACE, keyed
+
+PREFIX = "bundle_emb."
+DICT = ".string_to_param."
+
+
+def read(contents: Contents) -> list[Draft] | None:
+    """The words beside the LoRA's own tensors."""
+    words: dict[str, dict[str, Stored]] = {}
+    for name, kept in contents.tensors.items():
+        if name.startswith(PREFIX) and not name.endswith(OUTPUT_SPACE):
+            word, key = split(name.removeprefix(PREFIX))
+            words.setdefault(word, {})[key] = kept
+    return [Draft(word, tuple(keyed(tensors))) for word, tensors in words.items()] or None
+
+
+def split(name: str) -> tuple[str, str]:
+    """The word, which may have dots in it, and the encoder's name."""
+    word, found, _ = name.partition(DICT)
+    if found:
+        return word, "emb_params"
+    word, _, key = name.rpartition(".")
+    return word, key

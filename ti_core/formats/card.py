@@ -1,0 +1,80 @@
+"""The picture to share: a sample with the word, its base model and its figures written on it."""
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ..embedding import Embedding
+
+SIDE = 512
+MIN_SIDE = 256
+MAX_SIDE = 1024
+TITLE_SHARE, FOOTER_SHARE = 12, 24
+SHADE = 150
+THUMBNAIL_SIDE = 256
+
+
+def card(embedding: Embedding, picture: Image.Image | None) -> Image.Image:
+    """An RGB card: the sample, or the vectors' own pattern where there is none; above it the word,
+    below it base model, hash, vectors and steps.
+    """
+    base = fitted(picture or pattern(embedding)).convert("RGBA")
+    height = base.height
+    title, footer = height // TITLE_SHARE, height // FOOTER_SHARE
+    shade = Image.new("RGBA", base.size, (0, 0, 0, 0))
+    draw = ImageDraw.Draw(shade)
+    draw.rectangle((0, 0, base.width, title * 2), fill=(0, 0, 0, SHADE))
+    draw.rectangle((0, height - footer * 2, base.width, height), fill=(0, 0, 0, SHADE))
+    result = Image.alpha_composite(base, shade)
+    write(result, f"<{embedding.placeholder}>", title // 2, title)
+    write(result, footer_text(embedding), height - footer * 3 // 2, footer)
+    return result.convert("RGB")
+
+
+def footer_text(embedding: Embedding) -> str:
+    """Base model, its short hash, vectors and steps, as far as they are known."""
+    made = embedding.provenance
+    digest = str(made.get("base_model_hash") or "")[:10]
+    parts = [str(made.get("base_model") or ""), f"[{digest}]" if digest else ""]
+    parts.append(
+        f"{embedding.count}v {made['steps']}s" if "steps" in made else f"{embedding.count}v"
+    )
+    return "   ".join(part for part in parts if part)
+
+
+def write(picture: Image.Image, text: str, top: int, size: int) -> None:
+    """A line of text, made smaller until it fits the width."""
+    draw = ImageDraw.Draw(picture)
+    wide = draw.textlength(text, font=ImageFont.load_default(size))
+    room = picture.width - size
+    font = ImageFont.load_default(max(6, int(size * min(1.0, room / max(wide, 1)))))
+    draw.text((size // 2, top), text, font=font, fill="white")
+
+
+def fitted(picture: Image.Image) -> Image.Image:
+    """The picture at a size that suits a card."""
+    longest, shortest = max(picture.size), min(picture.size)
+    scale = min(MAX_SIDE / longest, max(1.0, MIN_SIDE / shortest))
+    size = (max(16, round(picture.width * scale)), max(16, round(picture.height * scale)))
+    return picture if scale == 1.0 else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def pattern(embedding: Embedding) -> Image.Image:
+    """The vectors as bands of grey."""
+    bands = []
+    for rows in embedding.vectors.values():
+        size = rows.detach().abs()
+        bands.append((size / size.max().clamp_min(1e-12) * 255).byte().numpy()[:, :768])
+    tall = np.concatenate([np.pad(band, ((0, 0), (0, 768 - band.shape[1]))) for band in bands])
+    return Image.fromarray(tall).convert("RGB").resize((SIDE, SIDE), Image.Resampling.NEAREST)
+
+
+def thumbnail(picture: Image.Image) -> str:
+    """A small JPEG as a data address, as the model metadata standard wants it."""
+    small = picture.convert("RGB")
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,83 @@
+"""AUTOMATIC1111's panels beside a picture: bytes in the low halves of the colours, which survive
+whatever strips a file's text, as long as the pixels stay exact.
+
+Left panel: the low four bits of every byte, right panel: the high four, each combined with a fixed
+random sequence; one black column on either side of the picture.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.integer]
+CHANNELS = 3
+MULTIPLIER, INCREMENT, MODULUS = 1664525, 1013904223, 2**32
+TILE = 8
+
+
+def with_panels(picture: Image.Image, payload: bytes, shades: Pixels) -> Image.Image:
+    """An RGB picture between two panels that carry the payload; `shades` colours their tiles."""
+    data = np.frombuffer(payload, np.uint8)
+    height = picture.height
+    low = panel(data & 0x0F, height, shades)
+    high = panel(data >> 4, height, shades[::-1])
+    divider = np.zeros((height, 1, CHANNELS), np.uint8)
+    parts = [low, divider, np.asarray(picture.convert("RGB")), divider, high]
+    return Image.fromarray(np.concatenate(parts, axis=1))
+
+
+def panel(nibbles: Pixels, height: int, shades: Pixels) -> Pixels:
+    """Half bytes as pixels `[height, n, 3]`, repeated to fill it; tiles of colour in the other
+    half.
+    """
+    size = len(nibbles) + height - len(nibbles) % height
+    size += CHANNELS * height - size % (CHANNELS * height)
+    block = np.resize(nibbles, size).reshape(height, -1, CHANNELS)
+    return scrambled(block) | tiles(block.shape[0], block.shape[1], shades)
+
+
+def tiles(height: int, width: int, shades: Pixels) -> Pixels:
+    """Grey tiles `[height, width, 1]` in the high halves."""
+    rows, columns = np.ogrid[:height, :width]
+    index = columns // TILE * (height // TILE + 1) + rows // TILE
+    return (shades[index % len(shades)] & 0xF0)[..., None]
+
+
+def payload_of(pixels: Pixels) -> bytes | None:
+    """The bytes that the panels of a picture `[h, w, 3]` carry, with repeats behind; None if there
+    are no panels.
+    """
+    halves = without_border(pixels) & 0x0F
+    dividers = np.flatnonzero(~halves.any(axis=(0, 2)))
+    if len(dividers) < 2:
+        return None
+    low, high = halves[:, : dividers[0]], halves[:, dividers[-1] + 1 :]
+    if low.shape != high.shape or low.size == 0:
+        return None
+    return (scrambled(high) << 4 | scrambled(low)).tobytes()
+
+
+def without_border(pixels: Pixels) -> Pixels:
+    """Cut off the outer rows and columns in which no pixel has all three colours."""
+    lit: NDArray[np.bool_] = np.all(pixels, axis=2)
+    rows, columns = (np.flatnonzero(np.any(lit, axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return pixels[:0]
+    return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def scrambled(block: Pixels) -> Pixels:
+    """Half bytes combined with the fixed sequence; twice gives them back."""
+    return block ^ sequence(block.size).reshape(block.shape)
+
+
+def sequence(count: int) -> Pixels:
+    """The first half bytes of the linear congruential generator that starts behind 0, doubled in
+    length until they suffice.
+    """
+    states = np.array([INCREMENT], np.uint64)
+    factor, summand = MULTIPLIER, INCREMENT
+    while len(states) < count:
+        states = np.concatenate([states, (states * np.uint64(factor) + summand) % MODULUS])
+        factor, summand = factor * factor % MODULUS, (factor * summand + summand) % MODULUS
+    return (states[:count] % 255).astype(np.uint8) & 0x0F
