@@ -2,9 +2,13 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .nodes.concept import LoadImagesAsConcept
+from .nodes.audit import AuditConcept
+from .nodes.blend import BlendTextualInversions
+from .nodes.concept import JoinConcepts, LoadImagesAsConcept, LoadKohyaDataset
+from .nodes.concept_options import CaptionOptionsNode, MaskOptions, PictureFit
 from .nodes.embedding import ApplyEmbeddingToCLIP, CreateEmbedding
-from .nodes.files import SaveEmbedding
+from .nodes.files import ConvertTextualInversion, LoadTextualInversion, SaveEmbedding
+from .nodes.inspection import InspectTextualInversion
 from .nodes.train import TrainTextualInversion
 
 WEB_DIRECTORY = "./web"
@@ -16,9 +20,19 @@ class TextualInversionExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadImagesAsConcept,
+            PictureFit,
+            CaptionOptionsNode,
+            MaskOptions,
+            JoinConcepts,
+            LoadKohyaDataset,
+            AuditConcept,
             CreateEmbedding,
             TrainTextualInversion,
             SaveEmbedding,
+            LoadTextualInversion,
+            InspectTextualInversion,
+            ConvertTextualInversion,
+            BlendTextualInversions,
             ApplyEmbeddingToCLIP,
         ]
 

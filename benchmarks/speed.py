@@ -163,11 +163,13 @@ def our_training(dtype: Any, pictures: Path, steps: int, checkpointing: str = "o
     """Our training as the node runs it, batch 1, one vector; the first step is not counted."""
     import torch
 
-    from ti_core.concept import Concept, centre_crop
+    from ti_core.concept import Concept
+    from ti_core.fit import centre_crop
     from ti_core.host.borrow import BorrowSettings, borrowed
     from ti_core.host.latents import encode_pictures
     from ti_core.host.pictures import picture_files, read_picture
     from ti_core.host.text import create_embedding
+    from ti_core.latents import shape_of
     from ti_core.optimisers import SphericalSettings
     from ti_core.schedule import schedule
     from ti_core.training import TrainingSettings, train
@@ -181,7 +183,7 @@ def our_training(dtype: Any, pictures: Path, steps: int, checkpointing: str = "o
         latents = encode_pictures(vae, model.model.latent_format, crops)
         settings = TrainingSettings(schedule("0.02", steps + 1, "cosine"), SphericalSettings())
         lent = BorrowSettings(1, "auto", checkpointing)  # type: ignore[arg-type]
-        with borrowed(model, clip, embedding, latents[0].shape, lent) as frozen:
+        with borrowed(model, clip, embedding, shape_of(latents[0]), lent) as frozen:
             assert frozen.compute_dtype == dtype
             with peak_memory(model.load_device) as memory:
                 reports = train(frozen, concept, latents, embedding, settings)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-Kind = Literal["object", "style", "captions"]
+Kind = Literal["object", "style", "captions", "object and captions", "style and captions"]
 
 OBJECT_TEMPLATES = (
     "a photo of {}",
@@ -58,7 +58,14 @@ STYLE_TEMPLATES = (
     "{} style",
 )
 
-TEMPLATES: dict[Kind, tuple[str, ...]] = {"object": OBJECT_TEMPLATES, "style": STYLE_TEMPLATES}
+FILEWORDS = "[filewords]"
+TEMPLATES: dict[Kind, tuple[str, ...]] = {
+    "object": OBJECT_TEMPLATES,
+    "style": STYLE_TEMPLATES,
+    "captions": (),
+    "object and captions": tuple(f"{template}, {FILEWORDS}" for template in OBJECT_TEMPLATES),
+    "style and captions": tuple(f"{template}, {FILEWORDS}" for template in STYLE_TEMPLATES),
+}
 
 SLOT = re.compile(r"\{\}|\[name\]|\[trigger\]")
 
@@ -90,11 +97,16 @@ def says(text: str, word: str) -> bool:
     return replace_words(text, {word: "\0"}) != text
 
 
+def filled_in(caption: str, placeholder: str) -> str:
+    """Write the placeholder into `{}`, `[name]` or `[trigger]`."""
+    return SLOT.sub(lambda _: placeholder, caption).strip()
+
+
 def with_placeholder(caption: str, placeholder: str) -> str:
-    """Write the placeholder into `{}`, `[name]` or `[trigger]`; a caption that has none of these
-    and not the word itself gets it in front.
+    """Write the placeholder into its slots; a caption that has none of these and not the word
+    itself gets it in front.
     """
-    filled = SLOT.sub(lambda _: placeholder, caption).strip()
+    filled = filled_in(caption, placeholder)
     if says(filled, placeholder):
         return filled
     return f"{placeholder}, {filled}" if filled else placeholder

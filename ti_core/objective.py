@@ -9,18 +9,26 @@ Prediction = Literal["eps", "v", "flow"]
 
 
 def native_loss(
-    x0_predicted: Tensor, x0: Tensor, sigma: Tensor, prediction: Prediction, sigma_data: float = 1.0
+    x0_predicted: Tensor,
+    x0: Tensor,
+    sigma: Tensor,
+    prediction: Prediction,
+    sigma_data: float = 1.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error per sample `[b]` of what the network predicts (noise, v, or flow
-    velocity), from its denoised latents `[b, ...]` at `sigma` `[b]`.
+    velocity), from its denoised latents `[b, ...]` at `sigma` `[b]`; `weights` `[b, 1, ...]` say
+    how much each place counts.
 
     The network's error is the x0 error times a function of sigma, so that the loss is the family's
     own without knowing the network's output:
     eps and flow divide by sigma; v (Karras et al., arXiv 2206.00364, table 1, c_out) by sigma *
     sigma_data / sqrt(sigma^2 + sigma_data^2).
     """
-    error = (x0_predicted.float() - x0.float()).flatten(1).square().mean(1)
-    return error * x0_weight(sigma.float(), prediction, sigma_data)
+    squares = (x0_predicted.float() - x0.float()).square()
+    if weights is not None:
+        squares = squares * weights
+    return squares.flatten(1).mean(1) * x0_weight(sigma.float(), prediction, sigma_data)
 
 
 def x0_weight(sigma: Tensor, prediction: Prediction, sigma_data: float = 1.0) -> Tensor:

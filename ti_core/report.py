@@ -32,7 +32,7 @@ def training_report(concept: Concept, embedding: Embedding, outcome: Outcome) ->
     steps = len(outcome.losses)
     keys = ", ".join(f"{key} {tuple(rows.shape)}" for key, rows in embedding.vectors.items())
     lines = [
-        f"Learned '{embedding.placeholder}' ({keys}) from {len(concept.pictures)} pictures, "
+        f"Learned '{embedding.placeholder}' ({keys}) from {len(concept.names)} pictures, "
         f"starting at '{embedding.initialiser}'.",
         f"{steps} steps in {outcome.seconds:.1f} s ({outcome.seconds / steps:.2f} s per step).",
         f"Validation loss {outcome.before:.5f} -> {outcome.after:.5f}: the learned word explains "

@@ -1,5 +1,6 @@
 """The training loop, and what it needs of a frozen model."""
 
+import itertools
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +11,15 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .concept import Concept, shuffled
+from .concept import Concept, check_words, picks
+from .draws import fraction, generator
 from .embedding import Embedding
+from .latents import Latents, sampled, shape_of
+from .masks import latent_weights, stacked_weights
 from .objective import Prediction, native_loss, stratified
 from .optimisers import FreeSettings, Method, SphericalSettings, gradient_norm, method
 from .schedule import Schedule
+from .wording import Moment
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +86,14 @@ class TrainingSettings:
 
 class Batch(NamedTuple):
     """Samples that are denoised together: latents and noise `[b, ...]`, positions in the schedule
-    `[b]`, and captions.
+    `[b]`, captions, and how much each latent counts `[b, 1, ...]`, None where all count 1.
     """
 
     latents: Tensor
     noise: Tensor
     positions: Tensor
     captions: tuple[str, ...]
+    weights: Tensor | None = None
 
 
 class StepReport(NamedTuple):
@@ -107,16 +113,17 @@ class StepReport(NamedTuple):
 def train(
     model: FrozenModel,
     concept: Concept,
-    latents: Sequence[Tensor],
+    latents: Sequence[Latents],
     embedding: Embedding,
     settings: TrainingSettings,
 ) -> Iterator[StepReport]:
-    """Learn the embedding's vectors on `latents` (one `[c, ...]` per picture of the concept, as the
+    """Learn the embedding's vectors on `latents` (one `[c, ...]` per crop of the concept, as the
     model takes them), a report per step.
 
-    Raises RuntimeError when the gradient or the loss cannot be right. On a CPU the same arguments
-    give the same vectors, bit for bit.
+    Raises ValueError for captions that are not allowed, and RuntimeError when the gradient or the
+    loss cannot be right. On a CPU the same arguments give the same vectors, bit for bit.
     """
+    check_words(concept, embedding.placeholder)
     mover = method(settings.method, embedding.vectors, model.vocabulary_norms)
     draws = batches(model, concept, latents, embedding.placeholder, settings)
     scale = model.loss_scale
@@ -135,33 +142,46 @@ def train(
 def batches(
     model: FrozenModel,
     concept: Concept,
-    latents: Sequence[Tensor],
+    latents: Sequence[Latents],
     placeholder: str,
     settings: TrainingSettings,
 ) -> Iterator[Batch]:
-    """Endless batches: pictures in shuffled rounds, a template for the batch or each picture's
-    caption, noise and a schedule position for each sample.
+    """Endless batches: pictures of one size in shuffled rounds, a caption drawn for each sample,
+    noise and a schedule position.
 
-    Positions are stratified over all samples of an optimiser step. Each kind of draw has a
-    generator of its own, so that one does not shift another.
+    Positions are stratified over all samples of an optimiser step. A batch shares the template, so
+    that with templates alone the text encoder runs once. Each kind of draw has a generator of its
+    own, so that one does not shift another.
     """
-    picture_draws, caption_draws, noise_draws, position_draws = (
-        generator(settings.seed, stream) for stream in range(4)
+    orders, templates, noises, places, crops, words, looks = (
+        generator(settings.seed, stream) for stream in range(7)
     )
-    order = shuffled(len(latents), picture_draws)
-    while True:
+    shapes, weights = [shape_of(one) for one in latents], weights_of(concept, latents)
+    chosen = picks(concept, shapes, settings.batch_size, (orders, crops))
+    for step in itertools.count():
         positions = stratified(
-            settings.batch_size * settings.accumulation, len(model.sigmas), position_draws
+            settings.batch_size * settings.accumulation, len(model.sigmas), places
         )
         for part in positions.split(settings.batch_size):
-            chosen = [next(order) for _ in part]
-            clean = torch.stack([latents[index] for index in chosen])
-            noise = torch.randn(clean.shape, generator=noise_draws)
-            pick = float(torch.rand((), generator=caption_draws))
+            group = next(chosen)
+            clean = torch.stack([sampled(latents[pick.crop], looks) for pick in group])
+            noise = torch.randn(clean.shape, generator=noises)
+            place = fraction(templates)
             captions = tuple(
-                caption_at(concept.texts(index, placeholder), pick) for index in chosen
+                concept.text(pick.picture, placeholder, place, Moment(step, pick.round), words)
+                for pick in group
             )
-            yield Batch(clean, noise, part, captions)
+            counts = stacked_weights([weights[pick.crop] for pick in group])
+            yield Batch(clean, noise, part, captions, counts)
+
+
+def weights_of(concept: Concept, latents: Sequence[Latents]) -> list[Tensor | None]:
+    """Weights of each crop at the size of its latents, None where it has no mask."""
+    masks = [concept.mask(crop) for crop in range(len(latents))]
+    return [
+        None if mask is None else latent_weights(mask, shape_of(latent))
+        for mask, latent in zip(masks, latents, strict=True)
+    ]
 
 
 def gradient(
@@ -194,8 +214,14 @@ def batch_loss(model: FrozenModel, batch: Batch, vectors: Mapping[str, Tensor]) 
     conditioning = model.encode(batch.captions, vectors)
     noisy = model.add_noise(batch.latents, batch.noise, sigma)
     x0 = model.denoise(noisy, sigma, conditioning)
+    weights = None if batch.weights is None else batch.weights.to(x0.device)
     return native_loss(
-        x0, batch.latents.to(x0.device), sigma.to(x0.device), model.prediction, model.sigma_data
+        x0,
+        batch.latents.to(x0.device),
+        sigma.to(x0.device),
+        model.prediction,
+        model.sigma_data,
+        weights,
     )
 
 
@@ -230,18 +256,3 @@ def check_step(step: int, loss: float, vectors: Mapping[str, Tensor]) -> None:
                 "(use fewer vectors or shorter captions), or the model does not listen to this "
                 "encoder."
             )
-
-
-def caption_at(texts: Sequence[str], pick: float) -> str:
-    """The text at `pick` in 0..1. A batch shares one pick, so that with templates it costs one run
-    of the text encoder.
-    """
-    return texts[min(int(pick * len(texts)), len(texts) - 1)]
-
-
-def generator(seed: int, stream: int) -> torch.Generator:
-    """A generator for one kind of draw; streams of a seed are independent."""
-    mixed = (seed * 0x9E3779B97F4A7C15 + stream * 0xD1B54A32D192ED03 + 0x2545F4914F6CDD1D) % (
-        1 << 63
-    )
-    return torch.Generator().manual_seed(mixed)

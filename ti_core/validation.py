@@ -1,12 +1,15 @@
 """A loss that can be compared: fixed pictures, captions, noise and positions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from .concept import Concept
-from .training import Batch, FrozenModel, batch_loss, generator
+from .draws import generator
+from .latents import Latents, expected, shape_of
+from .masks import stacked_weights
+from .training import Batch, FrozenModel, batch_loss, weights_of
 
 VALIDATION_STREAM = 16
 
@@ -14,28 +17,40 @@ VALIDATION_STREAM = 16
 def validation_batches(
     model: FrozenModel,
     concept: Concept,
-    latents: Sequence[Tensor],
+    latents: Sequence[Latents],
     placeholder: str,
     seed: int,
     samples: int,
     batch_size: int,
 ) -> list[Batch]:
     """Draw `samples` fixed samples once: pictures in turn, positions at the middles of equal strata
-    of the schedule, the first caption of each picture.
+    of the schedule, the first crop and the first text of each picture, nothing dropped from it.
     """
     draws = generator(seed, VALIDATION_STREAM)
     positions = ((torch.arange(samples) + 0.5) * len(model.sigmas) / samples).long()[
         torch.randperm(samples, generator=draws)
     ]
-    drawn = []
-    for part in torch.arange(samples).split(batch_size):
-        chosen = [int(index) % len(latents) for index in part]
-        clean = torch.stack([latents[index] for index in chosen])
-        captions = tuple(concept.texts(index, placeholder)[0] for index in chosen)
-        drawn.append(
-            Batch(clean, torch.randn(clean.shape, generator=draws), positions[part], captions)
-        )
+    weights, drawn = weights_of(concept, latents), []
+    pictures = [sample % len(concept.names) for sample in range(samples)]
+    for part in of_one_shape(
+        [shape_of(latents[concept.crops[p][0]]) for p in pictures], batch_size
+    ):
+        chosen = [pictures[sample] for sample in part]
+        crops = [concept.crops[picture][0] for picture in chosen]
+        clean = torch.stack([expected(latents[crop]) for crop in crops])
+        captions = tuple(concept.text(picture, placeholder) for picture in chosen)
+        noise = torch.randn(clean.shape, generator=draws)
+        counts = stacked_weights([weights[crop] for crop in crops])
+        drawn.append(Batch(clean, noise, positions[torch.tensor(part)], captions, counts))
     return drawn
+
+
+def of_one_shape(shapes: Sequence[tuple[int, ...]], batch_size: int) -> Iterator[list[int]]:
+    """Places of the samples, in groups of one shape and at most `batch_size`."""
+    for shape in dict.fromkeys(shapes):
+        places = [place for place, other in enumerate(shapes) if other == shape]
+        for start in range(0, len(places), batch_size):
+            yield places[start : start + batch_size]
 
 
 @torch.no_grad()

@@ -17,20 +17,26 @@ TRAINING = (
     ("schedule", "warmup", "batch_size", "accumulation", "seed", "precision", "checkpointing"),
 )
 WIDGETS = {
-    "LoadImagesAsConcept": ("folder", "resolution", "kind", "captions"),
+    "LoadImagesAsConcept": (
+        *("folder", "resolution", "kind", "captions"),
+        *("repeats", "subfolders", "unreadable"),
+    ),
     "CreateEmbedding": ("placeholder", "initialiser", "vectors"),
     "TrainTextualInversion": (*TRAINING[0], *SPHERICAL, *TRAINING[1]),
-    "SaveEmbedding": ("name", "storage", "overwrite"),
+    "SaveEmbedding": ("name", "storage", "overwrite", "format"),
     "ApplyEmbeddingToCLIP": ("strength",),
 }
 SOCKETS = {
-    "LoadImagesAsConcept": (["images"], ["concept", "crops", "report"]),
+    "LoadImagesAsConcept": (
+        ["images", "masks", "fit", "caption_options", "mask_options"],
+        ["concept", "crops", "report"],
+    ),
     "CreateEmbedding": (["clip"], ["embedding"]),
     "TrainTextualInversion": (
         ["model", "clip", "vae", "concept", "embedding"],
         ["embedding", "loss_map", "report"],
     ),
-    "SaveEmbedding": (["embedding"], ["path"]),
+    "SaveEmbedding": (["embedding", "picture"], ["path"]),
     "ApplyEmbeddingToCLIP": (["clip", "embedding"], ["clip"]),
 }
 ADVANCED = ("method.prior", "warmup", "accumulation", "precision", "checkpointing")

@@ -67,7 +67,7 @@ def test_a_partly_loaded_model_is_refused(checkpoint_file: Path):
 
 def test_a_clip_with_hooks_is_refused(loaded: Loaded):
     clip = loaded.clip.clone()
-    clip.apply_hooks_to_conds = comfy.hooks.HookGroup()
+    clip.__dict__["apply_hooks_to_conds"] = comfy.hooks.HookGroup()
     with pytest.raises(ValueError, match="carries hooks"):
         with borrowed(loaded.model, clip, word(clip), (4, 8, 8), BorrowSettings(1)):
             pass

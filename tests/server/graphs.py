@@ -1,5 +1,6 @@
 """What the server's tests put in, and what comes out."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,13 @@ def sampling(clip: str, text: str, clip_output: int = 0) -> Prompt:
 def run(server: Server, prompt: Prompt, **more: Any) -> dict[str, Any]:
     """The outputs of a prompt, by node."""
     return server.wait(server.queue(prompt), **more)["outputs"]
+
+
+def run_with_workflow(server: Server, prompt: Prompt, workflow: dict[str, Any]) -> dict[str, Any]:
+    """The outputs of a prompt that is queued with its graph, as the page does it."""
+    body = {"prompt": prompt, "extra_data": {"extra_pnginfo": {"workflow": workflow}}}
+    answer = json.loads(server._request("/prompt", body))
+    return server.wait(answer["prompt_id"])["outputs"]
 
 
 def picture(server: Server, outputs: dict[str, Any]) -> bytes:

@@ -40,3 +40,16 @@ def test_positions_are_uniform_over_the_schedule():
     assert len(counts) == 10
     assert counts.min() > 400
     assert counts.max() < 600
+
+
+def test_weights_say_where_the_loss_looks():
+    x0, predicted = torch.zeros(2, 3, 4, 8), torch.zeros(2, 3, 4, 8)
+    predicted[..., :4] = 1.0
+    weights = torch.zeros(2, 1, 4, 8)
+    weights[0, ..., :4] = 1.0
+    weights[1, ..., 4:] = 1.0
+    sigma = torch.ones(2)
+    assert native_loss(predicted, x0, sigma, "eps").tolist() == [0.5, 0.5]
+    assert native_loss(predicted, x0, sigma, "eps", weights=weights).tolist() == [0.5, 0.0]
+    same = native_loss(predicted, x0, sigma, "eps", weights=torch.ones(2, 1, 4, 8))
+    assert same.equal(native_loss(predicted, x0, sigma, "eps"))

@@ -4,10 +4,13 @@ import pytest
 import torch
 from toy import ToyModel, concept, word
 
+from ti_core.concept import Concept
+from ti_core.latents import Gaussian
 from ti_core.optimisers import FreeSettings, SphericalSettings, gradient_norm, method
 from ti_core.schedule import schedule
 from ti_core.training import Batch, StepReport, TrainingSettings, batch_loss, batches, train
 from ti_core.validation import validation_batches, validation_loss
+from ti_core.wording import Wording
 
 
 def settings(steps: int = 30, rate: str = "0.05", **changes: object) -> TrainingSettings:
@@ -153,3 +156,95 @@ def test_an_overflow_at_no_loss_scale_is_an_error():
     model.loss_scale = 1.0
     with pytest.raises(RuntimeError, match="clip_l vectors at step 1 is not finite"):
         next(run(model, settings(5)))
+
+
+def masked(weights: torch.Tensor | None) -> tuple[Concept, list[torch.Tensor]]:
+    """Pictures whose left half has one colour, and the right half another one."""
+    latent = torch.tensor([1.0, 0.5, -0.5])[:, None, None].repeat(1, 4, 8)
+    latent[:, :, 4:] = torch.tensor([-1.0, -0.5, 1.0])[:, None, None]
+    crops = (torch.zeros(32, 64, 3),) * 3
+    masks = () if weights is None else (weights,) * 3
+    return Concept(crops, ("a", "b", "c"), "object", masks=masks), [latent] * 3
+
+
+def learned_colour(weights: torch.Tensor | None) -> torch.Tensor:
+    """What the toy model draws after training: half of the noisy picture is its own prediction."""
+    pictures, latents = masked(weights)
+    model = ToyModel()
+    model.sigmas = torch.tensor([2.0])
+    chosen = settings(400, "0.02", method=FreeSettings())
+    *_, last = train(model, pictures, latents, word(), chosen)
+    return 2 * model.encode(["x"], last.vectors)[0]
+
+
+def test_what_is_masked_is_learned_and_the_background_is_not():
+    """On a wide picture: with the mask on the left half its colour is learned, without a mask the
+    mean of both.
+    """
+    left, right = torch.tensor([1.0, 0.5, -0.5]), torch.tensor([-1.0, -0.5, 1.0])
+    weights = torch.zeros(32, 64)
+    weights[:, :32] = 2.0
+    assert (learned_colour(weights) - left).norm() < 0.3
+    assert (learned_colour(weights.flip(1)) - right).norm() < 0.3
+    assert (learned_colour(None) - (left + right) / 2).norm() < 0.3
+
+
+def test_a_mask_of_ones_changes_nothing():
+    pictures, latents = masked(None)
+    ones, _ = masked(torch.ones(32, 64))
+    runs = [
+        list(train(ToyModel(), one, latents, word(), settings(5)))[-1] for one in (pictures, ones)
+    ]
+    assert runs[0].loss == runs[1].loss
+    assert runs[0].vectors["clip_l"].equal(runs[1].vectors["clip_l"])
+
+
+def test_batches_and_validation_hold_one_size_of_latents():
+    sizes = [(4, 4), (4, 6), (4, 4), (6, 4), (4, 6)]
+    latents = [torch.rand(3, *size) for size in sizes]
+    crops = tuple(torch.zeros(8 * h, 8 * w, 3) for h, w in sizes)
+    pictures = Concept(crops, tuple("abcde"), "object")
+    reports = list(train(ToyModel(), pictures, latents, word(), settings(20, accumulation=2)))
+    assert all(report.loss > 0 for report in reports)
+    drawn = validation_batches(ToyModel(), pictures, latents, "my-cat", 0, 8, 4)
+    assert sum(len(batch.latents) for batch in drawn) == 8
+    assert {tuple(batch.latents.shape[2:]) for batch in drawn} == set(sizes)
+
+
+def test_latents_of_a_distribution_are_drawn_anew_and_validated_at_their_mean():
+    mean = torch.zeros(3, 4, 4)
+    found = [Gaussian(mean, torch.full_like(mean, 0.5))]
+    pictures = Concept((torch.zeros(32, 32, 3),), ("a",), "object")
+    draws = batches(ToyModel(), pictures, found, "my-cat", settings(batch_size=1))
+    seen = torch.stack([next(draws).latents for _ in range(50)])
+    assert seen.std() == pytest.approx(0.5, abs=0.05)
+    drawn = validation_batches(ToyModel(), pictures, found, "my-cat", 0, 2, 2)
+    assert drawn[0].latents.abs().max() == 0
+
+
+def test_captions_are_drawn_anew_for_every_sample_of_every_step():
+    pictures, latents = concept(2)
+    shuffling = Concept(
+        pictures.pictures,
+        pictures.names,
+        "captions",
+        ("{}, a, b, c, d", "{}, e, f, g, h"),
+        wordings=(Wording(shuffle=True, keep_tokens=1),) * 2,
+    )
+    model = ToyModel()
+    list(train(model, shuffling, latents, word(), settings(20)))
+    assert len(set(model.seen)) > 20
+    assert all(caption.startswith("my-cat, ") for caption in model.seen)
+
+
+def test_captions_that_are_not_allowed_stop_before_the_first_step():
+    pictures, latents = concept(2)
+    strict = Concept(
+        pictures.pictures,
+        pictures.names,
+        "captions",
+        ("a", "b"),
+        wordings=(Wording(missing="error"),) * 2,
+    )
+    with pytest.raises(ValueError, match="missing from the captions of 2 pictures"):
+        next(train(ToyModel(), strict, latents, word(), settings(1)))

@@ -1,5 +1,6 @@
 """One training run on the host's models, from pictures to embedding."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,15 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 from torch import Tensor
 
-from ..concept import Concept
+from ..concept import Concept, check_words
 from ..embedding import Embedding
+from ..latents import expected, shape_of
 from ..report import Outcome, training_report
 from ..training import StepReport, TrainingSettings, train
 from ..validation import validation_batches, validation_loss
 from .borrow import BorrowSettings, borrowed
 from .denoise import HostModel
+from .files import checkpoint_hash
 from .latents import encode_pictures
 from .text import check_fits
 
@@ -42,9 +45,13 @@ def learn(
 ) -> Learned:
     """Learn the embedding on MODEL, CLIP and VAE of a graph, which are afterwards as they were."""
     check_fits(embedding, clip)
-    latents = encode_pictures(vae, model.model.latent_format, concept.pictures)
-    check_latents(latents[0], model)
-    with borrowed(model, clip, embedding, latents[0].shape, borrow) as frozen:
+    check_words(concept, embedding.placeholder)
+    latents = encode_pictures(
+        vae, model.model.latent_format, concept.pictures, concept.latents, settings.seed
+    )
+    check_latents(expected(latents[0]), model)
+    largest = max((shape_of(one) for one in latents), key=math.prod)
+    with borrowed(model, clip, embedding, largest, borrow) as frozen:
         drawn = validation_batches(
             frozen,
             concept,
@@ -98,17 +105,19 @@ def provenance(
         "batch_size": settings.batch_size,
         "accumulation": settings.accumulation,
         "seed": settings.seed,
-        "base_model": base_model(model),
+        **base_model(model),
         "prediction": frozen.prediction,
         "compute_dtype": str(frozen.compute_dtype).removeprefix("torch."),
         "validation_loss": {"initialiser": outcome.before, "learned": outcome.after},
     }
 
 
-def base_model(model: ModelPatcher) -> str:
-    """File name of the checkpoint, as far as the loader left it with the model, else the kind of
-    model.
+def base_model(model: ModelPatcher) -> dict[str, str]:
+    """File name and SHA-256 of the checkpoint, as far as the loader left it with the model, else
+    the kind of model.
     """
     made_by = getattr(model, "cached_patcher_init", None)
     source = made_by[1][0] if made_by and made_by[1] else None
-    return Path(source).name if isinstance(source, str) else type(model.model).__name__
+    if not isinstance(source, str) or not Path(source).is_file():
+        return {"base_model": type(model.model).__name__}
+    return {"base_model": Path(source).name, "base_model_hash": checkpoint_hash(Path(source))}

@@ -1,0 +1,242 @@
+"""The nodes around concepts in the real server."""
+
+import re
+from typing import Any
+
+import pytest
+from graphs import graph, node, run
+from headless import Server
+from PIL import Image
+
+OPTIONS: dict[str, Any] = {
+    "templates": "",
+    "template_file": "",
+    "shuffle": False,
+    "keep_tokens": 0,
+    "tag_dropout": 0.0,
+    "caption_dropout": 0.0,
+    "missing": "add",
+    "source": "auto",
+    "extension": "",
+    "metadata_file": "",
+    "name_pattern": "",
+    "name_joiner": " ",
+    "prefix": "",
+    "suffix": "",
+    "separator": ",",
+    "keep_separator": "",
+    "secondary_separator": "",
+    "wildcards": False,
+    "weights": False,
+    "caption_dropout_rounds": 0,
+    "warmup_min": 1,
+    "warmup_steps": 0,
+}
+FIT: dict[str, Any] = {
+    "shape": "buckets",
+    "method": "crop",
+    "position": "centre",
+    "flip": 0.0,
+    "zoom": 0.0,
+    "colour": 0.0,
+    "variants": 4,
+    "upscale": True,
+    "step": 8,
+    "smallest": 0,
+    "largest": 0,
+    "latents": "deterministic",
+    "seed": 0,
+}
+
+
+def put(server: Server, folder: str, **files: tuple[tuple[int, int], str]) -> None:
+    """Pictures of given sizes with captions in an input folder."""
+    target = server.directory / "input" / folder
+    target.mkdir(parents=True, exist_ok=True)
+    for number, (stem, (size, caption)) in enumerate(files.items()):
+        Image.effect_noise(size, 40 + 9 * number).convert("RGB").save(target / f"{stem}.png")
+        (target / f"{stem}.txt").write_text(caption, "utf-8")
+
+
+def audited(prompt: dict[str, Any]) -> dict[str, Any]:
+    """The prompt with an audit and its sheet."""
+    prompt["audit"] = node(
+        "AuditConcept",
+        concept=["concept", 0],
+        embedding=["word", 0],
+        clip=["load", 1],
+        batch_size=2,
+        accumulation=1,
+    )
+    prompt["sheet"] = node("SaveImage", images=["audit", 0], filename_prefix="sheet")
+    return prompt
+
+
+def without_training(prompt: dict[str, Any]) -> dict[str, Any]:
+    """Only what leads to the concept."""
+    kept = ("load", "concept", "word", "audit", "sheet", "fit", "options", "masking", "mask")
+    return {name: prompt[name] for name in prompt if name in kept}
+
+
+def test_buckets_captions_and_flips_train_together(server: Server):
+    put(
+        server,
+        "mixed",
+        one=((96, 64), "red, big, my-star"),
+        two=((64, 96), "blue, small"),
+        three=((90, 60), "green"),
+    )
+    prompt = audited(graph(concept__folder="input/mixed", concept__kind="captions"))
+    prompt["fit"] = node("PictureFit", **{**FIT, "flip": 0.5})
+    prompt["options"] = node("CaptionOptions", **{**OPTIONS, "shuffle": True, "tag_dropout": 0.1})
+    prompt["concept"]["inputs"].update(fit=["fit", 0], caption_options=["options", 0])
+    prompt["crops"] = node("SaveImage", images=["concept", 1], filename_prefix="crops")
+    outputs = run(server, prompt)
+    text = outputs["audit"]["text"][0]
+    assert "3 pictures in 2 sizes (80 x 48: 2, 48 x 80: 1), 3 with repeats, 12 crops" in text
+    assert "'my-star' is missing from the captions of 2 pictures: it is put in front" in text
+    assert "Learned 'my-star'" in outputs["train"]["text"][0]
+    assert len(outputs["crops"]["images"]) == 12
+    assert outputs["sheet"]["images"]
+
+
+def test_masks_of_the_graph_train(server: Server):
+    prompt = graph(concept__folder="none")
+    prompt["shown"] = node("EmptyImage", width=80, height=64, batch_size=3, color=255)
+    prompt["mask"] = node("SolidMask", value=1.0, width=80, height=64)
+    prompt["concept"]["inputs"].update(images=["shown", 0], masks=["mask", 0])
+    assert "Learned" in run(server, prompt)["train"]["text"][0]
+    prompt["mask"]["inputs"]["value"] = 0.0
+    with pytest.raises(RuntimeError, match="The mask of 'image 1' is empty"):
+        run(server, prompt)
+
+
+def test_the_hosts_dataset_nodes_give_pictures_with_captions(server: Server):
+    put(server, "pairs", a=((64, 64), "first {}"), b=((64, 64), "second {}"))
+    prompt = graph(concept__folder="none", concept__kind="captions")
+    prompt["pairs"] = node("LoadImageTextDataSetFromFolder", folder="pairs")
+    prompt["concept"]["inputs"].update(images=["pairs", 0], captions=["pairs", 1])
+    prompt["report"] = node("PreviewAny", source=["concept", 2])
+    kept = {name: prompt[name] for name in ("concept", "pairs", "report")}
+    text = run(server, kept)["report"]["text"][0]
+    assert re.search(r"image \d .*: first \{\}", text)
+    assert re.search(r"image \d .*: second \{\}", text)
+
+
+def test_concepts_are_joined_each_with_its_own_kind_and_repeats(server: Server):
+    prompt = graph(concept__repeats=3)
+    prompt["other"] = node(
+        "LoadImagesAsConcept",
+        folder="input/stars",
+        resolution=128,
+        kind="style",
+        captions="",
+        repeats=1,
+    )
+    prompt["both"] = node(
+        "JoinConcepts", **{"concepts.concept0": ["concept", 0], "concepts.concept1": ["other", 0]}
+    )
+    prompt["train"]["inputs"]["concept"] = ["both", 0]
+    prompt["report"] = node("PreviewAny", source=["both", 2])
+    outputs = run(server, prompt)
+    text = outputs["report"]["text"][0]
+    assert "10 pictures in 2 sizes (64 x 64: 5, 128 x 128: 5)" in text
+    assert "3 times" in text
+    assert "from 10 pictures" in outputs["train"]["text"][0]
+
+
+def test_a_dataset_file_of_kohya_trains(server: Server):
+    pytest.importorskip("tomllib")
+    put(server, "kohya", a=((80, 64), "a, b, c"), b=((64, 80), "d, e"))
+    (server.directory / "input" / "kohya" / "set.toml").write_text(
+        "[general]\nenable_bucket = true\nshuffle_caption = true\ncaption_extension = '.txt'\n"
+        "[[datasets]]\nresolution = 64\nbatch_size = 2\nbucket_reso_steps = 8\n"
+        "min_bucket_reso = 32\n"
+        "[[datasets.subsets]]\nimage_dir = '/home/me/kohya'\nnum_repeats = 2\n"
+    )
+    prompt = graph()
+    prompt["concept"] = node(
+        "LoadKohyaDataset", file="input/kohya/set.toml", kind="captions", seed=0
+    )
+    prompt["report"] = node("PreviewAny", source=["concept", 2])
+    outputs = run(server, prompt)
+    text = outputs["report"]["text"][0]
+    assert "image_dir '/home/me/kohya' was found as input/kohya." in text
+    assert "batch_size has no effect" in text
+    assert "Learned" in outputs["train"]["text"][0]
+
+
+@pytest.mark.parametrize("file", ["input/none.toml", "../set.toml", "/etc/passwd"])
+def test_dataset_files_outside_are_refused(server: Server, file: str):
+    prompt = graph()
+    prompt["concept"] = node("LoadKohyaDataset", file=file, kind="captions", seed=0)
+    with pytest.raises(RuntimeError, match="There is no file"):
+        run(server, prompt)
+
+
+def test_a_changed_caption_is_seen_by_the_next_run(server: Server):
+    put(server, "changing", a=((64, 64), "one {}"), b=((64, 64), "two {}"))
+    prompt = graph(concept__folder="input/changing", concept__kind="captions")
+    prompt["report"] = node("PreviewAny", source=["concept", 2])
+    kept = {name: prompt[name] for name in ("concept", "report")}
+    assert ": one {}" in run(server, kept)["report"]["text"][0]
+    put(server, "changing", a=((64, 64), "uno {}"))
+    assert ": uno {}" in run(server, kept)["report"]["text"][0]
+
+
+def test_unreadable_files_are_skipped_on_request_and_named(server: Server):
+    put(server, "half-broken", a=((64, 64), ""), b=((64, 64), ""))
+    (server.directory / "input" / "half-broken" / "torn.png").write_bytes(b"\x89PNG\r\n")
+    prompt = graph(concept__folder="input/half-broken", concept__unreadable="skip")
+    prompt["report"] = node("PreviewAny", source=["concept", 2])
+    kept = {name: prompt[name] for name in ("concept", "report")}
+    text = run(server, kept)["report"]["text"][0]
+    assert "2 pictures" in text
+    assert "'torn.png' cannot be read" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"templates": "# only a comment"}, "There are no templates"),
+        ({"template_file": "input/none.txt"}, "There is no file 'input/none.txt'"),
+        ({"missing": "error", "templates": "a photo"}, "'missing' in Caption Options"),
+        ({"source": "file names", "name_pattern": "("}, "is not a regular expression"),
+    ],
+)
+def test_wrong_caption_options_name_the_value_and_the_remedy(
+    server: Server, changes: dict[str, Any], says: str
+):
+    prompt = graph(concept__kind="captions" if "source" in changes else "object")
+    prompt["options"] = node("CaptionOptions", **{**OPTIONS, **changes})
+    prompt["concept"]["inputs"]["caption_options"] = ["options", 0]
+    with pytest.raises(RuntimeError, match=re.escape(says)):
+        run(server, prompt)
+
+
+def test_the_schemas_have_a_tooltip_on_every_input_and_output(server: Server):
+    info = server.object_info()
+    for name in (
+        "PictureFit",
+        "CaptionOptions",
+        "MaskOptions",
+        "JoinConcepts",
+        "LoadKohyaDataset",
+        "AuditConcept",
+    ):
+        schema = info[name]
+        for kind in ("required", "optional"):
+            for input_name, spec in schema["input"].get(kind, {}).items():
+                assert spec[1].get("tooltip"), (name, input_name)
+        assert all(schema["output_tooltips"]), name
+        assert schema["category"] == "training/textual inversion"
+
+
+def test_load_images_has_few_widgets_in_sight(server: Server):
+    """Existing workflows keep widget values by position: the first ones stay as they are."""
+    schema = server.object_info()["LoadImagesAsConcept"]
+    names = [*schema["input"]["required"], *schema["input"]["optional"]]
+    widgets = [name for name in names if name in ("folder", "resolution", "kind", "captions")]
+    assert widgets == ["folder", "resolution", "kind", "captions"]
+    more = schema["input"]["optional"]
+    assert all(more[name][1]["advanced"] for name in ("repeats", "subfolders", "unreadable"))

@@ -1,0 +1,85 @@
+"""A picture of what will be trained on: each crop with its mask, and texts as they are drawn."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from .audit import drawn_texts, size_of, title_of
+from .concept import Concept
+
+COLUMNS = 2
+THUMBNAIL = 192
+TEXT = 380
+GAP = 12
+LETTERS = 54  # in a line of text
+LINES = 12  # in a cell
+MOST = 60  # pictures on a sheet
+FONT = 13
+PAPER, INK, FAINT = "#ffffff", "#1c1c1c", "#767676"
+TINT = torch.tensor([0.85, 0.1, 0.2])  # over what does not count
+TINT_STRENGTH = 0.65
+
+
+def contact_sheet(concept: Concept, placeholder: str, summary: str) -> Tensor:
+    """The sheet `[h, w, 3]` in 0..1: the summary, and a cell for each picture."""
+    shown = range(min(MOST, len(concept.names)))
+    head = [*summary.splitlines()]
+    if len(concept.names) > MOST:
+        head.append(f"The first {MOST} of {len(concept.names)} pictures:")
+    top = GAP + (FONT + 5) * len(head) + GAP
+    rows = -(-len(shown) // COLUMNS)
+    cell = (THUMBNAIL + TEXT + 3 * GAP, THUMBNAIL + GAP)
+    sheet = Image.new("RGB", (cell[0] * COLUMNS + GAP, top + rows * cell[1] + GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(FONT)
+    draw.multiline_text((GAP, GAP), "\n".join(head), INK, font, spacing=5)
+    for place, picture in enumerate(shown):
+        left, upper = GAP + place % COLUMNS * cell[0], top + place // COLUMNS * cell[1]
+        sheet.paste(thumbnail(concept, picture), (left, upper))
+        write(draw, (left + THUMBNAIL + GAP, upper), cell_text(concept, picture, placeholder), font)
+    return torch.from_numpy(np.asarray(sheet, dtype=np.float32) / np.float32(255.0))
+
+
+def write(
+    draw: ImageDraw.ImageDraw, place: tuple[int, int], text: Sequence[tuple[str, str]], font: Any
+) -> None:
+    """Lines of text with their colours, one below the other."""
+    for number, (line, colour) in enumerate(text[:LINES]):
+        draw.text((place[0], place[1] + number * (FONT + 3)), line, colour, font)
+
+
+def cell_text(concept: Concept, picture: int, placeholder: str) -> list[tuple[str, str]]:
+    """What stands beside a picture: its name and facts, and three texts as they are drawn."""
+    crop = concept.crops[picture]
+    more = f", {len(crop)} crops" if len(crop) > 1 else ""
+    title = title_of(concept, picture)
+    lines = [(line, INK) for line in textwrap.wrap(title, LETTERS, max_lines=3)]
+    lines.append((f"{size_of(concept, picture)}{more}", FAINT))
+    for text in drawn_texts(concept, picture, placeholder):
+        wrapped = textwrap.wrap(f"· {text}", LETTERS, max_lines=2, placeholder=" ...") or ["·"]
+        lines += [(line, INK) for line in wrapped]
+    return lines
+
+
+def thumbnail(concept: Concept, picture: int) -> Image.Image:
+    """A picture's first crop, small, red where it does not count, on a square of paper."""
+    crop = concept.crops[picture][0]
+    shown = tinted(concept.pictures[crop], concept.mask(crop))
+    image = Image.fromarray((shown * 255).round().clamp(0, 255).byte().numpy())
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    square = Image.new("RGB", (THUMBNAIL, THUMBNAIL), PAPER)
+    square.paste(image, ((THUMBNAIL - image.width) // 2, (THUMBNAIL - image.height) // 2))
+    return square
+
+
+def tinted(picture: Tensor, weights: Tensor | None) -> Tensor:
+    """A crop `[h, w, 3]`, red where its weights `[h, w]` are low."""
+    if weights is None:
+        return picture
+    off = TINT_STRENGTH * (1 - weights / weights.max())[..., None]
+    return picture * (1 - off) + TINT * off

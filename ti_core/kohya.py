@@ -1,0 +1,253 @@
+"""kohya's dataset files (sd-scripts, docs/config_README-en.md), read as they are."""
+
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .fit import FitSettings
+from .gather import CaptionFiles, CaptionOptions
+from .masks import MaskSettings
+from .wording import Wording
+
+DEFAULT_EXTENSION = ".caption"
+COLOUR_JITTER = 0.1
+
+NUMBER, FLAG, WORDS, SIZE = (int, float), (bool,), (str,), (int, list)
+DATASET_KEYS: dict[str, tuple[type, ...]] = {
+    "resolution": SIZE,
+    "batch_size": (int,),
+    "enable_bucket": FLAG,
+    "min_bucket_reso": (int,),
+    "max_bucket_reso": (int,),
+    "bucket_reso_steps": (int,),
+    "bucket_no_upscale": FLAG,
+    "skip_image_resolution": SIZE,
+}
+SHARED_KEYS: dict[str, tuple[type, ...]] = {
+    "num_repeats": (int,),
+    "shuffle_caption": FLAG,
+    "keep_tokens": (int,),
+    "keep_tokens_separator": WORDS,
+    "caption_separator": WORDS,
+    "secondary_separator": WORDS,
+    "enable_wildcard": FLAG,
+    "caption_prefix": WORDS,
+    "caption_suffix": WORDS,
+    "caption_dropout_rate": NUMBER,
+    "caption_dropout_every_n_epochs": (int,),
+    "caption_tag_dropout_rate": NUMBER,
+    "token_warmup_min": (int,),
+    "token_warmup_step": NUMBER,
+    "caption_extension": WORDS,
+    "flip_aug": FLAG,
+    "color_aug": FLAG,
+    "random_crop": FLAG,
+    "alpha_mask": FLAG,
+    "cache_info": FLAG,
+    "resize_interpolation": WORDS,
+    "face_crop_aug_range": (list, str),
+}
+SUBSET_KEYS: dict[str, tuple[type, ...]] = {
+    "image_dir": WORDS,
+    "class_tokens": WORDS,
+    "is_reg": FLAG,
+    "metadata_file": WORDS,
+    "conditioning_data_dir": WORDS,
+}
+# Known to kohya, without a meaning here; each is said in the report.
+WITHOUT_EFFECT = {
+    "batch_size": "set batch_size in Train Textual Inversion",
+    "cache_info": "pictures are read anew when they change",
+    "resize_interpolation": "crops are scaled bicubic, antialiased",
+    "face_crop_aug_range": "use random crops",
+}
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A folder of pictures with everything that is said about it."""
+
+    folder: str
+    captions: CaptionOptions
+    fit: FitSettings
+    masks: MaskSettings
+    repeats: int
+    mask_folder: str = ""
+    smallest_area: int = 0
+
+
+def subsets(text: str, seed: int = 0) -> tuple[list[Subset], list[str]]:
+    """The subsets of a dataset file, and what was left out of it, in words."""
+    whole = parsed(text)
+    check_keys(whole, {"general": (dict,), "datasets": (list,)}, "at the top")
+    general = whole.get("general", {})
+    check_keys(general, DATASET_KEYS | SHARED_KEYS, "in [general]")
+    found: list[Subset] = []
+    notes = said(general)
+    for dataset in tables(whole, "datasets", "[[datasets]]"):
+        shared = {key: value for key, value in dataset.items() if key != "subsets"}
+        check_keys(shared, DATASET_KEYS | SHARED_KEYS, "in [[datasets]]")
+        notes += said(shared)
+        for own in tables(dataset, "subsets", "[[datasets.subsets]]"):
+            check_keys(own, SHARED_KEYS | SUBSET_KEYS, "in [[datasets.subsets]]")
+            notes += said(own)
+            if own.get("is_reg"):
+                notes.append(
+                    f"{own.get('image_dir', 'A subset')!r} was left out: regularisation pictures "
+                    f"do not say the word, so they teach it nothing."
+                )
+                continue
+            found.append(subset({**general, **shared, **own}, seed))
+    return without_repetition(found), list(dict.fromkeys(notes))
+
+
+def parsed(text: str) -> Mapping[str, Any]:
+    """TOML as a mapping; Python 3.10 has no reader for it."""
+    if sys.version_info < (3, 11):
+        raise ValueError(
+            f"Reading TOML needs Python 3.11, and this is {sys.version.split()[0]}. Use Load "
+            f"Images as Concept with Caption Options and Picture Fit instead."
+        )
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ValueError(
+            f"The dataset file is not TOML ({error}). Paths with backslashes need single quotes: "
+            f"image_dir = 'C:\\pictures\\cat'."
+        ) from error
+
+
+def tables(owner: Mapping[str, Any], key: str, written: str) -> Sequence[Mapping[str, Any]]:
+    """The tables of an array; ValueError if there are none."""
+    found = owner.get(key)
+    if not isinstance(found, list) or not found or not all(isinstance(t, dict) for t in found):
+        raise ValueError(f"The dataset file has no {written}. Each needs a line {written}.")
+    return found
+
+
+def check_keys(table: Mapping[str, Any], known: Mapping[str, tuple[type, ...]], where: str) -> None:
+    """Raise ValueError for an unknown key, with the nearest known one, or a value of another
+    kind.
+    """
+    for key, value in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, 0.5)
+            hint = f"Is {near[0]!r} meant?" if near else f"Known are {', '.join(known)}."
+            raise ValueError(f"Unknown key {key!r} {where} of the dataset file. {hint}")
+        kinds = known[key]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            wanted = " or ".join("a number" if k in NUMBER else k.__name__ for k in kinds[:1])
+            raise ValueError(
+                f"The value {value!r} of {key!r} {where} of the dataset file should be {wanted}."
+            )
+
+
+def said(table: Mapping[str, Any]) -> list[str]:
+    """Lines about keys that change nothing here."""
+    return [
+        f"{key} has no effect: {WITHOUT_EFFECT[key]}." for key in table if key in WITHOUT_EFFECT
+    ]
+
+
+def subset(table: Mapping[str, Any], seed: int) -> Subset:
+    """A subset from its own keys and those that it inherits."""
+    if not table.get("image_dir"):
+        raise ValueError("A [[datasets.subsets]] of the dataset file has no image_dir. Add one.")
+    return Subset(
+        folder=table["image_dir"],
+        captions=CaptionOptions(caption_files(table), wording(table)),
+        fit=fit(table, seed),
+        masks=MaskSettings("alpha" if table.get("alpha_mask") else "files"),
+        repeats=max(1, table.get("num_repeats", 1)),
+        mask_folder=table.get("conditioning_data_dir", ""),
+        smallest_area=area(table["skip_image_resolution"])
+        if "skip_image_resolution" in table
+        else 0,
+    )
+
+
+def caption_files(table: Mapping[str, Any]) -> CaptionFiles:
+    """Where kohya looks for captions: the metadata file, else a text file of one extension, else
+    the class words.
+    """
+    if table.get("metadata_file"):
+        return CaptionFiles("metadata", metadata=table["metadata_file"])
+    return CaptionFiles(
+        "kohya",
+        extension=table.get("caption_extension", DEFAULT_EXTENSION),
+        words=table.get("class_tokens", ""),
+    )
+
+
+def wording(table: Mapping[str, Any]) -> Wording:
+    """kohya's caption switches."""
+    wildcards = table.get("enable_wildcard", False)
+    if 0 < table.get("token_warmup_step", 0) < 1:
+        raise ValueError(
+            f"token_warmup_step {table['token_warmup_step']} of the dataset file is a share of the "
+            f"training, whose length is not known here. Write the number of steps."
+        )
+    return Wording(
+        prefix=table.get("caption_prefix", ""),
+        suffix=table.get("caption_suffix", ""),
+        caption_dropout=float(table.get("caption_dropout_rate", 0.0)),
+        caption_dropout_rounds=table.get("caption_dropout_every_n_epochs", 0),
+        lines="draw" if wildcards else "first",
+        wildcards=wildcards,
+        shuffle=table.get("shuffle_caption", False),
+        keep_tokens=table.get("keep_tokens", 0),
+        separator=table.get("caption_separator", ","),
+        keep_separator=table.get("keep_tokens_separator", ""),
+        secondary_separator=table.get("secondary_separator", ""),
+        tag_dropout=float(table.get("caption_tag_dropout_rate", 0.0)),
+        warmup_min=table.get("token_warmup_min", 1),
+        warmup_steps=int(table.get("token_warmup_step", 0)),
+    )
+
+
+def fit(table: Mapping[str, Any], seed: int) -> FitSettings:
+    """kohya's sizes and augmentations; its flip is half of the time."""
+    width, height = size(table.get("resolution", 512))
+    random = table.get("random_crop", False)
+    flip = 0.5 if table.get("flip_aug") else 0.0
+    colour = COLOUR_JITTER if table.get("color_aug") else 0.0
+    return FitSettings(
+        width,
+        height,
+        buckets=table.get("enable_bucket", False),
+        smallest=table.get("min_bucket_reso", 256),
+        largest=table.get("max_bucket_reso", 1024),
+        step=max(8, table.get("bucket_reso_steps", 64)),
+        upscale=not table.get("bucket_no_upscale", False),
+        position="random" if random else "centre",
+        flip=flip,
+        colour=colour,
+        variants=4 if random or flip or colour else 1,
+        seed=seed,
+    )
+
+
+def size(value: Any) -> tuple[int, int]:
+    """Width and height of `512` or `[512, 768]`."""
+    sides = value if isinstance(value, list) else [value, value]
+    if len(sides) != 2 or not all(isinstance(side, int) and 64 <= side <= 4096 for side in sides):
+        raise ValueError(
+            f"The resolution {value!r} of the dataset file should be a number from 64 to 4096, or "
+            f"two: [512, 768]."
+        )
+    return sides[0], sides[1]
+
+
+def area(value: Any) -> int:
+    """Pixels of a resolution."""
+    width, height = size(value)
+    return width * height
+
+
+def without_repetition(found: Sequence[Subset]) -> list[Subset]:
+    """Subsets, the same one only once (kohya ignores later ones of the same dataset)."""
+    return [one for number, one in enumerate(found) if one not in found[:number]]
