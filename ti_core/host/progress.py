@@ -10,6 +10,7 @@ from ..training import StepReport
 
 TEXT_INTERVAL = 0.5
 SMOOTHING = 0.95
+LINES = 8
 
 
 class Progress:
@@ -39,7 +40,16 @@ def say(text: str, node_id: str | None) -> None:
     """Write text on a node; without a server (a script, a test) nobody is there to read it."""
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
-        server.send_progress_text(text, node_id, server.client_id)
+        server.send_progress_text(shortened(text), node_id, server.client_id)
+
+
+def shortened(text: str) -> str:
+    """A text that fits on a node; of a long one its summary, and the findings at its end."""
+    lines = text.splitlines()
+    if len(lines) <= LINES:
+        return text
+    left_out = f"... {len(lines) - LINES + 1} lines more in the output"
+    return "\n".join([lines[0], left_out, *lines[2 - LINES :]])
 
 
 def progress_line(step: int, steps: int, loss: float, seconds_per_step: float) -> str:
