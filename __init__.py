@@ -2,10 +2,10 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .nodes.audit import AuditConcept
+from .nodes.audit import ConceptAudit
 from .nodes.blend import BlendTextualInversions
-from .nodes.concept import JoinConcepts, LoadImagesAsConcept, LoadKohyaDataset
-from .nodes.concept_options import CaptionOptionsNode, MaskOptions, PictureFit
+from .nodes.concept import ConceptFromKohyaDataset, ConceptJoin, LoadImagesAsConcept
+from .nodes.concept_options import ConceptCaptionOptions, ConceptMaskOptions, ConceptPictureFit
 from .nodes.embedding import ApplyEmbeddingToCLIP, CreateEmbedding
 from .nodes.files import ConvertTextualInversion, LoadTextualInversion, SaveEmbedding
 from .nodes.inspection import InspectTextualInversion
@@ -20,12 +20,12 @@ class TextualInversionExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadImagesAsConcept,
-            PictureFit,
-            CaptionOptionsNode,
-            MaskOptions,
-            JoinConcepts,
-            LoadKohyaDataset,
-            AuditConcept,
+            ConceptPictureFit,
+            ConceptCaptionOptions,
+            ConceptMaskOptions,
+            ConceptJoin,
+            ConceptFromKohyaDataset,
+            ConceptAudit,
             CreateEmbedding,
             TrainTextualInversion,
             SaveEmbedding,

@@ -1,4 +1,4 @@
-"""AuditConcept: what will be trained on, exactly."""
+"""ConceptAudit: what will be trained on, exactly."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from ..ti_core.host.progress import say
 from .sockets import CATEGORY, ConceptSocket, EmbeddingSocket
 
 
-class AuditConcept(io.ComfyNode):
+class ConceptAudit(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="AuditConcept",
+            node_id="ConceptAudit",
             display_name="Audit Concept",
             category=CATEGORY,
             description="Shows what will be trained on before any time is spent: crops, masks, "

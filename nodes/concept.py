@@ -202,7 +202,7 @@ class LoadImagesAsConcept(io.ComfyNode):
         return shown(concept, skipped, cls.hidden.unique_id)
 
 
-class JoinConcepts(io.ComfyNode):
+class ConceptJoin(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         inputs = io.Autogrow.TemplatePrefix(
@@ -212,7 +212,7 @@ class JoinConcepts(io.ComfyNode):
             max=16,
         )
         return io.Schema(
-            node_id="JoinConcepts",
+            node_id="ConceptJoin",
             display_name="Join Concepts",
             category=CATEGORY,
             description="Trains one word on the pictures of several sources, each with its own "
@@ -234,11 +234,11 @@ class JoinConcepts(io.ComfyNode):
         return shown(joined(list(concepts.values())), [], cls.hidden.unique_id)
 
 
-class LoadKohyaDataset(io.ComfyNode):
+class ConceptFromKohyaDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoadKohyaDataset",
+            node_id="ConceptFromKohyaDataset",
             display_name="Load Kohya Dataset",
             category=CATEGORY,
             description="Reads a dataset file (TOML) of kohya's sd-scripts as it is: folders, "

@@ -45,11 +45,11 @@ def side(name: str, tooltip: str) -> Any:
     return io.Int.Input(name, default=0, min=0, max=4096, step=8, advanced=True, tooltip=tooltip)
 
 
-class PictureFit(io.ComfyNode):
+class ConceptPictureFit(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="PictureFit",
+            node_id="ConceptPictureFit",
             display_name="Picture Fit",
             category=CATEGORY,
             description="How pictures are cut to size: squares or aspect-ratio buckets, random "
@@ -156,11 +156,11 @@ class PictureFit(io.ComfyNode):
         return io.NodeOutput(PictureFitting(settings, latents))
 
 
-class CaptionOptionsNode(io.ComfyNode):
+class ConceptCaptionOptions(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="CaptionOptions",
+            node_id="ConceptCaptionOptions",
             display_name="Caption Options",
             category=CATEGORY,
             description="Own templates, and the caption switches of kohya's trainer and of "
@@ -327,11 +327,11 @@ class CaptionOptionsNode(io.ComfyNode):
         return io.NodeOutput(CaptionOptions(files, wording))
 
 
-class MaskOptions(io.ComfyNode):
+class ConceptMaskOptions(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="MaskOptions",
+            node_id="ConceptMaskOptions",
             display_name="Mask Options",
             category=CATEGORY,
             description="Where masks come from, and how much of a picture counts outside of them.",

@@ -61,7 +61,7 @@ def put(server: Server, folder: str, **files: tuple[tuple[int, int], str]) -> No
 def audited(prompt: dict[str, Any]) -> dict[str, Any]:
     """The prompt with an audit and its sheet."""
     prompt["audit"] = node(
-        "AuditConcept",
+        "ConceptAudit",
         concept=["concept", 0],
         embedding=["word", 0],
         clip=["load", 1],
@@ -87,8 +87,10 @@ def test_buckets_captions_and_flips_train_together(server: Server):
         three=((90, 60), "green"),
     )
     prompt = audited(graph(concept__folder="input/mixed", concept__kind="captions"))
-    prompt["fit"] = node("PictureFit", **{**FIT, "flip": 0.5})
-    prompt["options"] = node("CaptionOptions", **{**OPTIONS, "shuffle": True, "tag_dropout": 0.1})
+    prompt["fit"] = node("ConceptPictureFit", **{**FIT, "flip": 0.5})
+    prompt["options"] = node(
+        "ConceptCaptionOptions", **{**OPTIONS, "shuffle": True, "tag_dropout": 0.1}
+    )
     prompt["concept"]["inputs"].update(fit=["fit", 0], caption_options=["options", 0])
     prompt["crops"] = node("SaveImage", images=["concept", 1], filename_prefix="crops")
     outputs = run(server, prompt)
@@ -134,7 +136,7 @@ def test_concepts_are_joined_each_with_its_own_kind_and_repeats(server: Server):
         repeats=1,
     )
     prompt["both"] = node(
-        "JoinConcepts", **{"concepts.concept0": ["concept", 0], "concepts.concept1": ["other", 0]}
+        "ConceptJoin", **{"concepts.concept0": ["concept", 0], "concepts.concept1": ["other", 0]}
     )
     prompt["train"]["inputs"]["concept"] = ["both", 0]
     prompt["report"] = node("PreviewAny", source=["both", 2])
@@ -156,7 +158,7 @@ def test_a_dataset_file_of_kohya_trains(server: Server):
     )
     prompt = graph()
     prompt["concept"] = node(
-        "LoadKohyaDataset", file="input/kohya/set.toml", kind="captions", seed=0
+        "ConceptFromKohyaDataset", file="input/kohya/set.toml", kind="captions", seed=0
     )
     prompt["report"] = node("PreviewAny", source=["concept", 2])
     outputs = run(server, prompt)
@@ -169,7 +171,7 @@ def test_a_dataset_file_of_kohya_trains(server: Server):
 @pytest.mark.parametrize("file", ["input/none.toml", "../set.toml", "/etc/passwd"])
 def test_dataset_files_outside_are_refused(server: Server, file: str):
     prompt = graph()
-    prompt["concept"] = node("LoadKohyaDataset", file=file, kind="captions", seed=0)
+    prompt["concept"] = node("ConceptFromKohyaDataset", file=file, kind="captions", seed=0)
     with pytest.raises(RuntimeError, match="There is no file"):
         run(server, prompt)
 
@@ -208,7 +210,7 @@ def test_wrong_caption_options_name_the_value_and_the_remedy(
     server: Server, changes: dict[str, Any], says: str
 ):
     prompt = graph(concept__kind="captions" if "source" in changes else "object")
-    prompt["options"] = node("CaptionOptions", **{**OPTIONS, **changes})
+    prompt["options"] = node("ConceptCaptionOptions", **{**OPTIONS, **changes})
     prompt["concept"]["inputs"]["caption_options"] = ["options", 0]
     with pytest.raises(RuntimeError, match=re.escape(says)):
         run(server, prompt)
@@ -217,12 +219,12 @@ def test_wrong_caption_options_name_the_value_and_the_remedy(
 def test_the_schemas_have_a_tooltip_on_every_input_and_output(server: Server):
     info = server.object_info()
     for name in (
-        "PictureFit",
-        "CaptionOptions",
-        "MaskOptions",
-        "JoinConcepts",
-        "LoadKohyaDataset",
-        "AuditConcept",
+        "ConceptPictureFit",
+        "ConceptCaptionOptions",
+        "ConceptMaskOptions",
+        "ConceptJoin",
+        "ConceptFromKohyaDataset",
+        "ConceptAudit",
     ):
         schema = info[name]
         for kind in ("required", "optional"):
