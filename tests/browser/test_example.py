@@ -127,3 +127,5 @@ def test_it_runs_and_shows_both_pictures(opened: View, server: Server) -> None:
     )
     assert "Validation loss" in report
     assert list((server.directory / "models" / "embeddings").glob("my-concept*.safetensors"))
+    fit(page)
+    assert overlaps(boxes(page)) == []  # Nodes grow with what they show.
