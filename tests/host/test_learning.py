@@ -73,12 +73,17 @@ def state(loaded: Loaded) -> dict[str, Any]:
     return found
 
 
+def bits(tensor: Tensor) -> Tensor:
+    """A tensor's bytes: a weight that no checkpoint fills may hold NaN, which equals nothing."""
+    return tensor.reshape(-1).view(torch.uint8)
+
+
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Names of what differs."""
 
     def same(a: Any, b: Any) -> bool:
         if isinstance(a, tuple):
-            return a[:2] == b[:2] and torch.equal(a[2], b[2])
+            return a[:2] == b[:2] and torch.equal(bits(a[2]), bits(b[2]))
         return torch.equal(a, b) if isinstance(a, Tensor) else a == b
 
     return [
