@@ -8,7 +8,6 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from .captions import lacks_placeholder
 from .wording import sturdy, tamed
 
 LONGEST_CAPTION = 4000  # characters: over 12 chunks of 75 tokens
@@ -57,11 +56,6 @@ def templates_from(text: str, typed: bool) -> tuple[str, ...]:
             f"There are {len(found)} templates; up to {MOST_TEMPLATES} are read. Choose the best."
         )
     return tuple(sturdy(line if typed else tamed(line, False)) for line in found)
-
-
-def wordless(templates: tuple[str, ...], placeholder: str) -> list[str]:
-    """Templates that do not say the placeholder by themselves."""
-    return [template for template in templates if lacks_placeholder(template, placeholder)]
 
 
 def file_name_words(stem: str, pattern: str = "", joiner: str = " ") -> str:

@@ -26,13 +26,6 @@ class Schedule:
             * decay(self.shape, step - self.warmup, self.steps - self.warmup)
         )
 
-    @property
-    def reach(self) -> float:
-        """Sum of the learning rate over all steps: the farthest a vector can travel (radians, or
-        units per element under Adam).
-        """
-        return sum(self(step) for step in range(self.steps))
-
 
 def schedule(
     learning_rate: str, steps: int, shape: Shape = "constant", warmup: int = 0

@@ -15,7 +15,6 @@ from ti_core.caption_text import (
     metadata_captions,
     templates_from,
     was_cut,
-    wordless,
 )
 
 
@@ -51,7 +50,6 @@ def test_templates_skip_comments_and_blank_lines():
     text = "# mine\n\na photo of {}\n  [filewords], by [name]  \n"
     found = templates_from(text, typed=True)
     assert found == ("a photo of {}", "[filewords], by [name]")
-    assert wordless((*found, "alone"), "my-cat") == ["alone"]
     with pytest.raises(ValueError, match="There are no templates"):
         templates_from("# nothing\n\n", typed=True)
     with pytest.raises(ValueError, match="There are 1001 templates"):

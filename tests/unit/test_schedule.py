@@ -34,10 +34,6 @@ def test_linear_and_warm_up():
     assert rate(9) == pytest.approx(0.5)
 
 
-def test_reach_is_the_sum_of_the_rates():
-    assert schedule("0.5:2, 0.25", 4).reach == pytest.approx(1.5)
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [
