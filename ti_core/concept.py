@@ -1,8 +1,8 @@
 """The concept: pictures and captions, ready to train on."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -14,6 +14,8 @@ from .draws import fraction, item_at, rounds
 from .wording import Moment, Wording, lacks, worded
 
 LatentChoice = Literal["deterministic", "once", "random"]
+HELD_OUT = 5  # one picture in so many
+FEWEST_TO_HOLD_OUT = 10
 
 
 class Found(NamedTuple):
@@ -142,6 +144,21 @@ def common(choices: Sequence[LatentChoice]) -> LatentChoice:
             f"Choose the same in every Picture Fit."
         )
     return choices[0]
+
+
+def held_out(concept: Concept) -> range:
+    """Numbers of the pictures that can be kept for validation alone: every fifth of ten or more,
+    none of fewer, which are all needed to learn from.
+    """
+    enough = len(concept.names) >= FEWEST_TO_HOLD_OUT
+    return range(HELD_OUT - 1, len(concept.names) if enough else 0, HELD_OUT)
+
+
+def without(concept: Concept, pictures: Collection[int]) -> Concept:
+    """The concept with some of its pictures never in a round."""
+    counts = concept.repeats or (1,) * len(concept.names)
+    kept = (0 if number in pictures else count for number, count in enumerate(counts))
+    return replace(concept, repeats=tuple(kept))
 
 
 def captions_for(text: str, count: int) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+ADAM_MEMORY = ("step", "exp_avg", "exp_avg_sq")
+
 
 @dataclass(frozen=True)
 class SphericalSettings:
@@ -39,6 +41,16 @@ class Method(Protocol):
         """Move the vectors against their gradients."""
         ...
 
+    def memory(self) -> dict[str, Tensor]:
+        """Copies of all that the method remembers of earlier steps, by name."""
+        ...
+
+    def restore(self, vectors: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> None:
+        """Go on from the vectors and the memory of another run; without memory, from the vectors
+        alone. Raises ValueError for what is not this method's.
+        """
+        ...
+
 
 class Spherical:
     """Riemannian SGD on the sphere whose radius is the vocabulary's mean norm; the learning rate is
@@ -60,6 +72,13 @@ class Spherical:
             assert rows.grad is not None  # The loop has checked it.
             gradient = norm * rows.grad - self.prior * self.mean[key]
             rows.copy_(norm * spherical_step(direction, gradient, learning_rate))
+
+    def memory(self) -> dict[str, Tensor]:
+        return {}
+
+    def restore(self, vectors: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> None:
+        check_memory(memory, {})
+        overwrite(self.vectors, vectors)
 
 
 class Free:
@@ -84,6 +103,30 @@ class Free:
         with torch.no_grad():
             for key, rows in self.vectors.items():
                 rows.mul_(pull(rows, self.norms[key], self.settings.norm_pull))
+
+    def memory(self) -> dict[str, Tensor]:
+        return {
+            f"{key}.{name}": value.clone()
+            for key, rows in self.vectors.items()
+            for name, value in self.adam.state[rows].items()
+        }
+
+    def restore(self, vectors: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> None:
+        self.adam.state.clear()
+        overwrite(self.vectors, vectors)
+        if not memory:
+            return
+        shapes = {"step": torch.zeros(())}
+        check_memory(
+            memory,
+            {
+                f"{key}.{name}": shapes.get(name, rows)
+                for key, rows in self.vectors.items()
+                for name in ADAM_MEMORY
+            },
+        )
+        for key, rows in self.vectors.items():
+            self.adam.state[rows] = {name: memory[f"{key}.{name}"].clone() for name in ADAM_MEMORY}
 
 
 def method(
@@ -124,3 +167,18 @@ def gradient_norm(vectors: Iterable[Tensor]) -> float:
 def leaf(rows: Tensor) -> Tensor:
     """A trainable fp32 copy on the CPU."""
     return rows.detach().to("cpu", torch.float32, copy=True).requires_grad_()
+
+
+@torch.no_grad()
+def overwrite(vectors: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> None:
+    """Give live vectors `[n, dim]` the values of others."""
+    check_memory(others, vectors)
+    for key, rows in vectors.items():
+        rows.copy_(others[key])
+
+
+def check_memory(memory: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless there is a tensor of the same shape for each of `like`."""
+    found, wanted = ({k: tuple(v.shape) for k, v in one.items()} for one in (memory, like))
+    if found != wanted:
+        raise ValueError(f"The run holds {found}, but its method needs {wanted}.")

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .concept import Concept, check_words, picks
+from .concept import Concept, check_words, held_out, picks, without
 from .draws import fraction, generator
 from .embedding import Embedding
 from .latents import Latents, sampled, shape_of
@@ -22,6 +23,10 @@ from .schedule import Schedule
 from .wording import Moment
 
 log = logging.getLogger(__name__)
+
+
+class NotFinite(RuntimeError):
+    """A loss, a gradient or a vector became NaN or infinite."""
 
 
 class FrozenModel(Protocol):
@@ -50,6 +55,11 @@ class FrozenModel(Protocol):
         ...
 
     @property
+    def rows(self) -> int:
+        """How many samples fit into one call; a larger batch is taken in parts."""
+        ...
+
+    @property
     def vocabulary_norms(self) -> Mapping[str, float]:
         """Mean norm of the vocabulary's vectors, per encoder key."""
         ...
@@ -75,13 +85,16 @@ class FrozenModel(Protocol):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long and how to train; `schedule` knows the number of steps."""
+    """How long and how to train; `schedule` knows the number of steps. `hold_out` keeps some
+    pictures for validation alone, where there are enough.
+    """
 
     schedule: Schedule
     method: SphericalSettings | FreeSettings
     batch_size: int = 1
     accumulation: int = 1
     seed: int = 0
+    hold_out: bool = False
 
 
 class Batch(NamedTuple):
@@ -95,10 +108,31 @@ class Batch(NamedTuple):
     captions: tuple[str, ...]
     weights: Tensor | None = None
 
+    def parts(self, rows: int) -> list["Batch"]:
+        """The batch in parts of at most `rows` samples."""
+        starts = range(0, len(self.captions), rows)
+        return [
+            Batch(*(None if held is None else held[start : start + rows] for held in self))  # type: ignore[arg-type]
+            for start in starts
+        ]
+
+
+class Start(NamedTuple):
+    """Where a training goes on: steps done, draws used up (a step that failed has used its own),
+    vectors and memory of the method, loss scale, and a factor on the learning rate.
+    """
+
+    step: int
+    drawn: int
+    vectors: Mapping[str, Tensor]
+    memory: Mapping[str, Tensor]
+    loss_scale: float
+    rate_factor: float
+
 
 class StepReport(NamedTuple):
     """What one optimiser step did; `vectors` are copies of the live ones after it, `norms` their
-    mean norm per encoder key.
+    mean norm per encoder key, `memory` and `loss_scale` what the next step needs besides them.
     """
 
     step: int
@@ -107,6 +141,8 @@ class StepReport(NamedTuple):
     gradient_norm: float
     norms: Mapping[str, float]
     vectors: Mapping[str, Tensor]
+    memory: Mapping[str, Tensor]
+    loss_scale: float
     seconds: float
 
 
@@ -116,27 +152,43 @@ def train(
     latents: Sequence[Latents],
     embedding: Embedding,
     settings: TrainingSettings,
+    start: Start | None = None,
 ) -> Iterator[StepReport]:
     """Learn the embedding's vectors on `latents` (one `[c, ...]` per crop of the concept, as the
-    model takes them), a report per step.
+    model takes them), a report per step, from the beginning or from `start`.
 
-    Raises ValueError for captions that are not allowed, and RuntimeError when the gradient or the
-    loss cannot be right. On a CPU the same arguments give the same vectors, bit for bit.
+    Raises ValueError for captions that are not allowed, RuntimeError when the gradient or the
+    loss cannot be right, and NotFinite when one of them or a vector is not finite. On a CPU the
+    same arguments give the same vectors, bit for bit, however often the run was broken off.
     """
     check_words(concept, embedding.placeholder)
     mover = method(settings.method, embedding.vectors, model.vocabulary_norms)
     draws = batches(model, concept, latents, embedding.placeholder, settings)
-    scale = model.loss_scale
-    for step in range(settings.schedule.steps):
+    first, scale, factor = 0, model.loss_scale, 1.0
+    if start is not None:
+        mover.restore(start.vectors, start.memory)
+        first, scale, factor = start.step, start.loss_scale, start.rate_factor
+        skip(draws, start.drawn * settings.accumulation)
+    for step in range(first, settings.schedule.steps):
         started = time.perf_counter()
         group = [next(draws) for _ in range(settings.accumulation)]
         loss, scale = gradient(model, mover, group, scale)
         check_step(step, loss, mover.vectors)
-        norm, rate = gradient_norm(mover.vectors.values()), settings.schedule(step)
+        norm, rate = gradient_norm(mover.vectors.values()), factor * settings.schedule(step)
         mover.step(rate)
         learned = {key: rows.detach().clone() for key, rows in mover.vectors.items()}
+        check_vectors(step, learned)
         norms = {key: float(rows.norm(dim=-1).mean()) for key, rows in learned.items()}
-        yield StepReport(step + 1, loss, rate, norm, norms, learned, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        yield StepReport(step + 1, loss, rate, norm, norms, learned, mover.memory(), scale, seconds)
+
+
+def skip(draws: Iterator[Batch], count: int) -> None:
+    """Draw what a broken-off run has drawn already, so that the next draw is the one that it would
+    have made (a millisecond or so a step, which took a hundred times that to train).
+    """
+    for _ in range(count):
+        next(draws)
 
 
 def batches(
@@ -157,7 +209,8 @@ def batches(
         generator(settings.seed, stream) for stream in range(7)
     )
     shapes, weights = [shape_of(one) for one in latents], weights_of(concept, latents)
-    chosen = picks(concept, shapes, settings.batch_size, (orders, crops))
+    shown = without(concept, held_out(concept)) if settings.hold_out else concept
+    chosen = picks(shown, shapes, settings.batch_size, (orders, crops))
     for step in itertools.count():
         positions = stratified(
             settings.batch_size * settings.accumulation, len(model.sigmas), places
@@ -195,10 +248,12 @@ def gradient(
             rows.grad = None
         losses = []
         for batch in group:
-            with model.differentiable():
-                loss = batch_loss(model, batch, mover.vectors)
-                (loss.mean() * (scale / len(group))).backward()
-            losses.append(loss.detach())
+            for part in batch.parts(model.rows):
+                share = len(part.captions) / (len(batch.captions) * len(group))
+                with model.differentiable():
+                    loss = batch_loss(model, part, mover.vectors)
+                    (loss.mean() * (scale * share)).backward()
+                losses.append(loss.detach())
         gradients = [rows.grad for rows in mover.vectors.values() if rows.grad is not None]
         for grad in gradients:
             grad /= scale
@@ -227,10 +282,10 @@ def batch_loss(model: FrozenModel, batch: Batch, vectors: Mapping[str, Tensor]) 
 
 def check_step(step: int, loss: float, vectors: Mapping[str, Tensor]) -> None:
     """Raise RuntimeError with the likely cause when a step cannot be right: no finite loss, no
-    finite gradient, or at first a row without any gradient.
+    finite gradient (NotFinite), or at first a row without any gradient.
     """
-    if not torch.isfinite(torch.tensor(loss)):
-        raise RuntimeError(
+    if not math.isfinite(loss):
+        raise NotFinite(
             f"The loss of step {step + 1} is {loss}. The model overflows in this precision: choose "
             f"precision 'bf16' or 'fp32', or check that the VAE belongs to the model."
         )
@@ -242,7 +297,7 @@ def check_step(step: int, loss: float, vectors: Mapping[str, Tensor]) -> None:
                 f"(Sage, Flash) or a node that detaches the conditioning is the likely cause."
             )
         if not bool(grad.isfinite().all()):
-            raise RuntimeError(
+            raise NotFinite(
                 f"The gradient of the {key} vectors at step {step + 1} is not finite. Choose "
                 f"precision 'bf16' or 'fp32', or a lower learning rate."
             )
@@ -255,4 +310,14 @@ def check_step(step: int, loss: float, vectors: Mapping[str, Tensor]) -> None:
                 f"first step. Either the caption was cut before them "
                 "(use fewer vectors or shorter captions), or the model does not listen to this "
                 "encoder."
+            )
+
+
+def check_vectors(step: int, vectors: Mapping[str, Tensor]) -> None:
+    """Raise NotFinite when a step has moved a vector beyond all numbers."""
+    for key, rows in vectors.items():
+        if not bool(rows.isfinite().all()):
+            raise NotFinite(
+                f"Step {step + 1} moved the {key} vectors to values that are not finite. Choose a "
+                f"lower learning rate."
             )

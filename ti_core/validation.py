@@ -1,5 +1,6 @@
 """A loss that can be compared: fixed pictures, captions, noise and positions."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -9,9 +10,14 @@ from .concept import Concept
 from .draws import generator
 from .latents import Latents, expected, shape_of
 from .masks import stacked_weights
-from .training import Batch, FrozenModel, batch_loss, weights_of
+from .training import Batch, FrozenModel, NotFinite, batch_loss, weights_of
 
 VALIDATION_STREAM = 16
+SAMPLES = 8
+# A sample costs a forward pass here, and about three times that in training; all validations
+# together are to cost less than a tenth of the time, the first and the last one included.
+FORWARD_SHARE = 1 / 3
+COST_SHARE = 0.08
 
 
 def validation_batches(
@@ -22,16 +28,19 @@ def validation_batches(
     seed: int,
     samples: int,
     batch_size: int,
+    among: Sequence[int] = (),
 ) -> list[Batch]:
-    """Draw `samples` fixed samples once: pictures in turn, positions at the middles of equal strata
-    of the schedule, the first crop and the first text of each picture, nothing dropped from it.
+    """Draw `samples` fixed samples once: pictures in turn (of `among`, if any are given), positions
+    at the middles of equal strata of the schedule, the first crop and the first text of each
+    picture, nothing dropped from it.
     """
     draws = generator(seed, VALIDATION_STREAM)
     positions = ((torch.arange(samples) + 0.5) * len(model.sigmas) / samples).long()[
         torch.randperm(samples, generator=draws)
     ]
     weights, drawn = weights_of(concept, latents), []
-    pictures = [sample % len(concept.names) for sample in range(samples)]
+    choice = among or range(len(concept.names))
+    pictures = [choice[sample % len(choice)] for sample in range(samples)]
     for part in of_one_shape(
         [shape_of(latents[concept.crops[p][0]]) for p in pictures], batch_size
     ):
@@ -57,5 +66,19 @@ def of_one_shape(shapes: Sequence[tuple[int, ...]], batch_size: int) -> Iterator
 def validation_loss(
     model: FrozenModel, drawn: Sequence[Batch], vectors: Mapping[str, Tensor]
 ) -> float:
-    """Mean native loss over the fixed samples, without gradient."""
-    return float(torch.cat([batch_loss(model, batch, vectors) for batch in drawn]).mean())
+    """Mean native loss over the fixed samples, without gradient; NotFinite if it is no number."""
+    parts = [part for batch in drawn for part in batch.parts(model.rows)]
+    loss = float(torch.cat([batch_loss(model, part, vectors) for part in parts]).mean())
+    if not math.isfinite(loss):
+        raise NotFinite(
+            f"The validation loss is {loss}. The model overflows in this precision: choose "
+            f"precision 'bf16' or 'fp32', or a lower learning rate."
+        )
+    return loss
+
+
+def validation_every(samples: int, step_samples: int) -> int:
+    """Steps from one validation to the next, by what they cost, for `step_samples` a step; a pure
+    function of the settings, because a clock would make runs differ.
+    """
+    return math.ceil(samples * FORWARD_SHARE / (COST_SHARE * step_samples))

@@ -19,6 +19,7 @@ class ToyModel:
     prediction: Prediction = "eps"
     sigma_data = 1.0
     loss_scale = 1.0
+    rows = 64
 
     def __init__(self, channels: int = 3):
         draws = torch.Generator().manual_seed(0)

@@ -1,0 +1,301 @@
+"""Runs of the engine: they go on exactly where they were, recover, and end by themselves."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from toy import ToyModel, concept, word
+
+from ti_core.checkpoint import checkpoint, restored
+from ti_core.optimisers import FreeSettings, SphericalSettings
+from ti_core.run import Ending, begin, fixed_samples, run, why_ended
+from ti_core.schedule import schedule
+from ti_core.state import AVERAGED, MOST_ROLLBACKS, RunState
+from ti_core.stopping import StoppingRule, best_of
+from ti_core.training import Batch, NotFinite, TrainingSettings, batches
+from ti_core.validation import SAMPLES, validation_every
+
+TO_THE_END = Ending(None)
+METHODS = [SphericalSettings(), FreeSettings(norm_pull=0.01)]
+
+
+def settings(steps: int = 40, rate: str = "0.05", **changes: Any) -> TrainingSettings:
+    chosen = {"method": SphericalSettings(), "batch_size": 2, "seed": 5, **changes}
+    return TrainingSettings(schedule(rate, steps, "cosine"), **chosen)
+
+
+def ran(
+    chosen: TrainingSettings,
+    state: RunState | None = None,
+    ending: Ending = TO_THE_END,
+    until: int | None = None,
+    model: ToyModel | None = None,
+) -> RunState:
+    """The state at the end, or when it is broken off at a step."""
+    model = model or ToyModel()
+    pictures, latents = concept()
+    state = state or begin(model, word(), chosen)
+    for now in run(model, pictures, latents, word(), chosen, ending, state):
+        if now.step == until:
+            break
+    return state
+
+
+def same(one: RunState, other: RunState) -> bool:
+    """Whether two states are equal bit for bit, apart from the time that they took."""
+    return checkpoint(replace(one, seconds=0.0)) == checkpoint(replace(other, seconds=0.0))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_killed_at_any_step_ends_with_the_same_bits(method: Any):
+    chosen = settings(method=method)
+    whole = ran(chosen)
+    for step in range(41):
+        broken = ran(chosen, until=step)
+        revived = restored(checkpoint(broken), word().vectors)
+        assert same(ran(chosen, revived), whole), step
+
+
+def test_a_run_killed_after_every_step_ends_with_the_same_bits():
+    chosen = settings(accumulation=2, method=FreeSettings())
+    state = ran(chosen, until=0)
+    for step in range(1, 41):
+        state = ran(chosen, restored(checkpoint(state), word().vectors), until=step)
+    assert same(ran(chosen, state), ran(chosen))
+
+
+class Interrupting(ToyModel):
+    """A model in the middle of whose work somebody cancels."""
+
+    def __init__(self, calls: int):
+        super().__init__()
+        self.calls = calls
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Tensor) -> Tensor:
+        self.calls -= 1
+        if self.calls == 0:
+            raise KeyboardInterrupt
+        return super().denoise(noisy, sigma, conditioning)
+
+
+def test_a_run_cancelled_at_any_moment_goes_on_as_if_nothing_had_been():
+    chosen = settings()
+    whole = ran(chosen)
+    for calls in range(1, 100):
+        model = Interrupting(calls)
+        state = begin(model, word(), chosen)
+        try:
+            ran(chosen, state, model=model)
+        except KeyboardInterrupt:
+            revived = restored(checkpoint(state), word().vectors) if state.step else None
+            assert same(ran(chosen, revived), whole), calls
+        else:
+            break
+    assert calls > 40
+
+
+def test_more_steps_go_on_and_a_finished_run_is_left_alone():
+    constant = replace(settings(20), schedule=schedule("0.05", 20, "constant"))
+    longer = replace(constant, schedule=schedule("0.05", 40, "constant"))
+    first = ran(constant)
+    before = checkpoint(first)
+    assert same(ran(constant, first), restored(before, word().vectors))
+    assert ran(longer, first).vectors["clip_l"].equal(ran(longer).vectors["clip_l"])
+
+
+def test_the_best_validated_vectors_are_kept_and_their_loss_is_the_lowest():
+    state = ran(settings(60, "0.6"))
+    best = best_of(state.validations)
+    every = validation_every(SAMPLES, 2)
+    assert [one.step for one in state.validations] == [0, *range(every, 60, every), 60]
+    assert state.kept_loss("best") == best.loss
+    again = ran(settings(60, "0.6"), until=best.step)
+    assert again.vectors["clip_l"].equal(state.kept("best")["clip_l"])
+
+
+def test_the_average_is_that_of_the_last_steps_at_the_last_length():
+    chosen, seen = settings(30), []
+    model, (pictures, latents) = ToyModel(), concept()
+    state = begin(model, word(), chosen)
+    ending = Ending(None, average=True)
+    for now in run(model, pictures, latents, word(), chosen, ending, state):
+        seen.append(now.vectors["clip_l"])
+    assert AVERAGED >= 30
+    mean = torch.stack(seen[1:]).mean(0)
+    kept = state.kept("average")["clip_l"]
+    cosine = torch.cosine_similarity(kept, mean, dim=-1)
+    torch.testing.assert_close(cosine, torch.ones(2))
+    torch.testing.assert_close(kept.norm(dim=-1), state.vectors["clip_l"].norm(dim=-1))
+    assert state.average_loss is not None
+    assert state.kept_loss("average") == state.average_loss
+    assert restored(checkpoint(state), word().vectors).average_loss == state.average_loss
+
+
+class Poisoned(ToyModel):
+    """A model in whose training steps NaN appears, at the step or the gradient that is named."""
+
+    def __init__(self, at: tuple[int, ...], where: str):
+        super().__init__()
+        self.at, self.where, self.training_calls = at, where, 0
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Tensor) -> Tensor:
+        out = super().denoise(noisy, sigma, conditioning)
+        if not out.requires_grad:
+            return out
+        self.training_calls += 1
+        if self.training_calls not in self.at:
+            return out
+        if self.where == "loss":
+            return out * float("nan")
+        out.register_hook(lambda gradient: gradient * float("inf"))
+        return out
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_nan_goes_back_to_the_best_vectors_and_halves_the_rate(where: str, times: int):
+    model = Poisoned(tuple(range(21, 21 + times)), where)
+    chosen = settings(method=FreeSettings())
+    state = ran(chosen, model=model)
+    plain = ran(chosen)
+    assert state.step == 40
+    assert state.rollbacks == times
+    assert state.rates[:20] == plain.rates[:20]
+    assert state.rates[20:] == pytest.approx([rate * 0.5**times for rate in plain.rates[20:]])
+    assert all(rows.isfinite().all() for rows in state.vectors.values())
+    assert "not finite" in state.trouble or "is nan" in state.trouble
+
+
+def test_nan_too_often_stops_with_the_best_and_the_reason():
+    chosen = settings()
+    state = ran(chosen, model=Poisoned(tuple(range(21, 200)), "loss"))
+    assert (state.step, state.rollbacks) == (20, MOST_ROLLBACKS + 1)
+    why = why_ended(state, chosen, TO_THE_END)
+    assert why.startswith("Stopped at step 20: The loss of step 21 is nan.")
+    assert state.kept_loss("best") < state.validations[0].loss
+    revived = restored(checkpoint(state), word().vectors)
+    assert same(ran(chosen, revived), state)
+
+
+def test_a_killed_run_that_had_recovered_ends_with_the_same_bits():
+    chosen = settings(method=FreeSettings())
+    whole = ran(chosen, model=Poisoned((11,), "loss"))
+    for step in range(10, 41):
+        model = Poisoned((11,), "loss")
+        broken = ran(chosen, until=step, model=model)
+        revived = restored(checkpoint(broken), word().vectors)
+        assert same(ran(chosen, revived, model=model), whole), step
+
+
+class BadSample(ToyModel):
+    """A model that cannot bear one of the draws, however often it sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad, self.seen_noisy = Tensor(), 0
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Tensor) -> Tensor:
+        self.seen_noisy += conditioning.requires_grad
+        if self.seen_noisy == 21 and not self.bad.numel():
+            self.bad = noisy.clone()
+        out = super().denoise(noisy, sigma, conditioning)
+        return out * float("nan") if noisy.equal(self.bad) else out
+
+
+def test_a_sample_that_breaks_a_step_is_not_met_again():
+    state = ran(settings(), model=BadSample())
+    assert (state.step, state.rollbacks) == (40, 1)
+
+
+def test_nan_in_the_first_step_is_an_error():
+    with pytest.raises(NotFinite, match="loss of step 1 is nan"):
+        ran(settings(), model=Poisoned((1,), "loss"))
+
+
+class Diverging(ToyModel):
+    """A model whose validation, not its training, overflows once the vectors have moved."""
+
+    def encode(self, captions: Any, vectors: Mapping[str, Tensor]) -> Tensor:
+        out = super().encode(captions, vectors)
+        moved = not vectors["clip_l"].requires_grad and len(self.seen) > 40
+        return out * float("inf") if moved else out
+
+
+def test_a_validation_that_is_no_number_goes_back_too():
+    state = ran(settings(60), model=Diverging())
+    assert state.rollbacks >= 1
+    assert all(one.loss < float("inf") for one in state.validations)
+    assert "validation loss is" in state.trouble
+
+
+def test_the_run_stops_when_nothing_more_is_learned_and_not_before():
+    rule = StoppingRule(patience=60, improvement=0.05, minimum=60)
+    chosen = settings(3000, "0.02", method=FreeSettings())
+    state = ran(chosen, ending=Ending(rule))
+    assert 60 <= state.step < 1500
+    assert why_ended(state, chosen, Ending(rule)).endswith("brought nothing more.")
+    whole = ran(replace(chosen, schedule=schedule("0.02", 1500, "constant")))
+    first, lowest = whole.validations[0].loss, best_of(whole.validations).loss
+    assert first - state.kept_loss("best") > 0.9 * (first - lowest)
+
+
+def test_stop_and_keep_ends_after_the_step_and_validates_what_is_there():
+    model, (pictures, latents) = ToyModel(), concept()
+    state = begin(model, word(), settings())
+    for _ in run(
+        *(model, pictures, latents, word(), settings(), TO_THE_END, state),
+        should_stop=lambda: state.step == 7,
+    ):
+        pass
+    assert state.step == 7
+    assert state.validations[-1].step == 7
+
+
+def test_a_trained_word_is_measured_against_its_initialiser():
+    trained = replace(word(), vectors=ran(settings()).kept("best"))
+    model, (pictures, latents) = ToyModel(), concept()
+    state = begin(model, trained, settings(5))
+    for _ in run(model, pictures, latents, trained, settings(5), TO_THE_END, state):
+        pass
+    assert state.initialiser_loss is not None
+    assert state.validations[0].loss < state.initialiser_loss
+
+
+def number_of(latents: list[Tensor], batch: Batch) -> set[int]:
+    """Numbers of the pictures in a batch."""
+    return {
+        n for n, one in enumerate(latents) if bool((batch.latents == one).flatten(1).all(1).any())
+    }
+
+
+@pytest.mark.parametrize(("count", "held"), [(9, set()), (10, {4, 9})])
+def test_held_out_pictures_are_validated_with_and_never_trained_on(count: int, held: set[int]):
+    chosen = settings(hold_out=True, batch_size=1)
+    model, (pictures, latents) = ToyModel(), concept(count)
+    drawn = fixed_samples(model, pictures, latents, word(), chosen)
+    validated = set().union(*(number_of(latents, batch) for batch in drawn))
+    assert validated == (held or set(range(SAMPLES)))
+    draws = batches(model, pictures, latents, "my-cat", chosen)
+    trained = set().union(*(number_of(latents, next(draws)) for _ in range(3 * count)))
+    assert trained == set(range(count)) - held
+
+
+def test_a_small_memory_splits_batches_and_changes_the_result_by_rounding_only():
+    whole = ran(settings(10, batch_size=4))
+    model = ToyModel()
+    model.rows = 3
+    split = ran(settings(10, batch_size=4), model=model)
+    assert split.losses == pytest.approx(whole.losses, rel=1e-4)
+    torch.testing.assert_close(split.vectors, whole.vectors)
+
+
+def test_the_state_is_its_own():
+    state = ran(settings(3))
+    kept = copy.deepcopy(state)
+    state.kept("last")["clip_l"].zero_()
+    state.kept("best")["clip_l"].zero_()
+    assert same(state, kept)

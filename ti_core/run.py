@@ -1,0 +1,137 @@
+"""A run: training that is validated, keeps its best, recovers, and ends when nothing more comes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from .concept import Concept, held_out
+from .embedding import Embedding
+from .latents import Latents
+from .optimisers import method
+from .state import MOST_ROLLBACKS, RunState, begun
+from .stopping import StoppingRule, nothing_more
+from .training import Batch, FrozenModel, NotFinite, StepReport, TrainingSettings, train
+from .validation import SAMPLES, validation_batches, validation_every, validation_loss
+
+
+@dataclass(frozen=True)
+class Ending:
+    """When a run ends before its last step: by the rule, unless it is None. `average` has the
+    average of the last vectors validated at the end.
+    """
+
+    rule: StoppingRule | None = StoppingRule()
+    average: bool = False
+
+
+def begin(model: FrozenModel, embedding: Embedding, settings: TrainingSettings) -> RunState:
+    """A run before its first step."""
+    start = method(settings.method, embedding.vectors, model.vocabulary_norms)
+    return begun(start.vectors, model.loss_scale)
+
+
+def run(
+    model: FrozenModel,
+    concept: Concept,
+    latents: Sequence[Latents],
+    embedding: Embedding,
+    settings: TrainingSettings,
+    ending: Ending,
+    state: RunState,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[RunState]:
+    """Bring `state` from where it is to the end, and yield it before the first step and after each
+    one; it is consistent whenever this is interrupted.
+
+    A step that gives NaN or infinity is undone: the run goes on from the best vectors with half the
+    learning rate, `MOST_ROLLBACKS` times at most. Raises what `train` raises, and NotFinite if not
+    even the first step can be made. `should_stop` is asked after every step.
+    """
+    drawn = fixed_samples(model, concept, latents, embedding, settings)
+    every = validation_every(SAMPLES, settings.batch_size * settings.accumulation)
+    measure_initialiser(model, drawn, embedding, state)
+    steps: Iterator[StepReport] | None = None
+    while True:
+        try:
+            if steps is not None:
+                state.advance(next(steps))
+            if state.step % every == 0 and not state.validated:
+                state.validate(validation_loss(model, drawn, state.vectors))
+        except NotFinite as error:
+            if state.step == 0:
+                raise
+            state.roll_back(str(error))
+            steps = None
+        yield state
+        if should_stop() or why_ended(state, settings, ending):
+            break
+        steps = steps or train(model, concept, latents, embedding, settings, state.start)
+    measure_end(model, drawn, ending, state)
+
+
+def fixed_samples(
+    model: FrozenModel,
+    concept: Concept,
+    latents: Sequence[Latents],
+    embedding: Embedding,
+    settings: TrainingSettings,
+) -> list[Batch]:
+    """What the run is validated on."""
+    among = held_out(concept) if settings.hold_out else ()
+    return validation_batches(
+        model,
+        concept,
+        latents,
+        embedding.placeholder,
+        settings.seed,
+        SAMPLES,
+        settings.batch_size,
+        among,
+    )
+
+
+def measure_initialiser(
+    model: FrozenModel, drawn: Sequence[Batch], embedding: Embedding, state: RunState
+) -> None:
+    """Measure the 100 % line, and the vectors that the run starts with; a word that was trained
+    before starts below it.
+    """
+    if not state.validations:
+        state.validate(validation_loss(model, drawn, state.vectors))
+    if state.initialiser_loss is None:
+        trained = embedding.has_origin and any(
+            not rows.equal(embedding.initial[key]) for key, rows in embedding.vectors.items()
+        )
+        first = state.validations[0].loss
+        state.initialiser_loss = (
+            validation_loss(model, drawn, embedding.initial) if trained else first
+        )
+
+
+def measure_end(
+    model: FrozenModel, drawn: Sequence[Batch], ending: Ending, state: RunState
+) -> None:
+    """Validate the last vectors, which may be the best, and their average if it is asked for."""
+    if not state.validated:
+        try:
+            state.validate(validation_loss(model, drawn, state.vectors))
+        except NotFinite as error:
+            state.roll_back(str(error))
+    if ending.average and state.average_loss is None:
+        state.average_loss = validation_loss(model, drawn, state.kept("average"))
+
+
+def why_ended(state: RunState, settings: TrainingSettings, ending: Ending) -> str:
+    """Why a run is at its end, in words; nothing if it can go on."""
+    if state.rollbacks > MOST_ROLLBACKS:
+        return (
+            f"Stopped at step {state.step}: {state.trouble} Going back and halving the learning "
+            f"rate {MOST_ROLLBACKS} times did not help; what was learned before is kept."
+        )
+    if state.step >= settings.schedule.steps:
+        return f"All {settings.schedule.steps} steps are done."
+    if ending.rule and state.validations and nothing_more(state.validations, ending.rule):
+        return (
+            f"Stopped at step {state.step} of {settings.schedule.steps}: the last "
+            f"{ending.rule.patience} steps brought nothing more."
+        )
+    return ""

@@ -1,0 +1,39 @@
+"""When a run has learned what it can: a rule on the validation losses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Validation(NamedTuple):
+    """The validation loss after so many steps."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """Stop after `minimum` steps or later, when the last `patience` steps have brought less than
+    `improvement` of all that the loss has fallen since the start.
+    """
+
+    patience: int = 120
+    improvement: float = 0.03
+    minimum: int = 160
+
+
+def best_of(history: Sequence[Validation]) -> Validation:
+    """The lowest loss, the first one of equals."""
+    return min(history, key=lambda one: one.loss)
+
+
+def nothing_more(history: Sequence[Validation], rule: StoppingRule) -> bool:
+    """Whether the validations, one after another from the first, show that the end is reached."""
+    last = history[-1].step
+    earlier = [one for one in history if one.step <= last - rule.patience]
+    if last < rule.minimum or not earlier:
+        return False
+    fallen = history[0].loss - best_of(history).loss
+    lately = best_of(earlier).loss - best_of(history).loss
+    return lately <= rule.improvement * fallen
