@@ -9,13 +9,19 @@ from .nodes.concept_options import ConceptCaptionOptions, ConceptMaskOptions, Co
 from .nodes.embedding import ApplyEmbeddingToCLIP, CreateEmbedding
 from .nodes.files import ConvertTextualInversion, LoadTextualInversion, SaveEmbedding
 from .nodes.inspection import InspectTextualInversion
+from .nodes.previews import TrainingPreviews
+from .nodes.run_store import TrainingRunStore
 from .nodes.train import TrainTextualInversion
+from .ti_core.host.stop_and_keep import add_route
 
 WEB_DIRECTORY = "./web"
 
 
 class TextualInversionExtension(ComfyExtension):
-    """The nodes of this pack."""
+    """The nodes of this pack, and the route of "Stop and keep"."""
+
+    async def on_load(self) -> None:
+        add_route()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
@@ -28,6 +34,8 @@ class TextualInversionExtension(ComfyExtension):
             ConceptAudit,
             CreateEmbedding,
             TrainTextualInversion,
+            TrainingPreviews,
+            TrainingRunStore,
             SaveEmbedding,
             LoadTextualInversion,
             InspectTextualInversion,

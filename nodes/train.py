@@ -3,16 +3,28 @@
 from typing import Any
 
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..ti_core.concept import Concept
 from ..ti_core.embedding import Embedding
 from ..ti_core.host.borrow import BorrowSettings
-from ..ti_core.host.learn import learn
+from ..ti_core.host.learn import LearnOptions, learn
+from ..ti_core.host.previews import Previews
 from ..ti_core.host.progress import Progress, say
+from ..ti_core.host.stop_and_keep import stoppable
 from ..ti_core.optimisers import FreeSettings, SphericalSettings
+from ..ti_core.previews import PreviewSettings
+from ..ti_core.runs import StoreSettings
 from ..ti_core.schedule import schedule as make_schedule
 from ..ti_core.training import TrainingSettings
-from .sockets import CATEGORY, ConceptSocket, EmbeddingSocket, LossMapSocket
+from .sockets import (
+    CATEGORY,
+    ConceptSocket,
+    EmbeddingSocket,
+    LossMapSocket,
+    PreviewsSocket,
+    RunStoreSocket,
+)
 
 RATE_SYNTAX = (
     "A number, or rates with the step that each ends at, as in AUTOMATIC1111: "
@@ -117,8 +129,9 @@ class TrainTextualInversion(io.ComfyNode):
                     default=400,
                     min=1,
                     max=100000,
-                    tooltip="How many times the vectors are moved. 200 to 600 for 'spherical', 500 "
-                    "to 3000 for 'free'.",
+                    tooltip="How many times the vectors are moved, at most: 'auto_stop' ends "
+                    "earlier when nothing more is learned. 200 to 600 for 'spherical', 500 to 3000 "
+                    "for 'free'. More than were done before go on from there.",
                 ),
                 io.DynamicCombo.Input(
                     "method",
@@ -187,6 +200,50 @@ class TrainTextualInversion(io.ComfyNode):
                     tooltip="'on' saves memory by computing parts of the model twice (half as "
                     "long again). 'auto' does so when the memory would not suffice.",
                 ),
+                io.Boolean.Input(
+                    "auto_stop",
+                    default=True,
+                    optional=True,
+                    tooltip="Stop when the validation shows that nothing more is learned. Off: "
+                    "all steps are done.",
+                ),
+                io.Combo.Input(
+                    "keep",
+                    options=["best", "last", "average"],
+                    default="best",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Which vectors are the result: those with the lowest validation loss, "
+                    "those after the last step, or the average of the last 50 steps.",
+                ),
+                io.Boolean.Input(
+                    "hold_out",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Keep every fifth picture for validation alone, if there are ten or "
+                    "more. Honest figures for many pictures; with few, all are needed to learn.",
+                ),
+                io.Combo.Input(
+                    "resume",
+                    options=["resume", "start anew", "off"],
+                    default="resume",
+                    optional=True,
+                    tooltip="'resume' goes on where a run with the same pictures, word, models and "
+                    "settings was broken off; a finished one is not trained again. 'start anew' "
+                    "trains from the beginning, and replaces it. 'off' stores nothing.",
+                ),
+                RunStoreSocket.Input(
+                    "store",
+                    optional=True,
+                    tooltip="Where runs are kept and how often they are stored, from Training Run "
+                    "Store. Without it: the user folder, every 25 steps.",
+                ),
+                PreviewsSocket.Input(
+                    "previews",
+                    optional=True,
+                    tooltip="Pictures of the word while it is learned, from Training Previews.",
+                ),
             ],
             outputs=[
                 EmbeddingSocket.Output(
@@ -199,6 +256,10 @@ class TrainTextualInversion(io.ComfyNode):
                     "the report has the comparable figure.",
                 ),
                 io.String.Output(display_name="report", tooltip="What was learned, in figures."),
+                io.Image.Output(
+                    display_name="previews",
+                    tooltip="The pictures of Training Previews; nothing behind this runs without.",
+                ),
             ],
         )
 
@@ -219,22 +280,38 @@ class TrainTextualInversion(io.ComfyNode):
         seed: int,
         precision: Any,
         checkpointing: Any,
+        auto_stop: bool = True,
+        keep: Any = "best",
+        hold_out: bool = False,
+        resume: Any = "resume",
+        store: StoreSettings | None = None,
+        previews: PreviewSettings | None = None,
     ) -> io.NodeOutput:
         chosen = dict(method)
         settings_type = METHODS[chosen.pop("method")]
         rates = make_schedule(chosen.pop("learning_rate"), steps, schedule, warmup)
-        settings = TrainingSettings(rates, settings_type(**chosen), batch_size, accumulation, seed)
-        borrow = BorrowSettings(batch_size, precision, checkpointing)
-        learned = learn(
-            model,
-            clip,
-            vae,
-            concept,
-            embedding,
-            settings,
-            borrow,
-            Progress(steps, cls.hidden.unique_id),
+        sampling = (batch_size, accumulation, seed, hold_out)
+        settings = TrainingSettings(rates, settings_type(**chosen), *sampling)
+        options = LearnOptions(auto_stop, keep, resume, store or StoreSettings())
+        node_id = cls.hidden.unique_id
+        drawn = Previews(previews, model, clip, vae, embedding, node_id) if previews else None
+        progress = Progress(steps, node_id)
+        with stoppable(node_id) as should_stop:
+            learned = learn(
+                *(model, clip, vae, concept, embedding, settings),
+                BorrowSettings(batch_size, precision, checkpointing),
+                progress,
+                options,
+                drawn,
+                should_stop,
+                progress.tell,
+            )
+        say(learned.report, node_id)
+        pictures = drawn.images() if drawn else None
+        return io.NodeOutput(
+            learned.embedding,
+            {"loss": learned.losses},
+            learned.report,
+            ExecutionBlocker(None) if pictures is None else pictures,
+            ui={"text": [learned.report], "ti_loss": learned.losses},
         )
-        say(learned.report, cls.hidden.unique_id)
-        shown = {"text": [learned.report], "ti_loss": learned.losses}
-        return io.NodeOutput(learned.embedding, {"loss": learned.losses}, learned.report, ui=shown)

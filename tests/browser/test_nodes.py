@@ -14,15 +14,24 @@ FREE = tuple(
 )
 TRAINING = (
     ("steps", "method"),
-    ("schedule", "warmup", "batch_size", "accumulation", "seed", "precision", "checkpointing"),
+    (
+        *("schedule", "warmup", "batch_size", "accumulation", "seed", "precision"),
+        *("checkpointing", "auto_stop", "keep", "hold_out", "resume"),
+    ),
 )
+STOP = "stop_and_keep"  # the button
 WIDGETS = {
     "LoadImagesAsConcept": (
         *("folder", "resolution", "kind", "captions"),
         *("repeats", "subfolders", "unreadable"),
     ),
     "CreateEmbedding": ("placeholder", "initialiser", "vectors"),
-    "TrainTextualInversion": (*TRAINING[0], *SPHERICAL, *TRAINING[1]),
+    "TrainTextualInversion": (*TRAINING[0], *SPHERICAL, *TRAINING[1], STOP),
+    "TrainingPreviews": (
+        *("every", "prompt", "negative", "steps", "cfg", "sampler", "scheduler"),
+        *("width", "height", "seed"),
+    ),
+    "TrainingRunStore": ("folder", "save_every", "keep_last", "megabytes", "on_problem"),
     "SaveEmbedding": ("name", "storage", "overwrite", "format"),
     "ApplyEmbeddingToCLIP": ("strength",),
 }
@@ -33,13 +42,18 @@ SOCKETS = {
     ),
     "CreateEmbedding": (["clip"], ["embedding"]),
     "TrainTextualInversion": (
-        ["model", "clip", "vae", "concept", "embedding"],
-        ["embedding", "loss_map", "report"],
+        ["model", "clip", "vae", "concept", "embedding", "store", "previews"],
+        ["embedding", "loss_map", "report", "previews"],
     ),
+    "TrainingPreviews": ([], ["previews"]),
+    "TrainingRunStore": ([], ["store"]),
     "SaveEmbedding": (["embedding", "picture"], ["path"]),
     "ApplyEmbeddingToCLIP": (["clip", "embedding"], ["clip"]),
 }
-ADVANCED = ("method.prior", "warmup", "accumulation", "precision", "checkpointing")
+ADVANCED = (
+    *("method.prior", "warmup", "accumulation", "precision", "checkpointing"),
+    *("keep", "hold_out"),
+)
 
 ADD = """type => {
     const node = LiteGraph.createNode(type)
@@ -88,7 +102,7 @@ def test_choosing_the_method_changes_its_inputs_and_what_is_sent(view: View) -> 
         view.page.evaluate(CHOOSE, [node, "method", method])
         settle(view.page)
         expected = (*TRAINING[0], *inputs, *TRAINING[1])
-        assert tuple(view.page.evaluate(WIDGET_NAMES, node)) == expected
+        assert tuple(view.page.evaluate(WIDGET_NAMES, node)) == (*expected, STOP)
         sent = view.page.evaluate(PROMPT)[str(node)]["inputs"]
         assert tuple(sent) == expected
         assert (sent["method"], sent["method.learning_rate"]) == (method, rate)

@@ -1,11 +1,32 @@
 """What the user reads on a node."""
 
-from ti_core.host.progress import LINES, progress_line, shortened
+import torch
+
+from ti_core.host.progress import LINES, Progress, progress_line, shortened
+from ti_core.state import begun
+from ti_core.stopping import Validation
 
 
-def test_the_line_says_step_loss_speed_and_what_is_left():
-    line = progress_line(120, 400, 0.12345, 0.52)
-    assert line == "step 120/400, loss 0.1235, 0.52 s/step, 2:26 left"
+def test_the_line_says_step_loss_validation_speed_and_what_is_left():
+    state = begun({"clip_l": torch.zeros(1, 4)}, 1.0)
+    state.losses = [0.1] * 120
+    assert progress_line(state, 400, 0.12345, 0.52) == (
+        "step 120/400, loss 0.1235, 0.52 s/step, 2:26 left"
+    )
+    state.initialiser_loss, state.validations = 0.2, [Validation(120, 0.15)]
+    assert "loss 0.1235, validation 75.0 %, 0.52 s/step" in progress_line(state, 400, 0.12345, 0.52)
+
+
+def test_progress_is_counted_from_where_the_run_goes_on():
+    shown: list[int] = []
+    progress = Progress(400, None)
+    progress.bar.update_absolute = shown.append  # type: ignore[method-assign, assignment]
+    state = begun({"clip_l": torch.zeros(1, 4)}, 1.0)
+    for step in (50, 51, 52):
+        state.losses = [0.1] * step
+        progress(state)
+    assert shown == [50, 51, 52]
+    assert progress.first == 50
 
 
 def test_a_long_text_keeps_its_summary_and_its_findings():

@@ -44,6 +44,7 @@ def graph(**changes: Any) -> Prompt:
             seed=1,
             precision="auto",
             checkpointing="auto",
+            resume="off",  # Tests share a server, and are not to find each other's runs.
         ),
         "save": node(
             "SaveEmbedding", embedding=["train", 0], name="", storage="fp32", overwrite=False

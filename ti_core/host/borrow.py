@@ -34,11 +34,14 @@ CHECKPOINTED_SHARE = 0.4
 
 @dataclass(frozen=True)
 class BorrowSettings:
-    """How to run the borrowed models; `rows` is how many samples are denoised together."""
+    """How to run the borrowed models; `rows` is how many samples are denoised together, `offload`
+    keeps what the backward pass needs in the host's memory.
+    """
 
     rows: int
     precision: Precision = "auto"
     checkpointing: Checkpointing = "auto"
+    offload: bool = False
 
 
 @contextmanager
@@ -61,7 +64,8 @@ def borrowed(
     needed = memory_estimate(own_model, own_clip, settings.rows, latent_shape)
     if settings.checkpointing == "on":
         needed = int(needed * CHECKPOINTED_SHARE)
-    try:
+
+    def load() -> None:
         # Under the host's own inference mode, because a patch may write into weights that are
         # inference tensors (ComfyUI issue 13527).
         memory.load_models_gpu(
@@ -69,12 +73,18 @@ def borrowed(
         )
         check_loaded(own_model, own_clip.patcher)
         own_model.pre_run()
+
+    try:
+        load()
         with torch.inference_mode(False), torch.enable_grad(), training_flag():
             yield HostModel(
                 own_model,
                 own_clip,
                 embedding,
                 checkpointed(own_model, settings.checkpointing, needed),
+                load,
+                settings.rows,
+                settings.offload,
             )
     finally:
         own_model.cleanup()

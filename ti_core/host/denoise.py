@@ -1,7 +1,7 @@
 """The host's models as the engine wants them: captions to conditioning, noisy latents to x0."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import comfy.model_sampling as sampling
@@ -11,6 +11,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.samplers import cond_cat
 from comfy.sd import CLIP
 from torch import Tensor, nn
+from torch.autograd.graph import save_on_cpu
 
 from ..embedding import Embedding
 from ..objective import Prediction
@@ -22,6 +23,7 @@ from .gradients import (
     mutates,
     out_of_place,
     recomputed,
+    training_flag,
 )
 from .text import Word, encoders, with_word
 
@@ -33,7 +35,16 @@ class HostModel:
     (`ti_core.training.FrozenModel`).
     """
 
-    def __init__(self, model: ModelPatcher, clip: CLIP, embedding: Embedding, checkpointed: bool):
+    def __init__(
+        self,
+        model: ModelPatcher,
+        clip: CLIP,
+        embedding: Embedding,
+        checkpointed: bool,
+        load: Callable[[], None],
+        rows: int,
+        offload: bool,
+    ):
         self.model: Any = model.model
         self.clip = clip
         self.embedding = embedding
@@ -41,6 +52,9 @@ class HostModel:
         self.options = model.model_options
         self.checkpointed = checkpointed
         self.patcher = model
+        self.load = load
+        self.rows = rows
+        self.offload = offload
         schedule = self.model.model_sampling
         self.sigmas: Tensor = schedule.sigmas.detach().float().cpu().clone()
         self.prediction: Prediction = prediction(schedule)
@@ -59,8 +73,21 @@ class HostModel:
 
     @contextmanager
     def differentiable(self) -> Iterator[None]:
-        with self.lent_weights, forwards(self.lent_forwards):
+        keeping = save_on_cpu() if self.offload else nullcontext()
+        with self.lent_weights, forwards(self.lent_forwards), keeping:
             yield
+
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Let the graph's own models be used inside the block as if nobody trained on them; the
+        training goes on afterwards with whatever the host had to move meanwhile.
+        """
+        self.lent_weights.forget()
+        self.patcher.cleanup()
+        with torch.inference_mode():
+            with training_flag(False):
+                yield
+            self.load()
 
     def trainable_forwards(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         """The modules that need another forward to be trained through: what works in place, and

@@ -44,6 +44,10 @@ class differentiable:  # noqa: N801 - reads like torch.no_grad
                 slots[name] = tensor
         self.swapped.clear()
 
+    def forget(self) -> None:
+        """Let go of the weights' memory, which the host may be about to free."""
+        self.aliases.clear()
+
     def alias(self, tensor: Tensor) -> Tensor:
         """The normal tensor for a weight, the same one each time."""
         known = self.aliases.get(id(tensor))
@@ -196,12 +200,12 @@ def exchanged(leaves: list[Any], tensors: Iterable[Tensor]) -> list[Any]:
 
 
 @contextmanager
-def training_flag() -> Iterator[None]:
-    """Make the host choose kernels with a backward (core flux/math.py:47 and others look at
-    `in_training`).
+def training_flag(training: bool = True) -> Iterator[None]:
+    """Make the host choose kernels with a backward, or those without (core flux/math.py:47 and
+    others look at `in_training`).
     """
     before = comfy.model_management.in_training
-    comfy.model_management.in_training = True
+    comfy.model_management.in_training = training
     try:
         yield
     finally:

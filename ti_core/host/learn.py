@@ -1,28 +1,62 @@
 """One training run on the host's models, from pictures to embedding."""
 
+import gc
+import logging
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import comfy.model_management as memory
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 from torch import Tensor
 
 from ..concept import Concept, check_words
 from ..embedding import Embedding
-from ..latents import expected, shape_of
+from ..latents import Latents, expected, shape_of
 from ..report import Outcome, training_report
-from ..training import StepReport, TrainingSettings, train
-from ..validation import validation_batches, validation_loss
+from ..run import Ending, begin, run, why_ended
+from ..runs import Resume, RunStore, StoreSettings
+from ..state import Keep, RunState
+from ..stopping import StoppingRule, best_of
+from ..training import TrainingSettings
+from ..watches import before
 from .borrow import BorrowSettings, borrowed
 from .denoise import HostModel
 from .files import checkpoint_hash
+from .inspection import vocabularies
 from .latents import encode_pictures
+from .previews import Previews
+from .runs import run_key, run_store
 from .text import check_fits
 
-VALIDATION_SAMPLES = 8
+log = logging.getLogger(__name__)
+
+NEIGHBOURS = 3
+STOPPED = "Stopped at step {step} by the user, and kept what was learned."
+FULL = (
+    "Stopped at step {step}: the memory of {device} does not suffice, even with parts of the model "
+    "computed twice, one picture at a time, and intermediate results in main memory. Lower the "
+    "resolution, or free memory (other models, other programs)."
+)
+
+
+@dataclass(frozen=True)
+class LearnOptions:
+    """How a run ends, what it gives, and where it is kept."""
+
+    auto_stop: bool = True
+    keep: Keep = "best"
+    resume: Resume = "off"
+    store: StoreSettings = StoreSettings()
+
+    @property
+    def ending(self) -> Ending:
+        """When to stop, and what to measure then."""
+        return Ending(StoppingRule() if self.auto_stop else None, self.keep == "average")
 
 
 class Learned(NamedTuple):
@@ -41,44 +75,200 @@ def learn(
     embedding: Embedding,
     settings: TrainingSettings,
     borrow: BorrowSettings,
-    on_step: Callable[[StepReport], None],
+    on_step: Callable[[RunState], None],
+    options: LearnOptions = LearnOptions(),
+    previews: Previews | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[str], None] = log.warning,
 ) -> Learned:
-    """Learn the embedding on MODEL, CLIP and VAE of a graph, which are afterwards as they were."""
+    """Learn the embedding on MODEL, CLIP and VAE of a graph, which are afterwards as they were.
+
+    `on_step` is called before the first step and after each one, `tell` with what the user should
+    know meanwhile, `should_stop` after each step.
+    """
     check_fits(embedding, clip)
     check_words(concept, embedding.placeholder)
-    latents = encode_pictures(
-        vae, model.model.latent_format, concept.pictures, concept.latents, settings.seed
+    key = (
+        ""
+        if options.resume == "off"
+        else run_key(model, clip, vae, concept, embedding, settings, borrow.precision)
     )
-    check_latents(expected(latents[0]), model)
-    largest = max((shape_of(one) for one in latents), key=math.prod)
-    with borrowed(model, clip, embedding, largest, borrow) as frozen:
-        drawn = validation_batches(
-            frozen,
-            concept,
-            latents,
-            embedding.placeholder,
-            settings.seed,
-            VALIDATION_SAMPLES,
-            borrow.rows,
+    with run_store(embedding.placeholder, key, options.store, options.resume) as store:
+        session = Session(
+            *(model, clip, concept, embedding, settings, options, store),
+            *(on_step, previews, should_stop, tell),
         )
-        before = validation_loss(frozen, drawn, embedding.vectors)
-        started = time.perf_counter()
-        losses, last = [], None
-        for last in train(frozen, concept, latents, embedding, settings):
-            losses.append(last.loss)
-            on_step(last)
-        assert last is not None  # A schedule has at least one step.
-        seconds = time.perf_counter() - started
-        after = validation_loss(frozen, drawn, last.vectors)
-        outcome = Outcome(losses, before, after, seconds, last.norms, frozen.vocabulary_norms)
-        learned = Embedding(
-            embedding.placeholder,
-            embedding.initialiser,
-            last.vectors,
-            embedding.initial,
-            provenance(frozen, model, settings, outcome),
+        with torch.inference_mode(False):  # What is learned is to be normal tensors.
+            state = store.load(embedding.vectors)
+        done = state.step if state else 0
+        for note in store.notes:
+            tell(note)
+        if state is None or not why_ended(state, settings, options.ending):
+            state = session.train(vae, borrow, state)
+        notes = [*store.notes, *session.notes]
+        if previews and previews.problem:
+            notes.append(previews.problem)
+        with torch.inference_mode(False):
+            vectors = state.kept(options.keep)
+        made = provenance(state, settings, options)
+        learned = replace(embedding, vectors=vectors, provenance=made)
+        outcome = Outcome(
+            state,
+            settings,
+            options.keep,
+            session.why or why_ended(state, settings, options.ending) or stopped(state),
+            done,
+            vocabularies(learned, clip, NEIGHBOURS),
+            session.peak,
+            str(store.folder) if store.lock else "",
+            notes,
         )
-    return Learned(learned, losses, training_report(concept, learned, outcome))
+    return Learned(learned, state.losses, training_report(concept, learned, outcome))
+
+
+def stopped(state: RunState) -> str:
+    """What the report says of a run that the user stopped."""
+    return STOPPED.format(step=state.step)
+
+
+@dataclass
+class Session:
+    """One run from where it is to its end, with whatever the memory allows."""
+
+    model: ModelPatcher
+    clip: CLIP
+    concept: Concept
+    embedding: Embedding
+    settings: TrainingSettings
+    options: LearnOptions
+    store: RunStore
+    on_step: Callable[[RunState], None]
+    previews: Previews | None
+    should_stop: Callable[[], bool]
+    tell: Callable[[str], None]
+    state: RunState | None = None
+    notes: list[str] = field(default_factory=list)
+    checkpointed: bool = False
+    peak: int | None = None
+    why: str = ""
+
+    def train(self, vae: Any, borrow: BorrowSettings, state: RunState | None) -> RunState:
+        """Go on from a state, or start; where the memory does not suffice, with the next remedy."""
+        latents = encode_pictures(
+            vae,
+            self.model.model.latent_format,
+            self.concept.pictures,
+            self.concept.latents,
+            self.settings.seed,
+        )
+        check_latents(expected(latents[0]), self.model)
+        self.state, lent = state, borrow
+        while not self.attempt(latents, lent):
+            release_memory()
+            known = replace(lent, checkpointing="on") if self.checkpointed else lent
+            remedy = next_remedy(known)
+            if remedy is None:
+                return self.give_up()
+            lent, text = remedy
+            self.note(f"The memory did not suffice. From step {self.step + 1} on, {text}.")
+        assert self.state is not None  # An attempt that succeeds has made it.
+        return self.state
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.state.step if self.state else 0
+
+    def note(self, text: str) -> None:
+        """Tell the user now, and in the report."""
+        self.notes.append(text)
+        self.tell(text)
+
+    def give_up(self) -> RunState:
+        """The state, if anything was learned; else RuntimeError."""
+        self.why = FULL.format(step=self.step, device=self.model.load_device)
+        if self.state is None or self.step == 0:
+            raise RuntimeError(self.why)
+        return self.state
+
+    def attempt(self, latents: Sequence[Latents], lent: BorrowSettings) -> bool:
+        """Go on to the end, unless the memory is too small for it; then False."""
+        largest = max((shape_of(one) for one in latents), key=math.prod)
+        device = self.model.load_device
+        reset_peak(device)
+        try:
+            with borrowed(self.model, self.clip, self.embedding, largest, lent) as frozen:
+                self.checkpointed = frozen.checkpointed
+                self.steps(frozen, latents)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            log.warning("Out of memory at step %d: %s", self.step + 1, error)
+            return False
+        finally:
+            self.peak = peak(device)
+        return True
+
+    def steps(self, frozen: HostModel, latents: Sequence[Latents]) -> None:
+        """The run on borrowed models; whatever ends it, its state is stored."""
+        if self.state is None:
+            self.state = begin(frozen, self.embedding, self.settings)
+            self.state.origin = origin(frozen, self.model)
+            for text in before(self.settings, self.embedding.vectors, frozen.vocabulary_norms):
+                self.tell(text)
+        try:
+            for state in run(
+                *(frozen, self.concept, latents, self.embedding, self.settings),
+                *(self.options.ending, self.state, self.should_stop),
+            ):
+                self.on_step(state)
+                if state.step % self.options.store.save_every == 0:
+                    self.store.save(state)
+                if self.previews and state.step % self.previews.every == 0:
+                    with frozen.set_aside():
+                        self.previews(state.step, state.vectors)
+        finally:
+            self.store.save(self.state)
+
+
+def next_remedy(lent: BorrowSettings) -> tuple[BorrowSettings, str] | None:
+    """What takes less memory than this did, and in words; None when nothing is left."""
+    if lent.checkpointing != "on":
+        text = "parts of the model are computed twice (checkpointing)"
+        return replace(lent, checkpointing="on"), text
+    if lent.rows > 1:
+        rows = lent.rows // 2
+        return replace(lent, rows=rows), f"{rows} pictures are denoised at a time"
+    if not lent.offload:
+        return replace(lent, offload=True), "intermediate results wait in main memory"
+    return None
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that there is no memory left, on the device or in the computer."""
+    return (
+        memory.is_oom(error)
+        or isinstance(error, MemoryError)
+        or "can't allocate memory" in str(error)
+    )
+
+
+def release_memory() -> None:
+    """Give all memory back that the host's models take."""
+    gc.collect()
+    memory.unload_all_models()
+    memory.soft_empty_cache()
+
+
+def reset_peak(device: torch.device) -> None:
+    """Start to look for the peak of a device's memory."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak(device: torch.device) -> int | None:
+    """Bytes that were allocated on a device at the peak; None where nobody counts them."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def check_latents(latents: Tensor, model: ModelPatcher) -> None:
@@ -92,7 +282,7 @@ def check_latents(latents: Tensor, model: ModelPatcher) -> None:
 
 
 def provenance(
-    frozen: HostModel, model: ModelPatcher, settings: TrainingSettings, outcome: Outcome
+    state: RunState, settings: TrainingSettings, options: LearnOptions
 ) -> dict[str, object]:
     """How the embedding was made, for its file."""
     return {
@@ -101,14 +291,27 @@ def provenance(
         "learning_rate": [list(piece) for piece in settings.schedule.pieces],
         "schedule": settings.schedule.shape,
         "warmup": settings.schedule.warmup,
-        "steps": settings.schedule.steps,
+        "steps": state.step,
+        "steps_planned": settings.schedule.steps,
+        "kept": options.keep,
+        "best_step": best_of(state.validations).step,
         "batch_size": settings.batch_size,
         "accumulation": settings.accumulation,
         "seed": settings.seed,
+        **state.origin,
+        "validation_loss": {
+            "initialiser": state.initialiser_loss,
+            "learned": state.kept_loss(options.keep),
+        },
+    }
+
+
+def origin(frozen: HostModel, model: ModelPatcher) -> dict[str, str]:
+    """What a run was trained on."""
+    return {
         **base_model(model),
         "prediction": frozen.prediction,
         "compute_dtype": str(frozen.compute_dtype).removeprefix("torch."),
-        "validation_loss": {"initialiser": outcome.before, "learned": outcome.after},
     }
 
 

@@ -6,7 +6,7 @@ import comfy.model_management
 import comfy.utils
 from server import PromptServer
 
-from ..training import StepReport
+from ..state import RunState
 
 TEXT_INTERVAL = 0.5
 SMOOTHING = 0.95
@@ -21,19 +21,31 @@ class Progress:
         self.node_id = node_id
         self.bar = comfy.utils.ProgressBar(steps, node_id=node_id)
         self.started = self.shown = time.perf_counter()
+        self.first: int | None = None
         self.loss: float | None = None
+        self.told: list[str] = []
 
-    def __call__(self, report: StepReport) -> None:
-        """Show a step."""
+    def tell(self, text: str) -> None:
+        """Show a line that stays for the length of the run."""
+        self.told.append(text)
+        say("\n".join(self.told), self.node_id)
+
+    def __call__(self, state: RunState) -> None:
+        """Show a step; the first call tells where the run starts."""
         comfy.model_management.throw_exception_if_processing_interrupted()
-        self.bar.update_absolute(report.step)
-        before = report.loss if self.loss is None else self.loss
-        self.loss = SMOOTHING * before + (1 - SMOOTHING) * report.loss
+        self.bar.update_absolute(state.step)
         now = time.perf_counter()
-        if now - self.shown >= TEXT_INTERVAL or report.step == self.steps:
+        if self.first is None:
+            self.first, self.started = state.step, now
+        done = state.step - self.first
+        if done == 0:
+            return
+        before = state.losses[-1] if self.loss is None else self.loss
+        self.loss = SMOOTHING * before + (1 - SMOOTHING) * state.losses[-1]
+        if done == 1 or now - self.shown >= TEXT_INTERVAL or state.step == self.steps:
             self.shown = now
-            seconds = (now - self.started) / report.step
-            say(progress_line(report.step, self.steps, self.loss, seconds), self.node_id)
+            line = progress_line(state, self.steps, self.loss, (now - self.started) / done)
+            say("\n".join([line, *self.told]), self.node_id)
 
 
 def say(text: str, node_id: str | None) -> None:
@@ -52,8 +64,14 @@ def shortened(text: str) -> str:
     return "\n".join([lines[0], left_out, *lines[2 - LINES :]])
 
 
-def progress_line(step: int, steps: int, loss: float, seconds_per_step: float) -> str:
-    """`step 120/400, loss 0.1234, 0.52 s/step, 2:26 left`."""
-    minutes, seconds = divmod(round((steps - step) * seconds_per_step), 60)
-    left = f"{minutes}:{seconds:02d} left"
-    return f"step {step}/{steps}, loss {loss:.4f}, {seconds_per_step:.2f} s/step, {left}"
+def progress_line(state: RunState, steps: int, loss: float, seconds_per_step: float) -> str:
+    """`step 120/400, loss 0.1234, validation 93.1 %, 0.52 s/step, 2:26 left`: the validation loss
+    beside that of the initialiser, and the time to the last step, if the run needs it.
+    """
+    minutes, seconds = divmod(round((steps - state.step) * seconds_per_step), 60)
+    parts = [f"step {state.step}/{steps}", f"loss {loss:.4f}"]
+    if state.validations and state.initialiser_loss:
+        share = 100 * state.validations[-1].loss / state.initialiser_loss
+        parts.append(f"validation {share:.1f} %")
+    parts += [f"{seconds_per_step:.2f} s/step", f"{minutes}:{seconds:02d} left"]
+    return ", ".join(parts)

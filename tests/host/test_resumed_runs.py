@@ -1,0 +1,216 @@
+"""Runs on the host's models: kept on disk, gone on with, and brought through a full memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import comfy.model_management
+import folder_paths
+import pytest
+import torch
+from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+from small import Loaded, concept, load_checkpoint, settings, word
+from test_learning import differences, patched, run, sampled, state
+from torch import Tensor
+
+from ti_core.host.borrow import BorrowSettings, borrowed
+from ti_core.host.learn import FULL, Learned, LearnOptions, learn, next_remedy
+from ti_core.host.runs import FOLDER, run_key
+from ti_core.host.text import apply_embedding
+from ti_core.runs import StoreSettings, checkpoints
+from ti_core.state import RunState
+from ti_core.training import Batch, batch_loss
+
+STORED = LearnOptions(resume="resume", store=StoreSettings(save_every=2))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A user folder of the test's own, and the runs in it."""
+    before = folder_paths.get_user_directory()
+    folder_paths.set_user_directory(str(tmp_path))
+    yield tmp_path / FOLDER
+    folder_paths.set_user_directory(before)
+
+
+def stored(loaded: Loaded, steps: int = 4, **more: Any) -> Learned:
+    """A run that is kept on disk."""
+    lent = more.pop("lent", BorrowSettings(2))
+    options = more.pop("options", STORED)
+    on_step = more.pop("on_step", lambda state: None)
+    stop = more.pop("should_stop", lambda: False)
+    model = more.pop("model", loaded.model)
+    chosen = settings(steps, **more)
+    made = word(loaded.clip)
+    return learn(
+        *(model, loaded.clip, loaded.vae, concept(), made, chosen, lent, on_step),
+        *(options, None, stop),
+    )
+
+
+def cancelled_at(step: int) -> Any:
+    """A listener in which the host's Cancel takes effect."""
+
+    def listen(state: RunState) -> None:
+        if state.step == step:
+            raise comfy.model_management.InterruptProcessingException()
+
+    return listen
+
+
+def same(one: Learned, other: Learned) -> bool:
+    return one.embedding.vectors["clip_l"].equal(other.embedding.vectors["clip_l"])
+
+
+def test_a_cancelled_run_goes_on_and_ends_with_the_same_bits(loaded: Loaded, folder: Path):
+    whole = run(loaded, 4)
+    image = sampled(loaded.model, loaded.clip)
+    before = state(loaded)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        stored(loaded, on_step=cancelled_at(3))
+    assert differences(before, state(loaded)) == []
+    assert sampled(loaded.model, loaded.clip).equal(image)
+    (own,) = folder.iterdir()
+    assert [path.stem for path in checkpoints(own)] == ["step-000000002", "step-000000003"]
+    steps: list[int] = []
+    again = stored(loaded, on_step=lambda now: steps.append(now.step))
+    assert steps == [3, 4]
+    assert same(again, whole)
+    assert again.losses == whole.losses
+    assert "The first 3 of them were done in an earlier run." in again.report
+    assert not again.embedding.vectors["clip_l"].is_inference()
+
+
+def test_a_finished_run_is_not_trained_again_and_more_steps_go_on(loaded: Loaded):
+    first = stored(loaded, 2)
+    steps: list[int] = []
+    listen = cast(Any, lambda now: steps.append(now.step))
+    again = stored(loaded, 2, on_step=listen)
+    assert steps == []
+    assert same(again, first)
+    assert "nothing had to be trained" in again.report
+    assert again.embedding.provenance == first.embedding.provenance
+    longer = stored(loaded, 3, on_step=listen)
+    assert steps == [2, 3]
+    assert same(longer, run(loaded, 3))
+
+
+def test_stop_and_keep_gives_what_was_learned_and_the_next_run_goes_on(loaded: Loaded):
+    seen: list[int] = []
+    stopped = stored(
+        loaded, on_step=lambda now: seen.append(now.step), should_stop=lambda: seen[-1] == 2
+    )
+    assert "Stopped at step 2 by the user" in stopped.report
+    assert stopped.embedding.provenance["steps"] == 2
+    assert stored(loaded).embedding.provenance["steps"] == 4
+    assert len(stopped.losses) == 2
+
+
+def key(loaded: Loaded, **changes: Any) -> str:
+    """The key of a run on some models."""
+    model, clip = changes.pop("model", loaded.model), changes.pop("clip", loaded.clip)
+    made = changes.pop("word", word(loaded.clip))
+    chosen = settings(changes.pop("steps", 4), **changes)
+    return run_key(model, clip, loaded.vae, concept(), made, chosen, "auto")
+
+
+def test_the_key_is_the_same_after_use_and_in_a_newly_loaded_model(
+    loaded: Loaded, checkpoint_file: Path
+):
+    first = key(loaded)
+    shifted = ModelSamplingDiscrete().patch(patched(loaded.model, 1.0), "v_prediction", False)[0]
+    sampled(shifted, loaded.clip)  # The shared module now carries the patches of this clone.
+    assert key(loaded) == first
+    lora = key(loaded, model=patched(loaded.model, 1.0))
+    comfy.model_management.unload_all_models()
+    assert key(loaded) == first
+    again = load_checkpoint(checkpoint_file, torch.float32)
+    assert key(again) == first
+    assert key(again, model=patched(again.model, 1.0)) == lora
+    assert key(loaded, steps=9) == first
+
+
+def test_the_key_changes_with_all_that_the_result_depends_on(loaded: Loaded):
+    skipped = loaded.clip.clone()
+    skipped.clip_layer(-2)
+    wrapped = loaded.model.clone()
+    wrapped.set_model_unet_function_wrapper(cast(Any, lambda apply, given: None))
+    discrete = ModelSamplingDiscrete()
+    found = [
+        key(loaded),
+        key(loaded, seed=8),
+        key(loaded, batch_size=1),
+        key(loaded, rate="0.04"),
+        key(loaded, hold_out=True),
+        key(loaded, word=word(loaded.clip, 3)),
+        key(loaded, clip=skipped),
+        key(loaded, clip=apply_embedding(loaded.clip, word(loaded.clip), 1.0)),
+        key(loaded, model=patched(loaded.model, 1.0)),
+        key(loaded, model=patched(loaded.model, 0.5)),
+        key(loaded, model=wrapped),
+        key(loaded, model=discrete.patch(loaded.model, "v_prediction", False)[0]),
+        key(loaded, model=discrete.patch(loaded.model, "eps", True)[0]),
+    ]
+    assert len(set(found)) == len(found)
+
+
+def narrow(loaded: Loaded, rows: int, from_call: int = 0) -> Any:
+    """The model on a device on which so many rows fit into a call, and no more; from a call of the
+    training on.
+    """
+    model, calls = loaded.model.clone(), []
+
+    def wrapper(apply: Any, given: dict[str, Any]) -> Tensor:
+        calls.append(torch.is_grad_enabled())
+        if sum(calls) > from_call and len(given["input"]) > rows:
+            raise comfy.model_management.OOM_EXCEPTION("CUDA out of memory")
+        return apply(given["input"], given["timestep"], **given["c"])
+
+    model.set_model_unet_function_wrapper(cast(Any, wrapper))
+    return model
+
+
+def test_a_full_memory_is_answered_with_the_next_remedy_and_the_run_goes_on(loaded: Loaded):
+    plain = run(loaded, 4, batch_size=4)
+    rescued = stored(loaded, lent=BorrowSettings(4), batch_size=4, model=narrow(loaded, 1, 2))
+    said = rescued.report[rescued.report.index("The memory did not suffice") :].splitlines()
+    assert [line.split(" on, ")[1] for line in said[:3]] == [
+        "parts of the model are computed twice (checkpointing).",
+        "2 pictures are denoised at a time.",
+        "1 pictures are denoised at a time.",
+    ]
+    assert rescued.losses == pytest.approx(plain.losses, rel=1e-3)
+    torch.testing.assert_close(
+        rescued.embedding.vectors["clip_l"], plain.embedding.vectors["clip_l"], rtol=1e-3, atol=1e-5
+    )
+
+
+def test_a_memory_that_no_remedy_helps_stops_with_the_best_and_the_reason(loaded: Loaded):
+    model = narrow(loaded, 0, 2)
+    kept = stored(loaded, lent=BorrowSettings(1), batch_size=1, model=model)
+    assert kept.embedding.provenance["steps"] == 2
+    assert FULL[: FULL.index("{")] in kept.report
+    with pytest.raises(RuntimeError, match="does not suffice"):
+        stored(loaded, lent=BorrowSettings(1), batch_size=1, seed=9, model=narrow(loaded, 0))
+
+
+def test_remedies_come_in_order_and_end():
+    lent, texts = BorrowSettings(4), []
+    while (remedy := next_remedy(lent)) is not None:
+        lent, text = remedy
+        texts.append(text.split()[0])
+    assert texts == ["parts", "2", "1", "intermediate"]
+
+
+def test_offloading_changes_no_gradient(loaded: Loaded):
+    made, found = word(loaded.clip), []
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    for offload in (False, True):
+        lent = BorrowSettings(2, checkpointing="on", offload=offload)
+        with borrowed(loaded.model, loaded.clip, made, (4, 8, 8), lent) as frozen:
+            batch = Batch(noise.clone(), noise.clone(), torch.tensor([100, 700]), ("my-cat", "a"))
+            rows = made.vectors["clip_l"].clone().requires_grad_()
+            with frozen.differentiable():
+                batch_loss(frozen, batch, {"clip_l": rows}).sum().backward()
+            found.append(rows.grad)
+    assert found[0].equal(found[1])
