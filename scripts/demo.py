@@ -1,7 +1,8 @@
 """Set everything up and run the main job once: pictures in, a learned word out, used at once.
 
 `python scripts/demo.py [--output FOLDER]` starts ComfyUI without a browser, sends it the example
-workflow with a tiny checkpoint, and leaves the embedding, a before/after picture and a loss curve.
+workflow with the checkpoint of a small world (scripts/toyworld), and leaves the embedding, a loss
+curve, and a strip of pictures: the concept, a prompt before and after the training, new prompts.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import urllib.parse
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from environment import CACHE, REPO, SetupFailure, prepare, run_child, run_quietly, step
+from environment import CACHE, REPO, SetupFailure, prepare, run_child, step
 from headless import Server
 from workflow import to_prompt
 
@@ -29,17 +31,29 @@ if TYPE_CHECKING:  # there in the prepared Python only
     from PIL.Image import Image
 
 WORKFLOW = REPO / "example_workflows" / "train_and_sample.json"
-CHECKPOINT = "tiny.safetensors"
+CHECKPOINT = "toyworld.safetensors"
 SUBJECT = "demo-subject"
+CONCEPT = "purple striped star"  # one of those that toyworld's model was never shown
 PICTURES = 5
-# What the example workflow says for a real model, made small; by the node's class or title.
+WORD = "my-concept"
+EXAMPLE = f"a photo of a {WORD} on sand"
+SAMPLING = {"steps": 25, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal"}
+# What the example workflow says for a real model, made to fit the small one; by the node's class or
+# title.
 OVERRIDES: dict[str, dict[str, Any]] = {
     "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
-    "LoadImagesAsConcept": {"folder": f"input/{SUBJECT}", "resolution": 128},
-    "TrainTextualInversion": {"steps": 150},
-    "EmptyLatentImage": {"width": 128, "height": 128},
-    "KSampler": {"steps": 8},
+    "LoadImagesAsConcept": {"folder": f"input/{SUBJECT}", "resolution": 64},
+    "CreateEmbedding": {"placeholder": WORD, "initialiser": "star"},
+    "EmptyLatentImage": {"width": 64, "height": 64},
+    "KSampler": SAMPLING,
+    "prompt": {"value": EXAMPLE},
+    "negative prompt": {"text": ""},
 }
+NEW_PROMPTS = (
+    f"a photo of a {WORD} in the sky",
+    f"a photo of a tiny {WORD} on bricks",
+    f"a photo of a {WORD} on the left at night",
+)
 
 Prompt = dict[str, Any]
 
@@ -111,17 +125,19 @@ def lay_out_base(base: Path) -> None:
     folder = base / "input" / SUBJECT
     folder.mkdir(parents=True)
     for index in range(PICTURES):
-        draw_subject(index).save(folder / f"{index}.png")
+        subject(index).save(folder / f"{index}.png")
 
 
 def checkpoint() -> Path:
-    """The default checkpoint, made anew when the script that makes it has changed."""
-    script = REPO / "scripts" / "tiny_checkpoint.py"
-    version = hashlib.sha256(script.read_bytes()).hexdigest()[:8]
-    file = CACHE / f"tiny-{version}.safetensors"
+    """Toyworld's checkpoint, assembled anew when its parts have changed."""
+    from toyworld.checkpoint import WEIGHTS, assemble
+
+    parts = (WEIGHTS, WEIGHTS.with_name("checkpoint.py"))
+    version = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:8]
+    file = CACHE / f"toyworld-{version}.safetensors"
     if not file.is_file():
-        with step("Making the demo's checkpoint (random weights)"):
-            run_quietly([sys.executable, script, file], "This is a fault of the pack: report it.")
+        with step("Assembling the demo's checkpoint"):
+            assemble(file)
     return file
 
 
@@ -133,34 +149,11 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def draw_subject(index: int) -> Image:
-    """A striped teapot, 256 px, somewhere in front of one of five backgrounds."""
-    from PIL import Image, ImageDraw
+def subject(index: int) -> Image:
+    """A picture of the concept, somewhere in front of something."""
+    from toyworld.world import Thing, random_scene, render
 
-    hues = ("#7fb2d9", "#d9c27f", "#9ed99a", "#c9a0dc", "#b8b8b8")
-    picture = Image.new("RGB", (256, 256), hues[index % len(hues)])
-    draw = ImageDraw.Draw(picture)
-    draw.rectangle((0, 180 + 5 * index, 256, 256), fill=("#6b4f3a", "#e6e0d4")[index % 2])
-    x, y = 128 + 9 * (index - 2), 138 + 4 * index
-    draw.arc((x + 40, y - 35, x + 100, y + 30), -90, 110, "#b03a2e", 9)  # handle
-    spout = [(x - 50, y + 20), (x - 105, y - 35), (x - 85, y - 40), (x - 40, y - 15)]
-    draw.polygon(spout, "#b03a2e")
-    draw_body(picture, x, y)
-    draw.ellipse((x - 9, y - 66, x + 9, y - 48), "#b03a2e")  # knob
-    return picture
-
-
-def draw_body(picture: Image, x: int, y: int) -> None:
-    """The teapot's belly with its stripes."""
-    from PIL import Image, ImageDraw
-
-    stripes = Image.new("RGB", picture.size, "#fdf6e3")
-    draw = ImageDraw.Draw(stripes)
-    for left in range(x - 70, x + 70, 24):
-        draw.rectangle((left, 0, left + 11, 256), "#b03a2e")
-    belly = Image.new("L", picture.size)
-    ImageDraw.Draw(belly).ellipse((x - 65, y - 52, x + 65, y + 58), 255)
-    picture.paste(stripes, mask=belly)
+    return render(random_scene(Random(index), Thing(*CONCEPT.split())))
 
 
 def demo_prompt(object_info: dict[str, Any]) -> Prompt:
@@ -174,7 +167,29 @@ def demo_prompt(object_info: dict[str, Any]) -> Prompt:
             if unknown := inputs.keys() - node["inputs"].keys():
                 raise ValueError(f"{name} in {WORKFLOW.name} has no input {sorted(unknown)}.")
             node["inputs"].update(inputs)
+    for text in NEW_PROMPTS:
+        add_picture(prompt, text)
     return prompt
+
+
+def add_picture(prompt: Prompt, text: str) -> None:
+    """A picture more of the learned word: copies of all that makes the one after the training."""
+
+    def copied(source: str) -> str:
+        node = prompt[source]
+        if node["class_type"] not in ("SaveImage", "VAEDecode", "KSampler", "CLIPTextEncode"):
+            return source
+        links = {
+            name: [copied(value[0]), value[1]] if isinstance(value, list) else value
+            for name, value in node["inputs"].items()
+        }
+        name = f"{source}: {text}"
+        prompt[name] = {**node, "inputs": links, "_meta": {"title": text}}
+        if node["class_type"] == "CLIPTextEncode" and isinstance(node["inputs"]["text"], list):
+            prompt[name]["inputs"]["text"] = text
+        return name
+
+    copied(next(key for key, node in prompt.items() if node["_meta"]["title"] == "after"))
 
 
 # What comes out
@@ -187,8 +202,12 @@ def keep_results(server: Server, prompt: Prompt, outputs: dict[str, Any], output
     losses = [float(loss) for loss in trained["ti_loss"]]
     embedding = next((server.directory / "models" / "embeddings").rglob("*.safetensors"))
     shutil.copyfile(embedding, output / embedding.name)
-    pictures = [shown_picture(server, prompt, outputs, title) for title in ("before", "after")]
-    side_by_side(pictures, ("before", "after")).save(output / "before_after.png")
+    titles = ("before", "after", *NEW_PROMPTS)
+    pictures = [shown_picture(server, prompt, outputs, title) for title in titles]
+    first, *rest = (text.replace("a photo of ", "") for text in (EXAMPLE, *NEW_PROMPTS))
+    labels = (f"one of {PICTURES} pictures", f"before: {first}", f"after: {first}", *rest)
+    strip = side_by_side([subject(0), *pictures], labels)
+    strip.save(output / "before_after.png")
     draw_curve(losses).save(output / "loss.png")
     print("\n".join(trained.get("text", [])))
     tenth = max(1, len(losses) // 10)
@@ -199,24 +218,24 @@ def keep_results(server: Server, prompt: Prompt, outputs: dict[str, Any], output
 
 
 def shown_picture(server: Server, prompt: Prompt, outputs: dict[str, Any], title: str) -> Image:
-    """The first picture of the saving or previewing node whose title holds this word."""
+    """The first picture of the saving or previewing node with this title."""
     from PIL import Image
 
     for node_id, shown in outputs.items():
-        if title in prompt[node_id]["_meta"]["title"].lower() and shown.get("images"):
+        if title == prompt[node_id]["_meta"]["title"] and shown.get("images"):
             query = urllib.parse.urlencode(shown["images"][0])
             return Image.open(io.BytesIO(server.get(f"/view?{query}"))).convert("RGB")
     raise ValueError(f"{WORKFLOW.name} shows no picture titled '{title}'.")
 
 
-def side_by_side(pictures: Sequence[Image], labels: Sequence[str], size: int = 384) -> Image:
+def side_by_side(pictures: Sequence[Image], labels: Sequence[str], size: int = 256) -> Image:
     """Pictures in a row, each under its label."""
     from PIL import Image, ImageDraw
 
     row = Image.new("RGB", (size * len(pictures), size + 32), "white")
     for index, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-        row.paste(picture.resize((size, size), Image.Resampling.LANCZOS), (index * size, 32))
-        ImageDraw.Draw(row).text((index * size + 10, 6), label, "black", font_size=18)
+        row.paste(picture.resize((size, size), Image.Resampling.BICUBIC), (index * size, 32))
+        ImageDraw.Draw(row).text((index * size + 6, 8), label, "black", font_size=13)
     return row
 
 

@@ -1,17 +1,12 @@
-"""Make a small SD 1.x checkpoint with random weights, which the stock CheckpointLoaderSimple loads:
-`python scripts/tiny_checkpoint.py OUT.safetensors` with COMFYUI_PATH set.
+"""SD 1.x checkpoints with random weights, for tests of the gradient and benchmarks of speed.
 
-The text encoder has the full CLIP-L layout, the UNet one level, the VAE the TAESD layout. It shows
-that everything runs; it draws nothing.
+The text encoder has the full CLIP-L layout, the VAE the TAESD layout; the UNet is as large as asked
+for. They show that everything runs; they draw nothing.
 """
 
-import os
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 SEED = 20260101
@@ -35,19 +30,6 @@ PREFIXES = {
     "clip": "cond_stage_model.",
     "vae": "first_stage_model.",
 }
-
-
-def main(out: Path) -> None:
-    """Write the checkpoint, under a temporary name first."""
-    sys.path.insert(0, os.environ["COMFYUI_PATH"])
-    from comfy.cli_args import args
-
-    args.cpu = True  # Before the host looks for a GPU, which it does on import.
-    weights = checkpoint(UNET, torch.float32)
-    part = out.with_suffix(".part")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, part)
-    part.replace(out)
 
 
 def checkpoint(unet: dict[str, Any], dtype: torch.dtype) -> dict[str, Tensor]:
@@ -99,7 +81,3 @@ def randomised(module: nn.Module, generator: torch.Generator) -> nn.Module:
             else:
                 weight.fill_(1.0 if name.endswith("weight") else 0.0)  # norms, and biases
     return module.eval()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -94,10 +94,10 @@ def test_the_gradient_agrees_with_finite_differences(
     checkpoint_file: Path, dtype: torch.dtype, checkpointing: str
 ):
     """UNet weights in each dtype, computed in fp32 so that differences can be measured; CLIP is
-    stored in fp16.
+    stored in fp16. The loss of a trained model is curved, so that the differences are short.
     """
-    loaded = load_checkpoint(checkpoint_file, dtype)
-    check_against_differences(loaded.model, loaded.clip, checkpointing, precision="fp32")
+    model, clip, _ = load_checkpoint(checkpoint_file, dtype)
+    check_against_differences(model, clip, checkpointing, precision="fp32", reach=5e-4)
 
 
 @pytest.mark.parametrize("checkpointing", ["off", "on"])
