@@ -1,0 +1,200 @@
+"""What a learned word is worth: every method's word judged on the same fresh pictures, noise and
+prompts of toyworld.
+
+Import this before anything of the host, which looks for a device when it is imported.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from learning_report import Marks
+from PIL import Image
+from torch import Tensor
+from toyworld import gate, judge, world
+
+from ti_core.concept import Concept
+from ti_core.host.borrow import BorrowSettings, borrowed
+from ti_core.host.latents import encode_pictures
+from ti_core.host.text import Word, create_embedding, with_word
+from ti_core.latents import expected, shape_of
+from ti_core.validation import validation_batches, validation_loss
+from ti_core.wording import Wording
+
+PLACEHOLDER = "toyword"
+TEMPLATE = "a photo of {}"
+SHOWN, FRESH = 5, 20  # pictures to learn from, and to judge by
+SAMPLES = 80  # of the loss on the fresh pictures: places in the schedule, four for each picture
+
+
+class Models(NamedTuple):
+    """MODEL, CLIP and VAE of the host."""
+
+    model: Any
+    clip: Any
+    vae: Any
+
+
+class Spoken(NamedTuple):
+    """What a prompt says: words, or the placeholder with the vectors that it stands for."""
+
+    text: str
+    vectors: Mapping[str, Tensor] = {}
+
+
+class Asked(NamedTuple):
+    """A prompt in which {} is the thing, and what it asks for besides the thing."""
+
+    prompt: str
+    change: Mapping[str, str]
+
+
+class Judged(NamedTuple):
+    """Marks, and a picture of the word alone and of an edit."""
+
+    marks: Marks
+    alone: Image.Image
+    edited: Image.Image
+
+
+@dataclass(frozen=True)
+class Exam:
+    """The questions about one thing. `asked` are the prompts, those without a change first."""
+
+    models: Models
+    thing: world.Thing
+    asked: tuple[Asked, ...]
+
+    @property
+    def name(self) -> str:
+        return " ".join(self.thing)
+
+    @property
+    def initialiser(self) -> str:
+        """What a user would call it."""
+        return self.thing.shape if self.thing.shape not in world.UNNAMED else "thing"
+
+    @property
+    def truth(self) -> str | None:
+        """All that it is, in words; None where a part of it has none."""
+        return None if set(self.thing) & set(world.UNNAMED) else world.describe(self.thing)
+
+    @cached_property
+    def fresh(self) -> Concept:
+        """The pictures to judge by."""
+        concept = concept_of(scenes(self.thing, "fresh", FRESH))
+        return replace(concept, wordings=(Wording((TEMPLATE,)),) * FRESH)
+
+    @cached_property
+    def latents(self) -> list[Any]:
+        """Latents of the fresh pictures."""
+        form = self.models.model.model.latent_format
+        return encode_pictures(self.models.vae, form, self.fresh.pictures)
+
+    @cached_property
+    def ends(self) -> tuple[float, float | None]:
+        """The initialiser's loss, and the true description's."""
+        first, *last = self.losses([Spoken(one) for one in (self.initialiser, self.truth) if one])
+        return first, last[0] if last else None
+
+    def losses(self, words: Sequence[Spoken]) -> list[float]:
+        """The loss on the fresh pictures, with the same noise for each of the words."""
+        model, clip, _ = self.models
+        stand_in = create_embedding(clip, PLACEHOLDER, self.initialiser, 1)
+        shape = shape_of(self.latents[0])
+        with borrowed(model, clip, stand_in, shape, BorrowSettings(SAMPLES)) as frozen:
+            found = []
+            for text, vectors in words:
+                drawn = validation_batches(
+                    frozen, self.fresh, self.latents, text, 0, SAMPLES, SAMPLES
+                )
+                found.append(validation_loss(frozen, drawn, vectors))
+        return found
+
+    def gap(self, loss: float) -> float | None:
+        """The part of the way from the initialiser's loss to the true description's."""
+        first, last = self.ends
+        return None if last is None else (first - loss) / (first - last)
+
+    def mark(self, word: Spoken) -> Judged:
+        """Measure and draw."""
+        (loss,) = self.losses([word])
+        model, clip, vae = self.models
+        if word.vectors:
+            clip = with_word(clip, PLACEHOLDER, Word(self.initialiser, word.vectors))
+        texts = [asked.prompt.format(word.text) for asked in self.asked]
+        drawn = list(gate.sampled(model, clip, vae, texts))
+        alone = [one for one, asked in zip(drawn, self.asked, strict=True) if not asked.change]
+        concept = [list(judge.fulfilled(self.thing._asdict(), one).values()) for one in alone]
+        changes, kept = [], []
+        for picture, asked in zip(drawn, self.asked, strict=True):
+            if asked.change:
+                changes.append(all(judge.fulfilled(asked.change, picture).values()))
+                kept.append(all(judge.fulfilled(self.thing._asdict(), picture).values()))
+        both = [change and still for change, still in zip(changes, kept, strict=True)]
+        shares = (float(np.mean(one)) for one in (concept, changes, kept, both))
+        return Judged(Marks(loss, self.gap(loss), *shares), drawn[0], drawn[len(alone)])
+
+
+def questions(alone: int, every_edit: bool) -> tuple[Asked, ...]:
+    """The word alone so many times, then on each background; with `every_edit` also at each
+    position and in each size.
+    """
+    thing = world.ALL_NAMED[0]
+    grounds = {one: world.place_words(world.Scene(thing, one))[1] for one in world.BACKGROUNDS}
+    sides = {one: world.place_words(world.Scene(thing, "sand", one))[0] for one in world.POSITIONS}
+    asked = [Asked(TEMPLATE, {})] * alone
+    asked += [Asked(f"{TEMPLATE} {words}", {"background": one}) for one, words in grounds.items()]
+    if every_edit:
+        asked += [Asked(f"{TEMPLATE} {words}", {"position": one}) for one, words in sides.items()]
+        asked += [Asked(TEMPLATE.format(f"{one} {{}}"), {"size": one}) for one in world.SIZES]
+    return tuple(asked)
+
+
+def scenes(thing: world.Thing, purpose: str, count: int) -> list[world.Scene]:
+    """Scenes of a thing; another purpose, other scenes."""
+    draws = Random(f"{' '.join(thing)} {purpose}")
+    return [world.random_scene(draws, thing) for _ in range(count)]
+
+
+def concept_of(shown: Sequence[world.Scene]) -> Concept:
+    """Pictures of scenes, as the pack's nodes hand them on."""
+    pictures = [np.asarray(world.render(scene), np.float32) / 255 for scene in shown]
+    names = tuple(f"{number}.png" for number in range(len(shown)))
+    return Concept(tuple(torch.from_numpy(one) for one in pictures), names, "object")
+
+
+def save_pictures(concept: Concept, folder: Path) -> None:
+    """The same pictures as files, for trainers that read a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in zip(concept.names, concept.pictures, strict=True):
+        image(picture).save(folder / name)
+
+
+def image(pixels: Tensor) -> Image.Image:
+    """A picture `[h, w, 3]` in 0..1 as an image."""
+    return Image.fromarray(np.rint(pixels.numpy() * 255).astype("u1"))
+
+
+def host_outputs(
+    models: Models, text: str, picture: Tensor, noise: Tensor, position: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the host's networks make of these: conditioning `[1, 77, 768]` of the text, latents
+    `[1, 4, 8, 8]` of the picture `[h, w, 3]` as the denoiser takes them, and the noise that it sees
+    in them.
+    """
+    model, clip, vae = models
+    latents = encode_pictures(vae, model.model.latent_format, [picture])
+    stand_in = create_embedding(clip, PLACEHOLDER, "thing", 1)
+    with borrowed(model, clip, stand_in, shape_of(latents[0]), BorrowSettings(1)) as frozen:
+        conditioning = frozen.encode([text], {})
+        clean, sigma = expected(latents[0])[None], frozen.sigmas[position : position + 1]
+        with torch.no_grad():
+            noisy = frozen.add_noise(clean, noise, sigma)
+            seen = (noisy - frozen.denoise(noisy, sigma, conditioning)) / sigma.to(noisy)
+    return conditioning[0]["cross_attn"], clean, seen

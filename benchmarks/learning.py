@@ -1,0 +1,173 @@
+"""How well, and how fast, is a word learned? Ours against the trainers that people use.
+
+    COMFYUI_PATH=... python benchmarks/learning.py [--quick] [--diffusers CHECKOUT]
+
+Words for things of toyworld that its model never saw: learned from 5 pictures, judged on 20 fresh
+ones and by what they draw. Ours runs with the defaults of its nodes, diffusers' script with those
+of its README. `--half tune` is the half of the things to choose defaults on (with `--set`), the
+other one is to be reported. Runs of the script are kept in .cache/learning/ and not repeated.
+Writes learning.json, .md and .jpg into benchmarks/results; with `--quick`, `--set` or
+`--half tune` into .cache/learning/.
+"""
+
+import argparse
+import hashlib
+import platform
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPO), str(REPO / "scripts")]
+
+import examination  # noqa: E402  (first of all that imports the host)
+import torch  # noqa: E402
+from examination import PLACEHOLDER, Exam, Judged, Models, Spoken  # noqa: E402
+from learning_report import Row, write  # noqa: E402
+from peers.diffusers_run import README_RATE, README_STEPS  # noqa: E402
+from toyworld import checkpoint, gate, world  # noqa: E402
+from trainers import OURS, Method, Point, Subject, diffusers_methods, our_methods  # noqa: E402
+
+WORK = REPO / ".cache" / "learning"
+
+
+def main() -> None:
+    chosen = arguments()
+    with torch.inference_mode():  # As the host runs its nodes.
+        models = Models(*gate.loaded(chosen.checkpoint))
+        methods = dict(our_methods(models, chosen))
+        if chosen.diffusers:
+            methods |= diffusers_methods(models, chosen, WORK / sha(chosen.checkpoint))
+        rows = []
+        for row in examined(models, methods, chosen):
+            rows.append(row)
+            print(row.line(), flush=True)
+            write(rows, chosen.out, setting(chosen))
+    print((chosen.out / "learning.md").read_text())
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="3 things, 1 seed, fewer prompts")
+    parser.add_argument("--checkpoint", type=Path, help="toyworld's; assembled if not given")
+    parser.add_argument("--half", choices=["tune", "report"], default="report")
+    parser.add_argument("--things", type=int, default=99, help="at most so many of each kind")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", nargs="*", choices=OURS, help="of ours; all by default")
+    parser.add_argument("--set", nargs="*", default=[], metavar="INPUT=VALUE", type=pair)
+    parser.add_argument("--diffusers", type=Path, metavar="CHECKOUT", help="of diffusers' source")
+    parser.add_argument("--peer-steps", type=int, default=README_STEPS)
+    parser.add_argument("--peer-things", type=int, default=99, help="at most so many of each kind")
+    parser.add_argument("--peer-seeds", type=int, default=1)
+    parser.add_argument(
+        "--peer-rates",
+        type=float,
+        nargs="*",
+        default=[README_RATE],
+        help="learning rates before the script's own scaling; the README's is 5e-4",
+    )
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.things, chosen.seeds = min(3, chosen.things), 1
+    if chosen.methods is None:
+        chosen.methods = ["ours"] if chosen.quick else OURS
+    trial = chosen.quick or chosen.set or chosen.half == "tune"
+    chosen.out = chosen.out or (WORK if trial else REPO / "benchmarks" / "results")
+    chosen.checkpoint = chosen.checkpoint or assembled()
+    return chosen
+
+
+def pair(text: str) -> tuple[str, str]:
+    """`name=value`."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form steps=200")
+    return name, value
+
+
+def assembled() -> Path:
+    """Toyworld's checkpoint of the weights that ship, made once for each state of them."""
+    out = WORK / f"toyworld-{sha(checkpoint.WEIGHTS)}.safetensors"
+    if not out.exists():
+        checkpoint.assemble(out)
+    return out
+
+
+def sha(file: Path) -> str:
+    """The beginning of a file's SHA-256."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+
+
+# The examination
+
+
+def things(chosen: argparse.Namespace) -> Iterator[tuple[int, world.Thing]]:
+    """The chosen half of the compositions, then of what has no word, numbered within their kind."""
+    first = 0 if chosen.half == "tune" else 1
+    for kind in (world.HELD_OUT, () if chosen.quick else world.NAMELESS):
+        yield from enumerate(kind[first::2][: chosen.things])
+
+
+def examined(
+    models: Models, methods: Mapping[str, Method], chosen: argparse.Namespace
+) -> Iterator[Row]:
+    """Each thing's initialiser and true description, then its word by each seed and method."""
+    asked = examination.questions(4 if chosen.quick else 8, not chosen.quick)
+    for number, thing in things(chosen):
+        exam = Exam(models, thing, asked)
+        for name, words in (("initialiser", exam.initialiser), ("truth", exam.truth)):
+            if words:
+                yield row(Subject(exam, 0), name, [], exam.mark(Spoken(words)))
+        for seed, (name, method) in product(range(chosen.seeds), methods.items()):
+            if name in OURS or (number < chosen.peer_things and seed < chosen.peer_seeds):
+                points = method(Subject(exam, seed))
+                judged = exam.mark(Spoken(PLACEHOLDER, points[-1].vectors))
+                yield row(Subject(exam, seed), name, points, judged)
+
+
+def row(subject: Subject, method: str, points: Sequence[Point], judged: Judged) -> Row:
+    """What is known of one word; the curve without its last point is measured here."""
+    exam = subject.exam
+    losses = exam.losses([Spoken(PLACEHOLDER, one.vectors) for one in points[:-1]])
+    return Row(
+        thing=exam.name,
+        seed=subject.seed,
+        method=method,
+        marks=judged.marks,
+        steps=points[-1].step if points else 0,
+        seconds=points[-1].seconds if points else 0.0,
+        norm=float(points[-1].vectors["clip_l"].norm(dim=-1).mean()) if points else None,
+        curve=[
+            (one.step, one.seconds, loss)
+            for one, loss in zip(points, [*losses, judged.marks.loss], strict=False)
+        ],
+        shown=examination.image(subject.pictures.pictures[0]),
+        alone=judged.alone,
+        edited=judged.edited,
+    )
+
+
+def setting(chosen: argparse.Namespace) -> dict[str, object]:
+    """What the figures hold for."""
+    import comfyui_version
+
+    processor = f"CPU, {torch.get_num_threads()} threads"
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor,
+        "system": f"{platform.system()} {platform.machine()}",
+        "torch": str(torch.__version__),
+        "comfyui": comfyui_version.__version__,
+        "half": chosen.half,
+        "set": dict(chosen.set),
+        "quick": chosen.quick,
+        "peer_steps": chosen.peer_steps if chosen.diffusers else None,
+        "checkpoint": sha(chosen.checkpoint),
+    }
+
+
+if __name__ == "__main__":
+    main()

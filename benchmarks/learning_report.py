@@ -1,0 +1,210 @@
+"""The figures of benchmarks/learning.py as a table, a JSON and a contact sheet."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median, pstdev
+from typing import Any, NamedTuple
+
+from PIL import Image, ImageDraw
+from toyworld import world
+
+COMPOSITIONS = {" ".join(thing) for thing in world.HELD_OUT}
+OURS, PEER = "ours", "diffusers"
+GAP, MOST_STEPS, MOST_SECONDS, FASTER, EDITS = 0.9, 400, 180.0, 10.0, 0.1  # what we aim for
+SIDE, HEAD, LEFT = 128, 16, 130  # of the contact sheet, px
+
+
+class Marks(NamedTuple):
+    """How good a word is, by the fresh pictures and by what it draws; all but the loss are shares.
+
+    `gap` is the part of the way from the initialiser's loss to the true description's, None where
+    there is none. `concept`: of colour, texture and shape, how many are right for the word alone.
+    Over the prompts that ask for more: `change` is there, `kept` is the whole thing, `edit` both.
+    """
+
+    loss: float
+    gap: float | None
+    concept: float
+    change: float
+    kept: float
+    edit: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One word: learned by a method, or one that it is measured against. `curve` has (step,
+    seconds, loss); of those that were not learned, steps and seconds are 0 and `norm` is None.
+    """
+
+    thing: str
+    seed: int
+    method: str
+    marks: Marks
+    steps: int
+    seconds: float
+    norm: float | None
+    curve: Sequence[tuple[int, float, float]]
+    shown: Image.Image
+    alone: Image.Image
+    edited: Image.Image
+
+    def figures(self) -> dict[str, Any]:
+        """All but the pictures, JSON-ready."""
+        kept = {name: value for name, value in vars(self).items() if name not in PICTURES}
+        return kept | {"marks": self.marks._asdict()}
+
+    def line(self) -> str:
+        """For the terminal."""
+        known = {n: value for n, value in self.marks._asdict().items() if value is not None}
+        marks = ", ".join(f"{name} {value:.4f}" for name, value in known.items())
+        spent = f"{self.steps} steps, {self.seconds:.0f} s"
+        return f"{self.thing} {self.seed}, {self.method}: {marks}, {spent}"
+
+
+PICTURES = ("shown", "alone", "edited")
+COLUMNS: dict[str, Callable[[Row], float | None]] = {
+    "loss": lambda row: row.marks.loss,
+    "gap closed": lambda row: row.marks.gap,
+    "concept": lambda row: row.marks.concept,
+    "edit": lambda row: row.marks.edit,
+    "change": lambda row: row.marks.change,
+    "kept": lambda row: row.marks.kept,
+    "steps": lambda row: float(row.steps) or None,
+    "seconds": lambda row: row.seconds or None,
+    "norm": lambda row: row.norm,
+}
+DIGITS = {"loss": 4, "steps": 0, "seconds": 1}
+
+
+def write(rows: Sequence[Row], folder: Path, setting: Mapping[str, object]) -> None:
+    """Write learning.json, learning.md and learning.jpg."""
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {"setting": setting, "rows": [row.figures() for row in rows]}
+    (folder / "learning.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (folder / "learning.md").write_text(page(rows, setting))
+    sheet(rows).save(folder / "learning.jpg", quality=90)
+
+
+def page(rows: Sequence[Row], setting: Mapping[str, object]) -> str:
+    """The tables and how far the goals are reached."""
+    parts = [", ".join(f"{name}: {value}" for name, value in setting.items() if value)]
+    compositions = [row for row in rows if row.thing in COMPOSITIONS]
+    nameless = [row for row in rows if row.thing not in COMPOSITIONS]
+    for title, some in (
+        ("Compositions that the model never saw", compositions),
+        ("Looks that have no word", nameless),
+    ):
+        if some:
+            parts.append(f"## {title}\n\n{table(some)}")
+    parts.append("## Goals\n\n" + "\n".join(f"- {text}" for text in goals(compositions)))
+    return "\n\n".join(parts) + "\n"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line per method: mean ± spread over things and seeds."""
+    lines = [f"| method | words | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for method, some in by_method(rows).items():
+        cells = [
+            spread([read(row) for row in some], DIGITS.get(n, 3)) for n, read in COLUMNS.items()
+        ]
+        lines.append(f"| {method} | {len(some)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of each method, in the order of their first."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.method, []).append(row)
+    return found
+
+
+def spread(values: Iterable[float | None], digits: int) -> str:
+    """Mean ± standard deviation of those that are known."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    return f"{fmean(known):.{digits}f} ± {pstdev(known):.{digits}f}"
+
+
+# Goals
+
+
+def goals(rows: Sequence[Row]) -> list[str]:
+    """How far ours has come, on words that were learned by both where it is compared."""
+    ours = [row for row in rows if row.method == OURS]
+    found = []
+    if gaps := [row.marks.gap for row in ours if row.marks.gap is not None]:
+        found.append(reached("Gap closed", fmean(gaps), GAP, ".3f"))
+        found.append(reached("Most steps", max(row.steps for row in ours), MOST_STEPS, ".0f", True))
+        longest = max(row.seconds for row in ours)
+        found.append(reached("Longest training, s", longest, MOST_SECONDS, ".0f", True))
+    for method in by_method(rows):
+        if method.startswith(PEER):
+            found += compared(ours, [row for row in rows if row.method == method], method)
+    return found
+
+
+def reached(what: str, value: float, goal: float, form: str, most: bool = False) -> str:
+    """A figure beside its goal."""
+    good = value <= goal if most else value >= goal
+    sign = "at most" if most else "at least"
+    return f"{what}: {value:{form}} (goal: {sign} {goal:{form}}): {'reached' if good else 'missed'}"
+
+
+def compared(ours: Sequence[Row], theirs: Sequence[Row], method: str) -> list[str]:
+    """Speed and editability against a peer, word by word."""
+    known = {(row.thing, row.seed): row for row in ours}
+    pairs = [(known[key], row) for row in theirs if (key := (row.thing, row.seed)) in known]
+    if not pairs:
+        return []
+    times = [time_to(one.curve, other.marks.loss) for one, other in pairs]
+    ratios = [other.seconds / t for t, (_, other) in zip(times, pairs, strict=True) if t]
+    share = f"{len(ratios)} of {len(pairs)} words"
+    found = [f"Ours reaches the last loss of '{method}' for {share}"]
+    if ratios:
+        found.append(
+            reached(f"Times faster to it than '{method}', median", median(ratios), FASTER, ".1f")
+        )
+    edits = fmean(one.marks.edit - other.marks.edit for one, other in pairs)
+    concepts = fmean(one.marks.concept - other.marks.concept for one, other in pairs)
+    found.append(reached(f"Edits, ours minus '{method}'", edits, EDITS, ".3f"))
+    found.append(reached(f"Concept, ours minus '{method}'", concepts, 0.0, ".3f"))
+    return found
+
+
+def time_to(curve: Iterable[tuple[int, float, float]], loss: float) -> float | None:
+    """Seconds until a curve is at a loss or below; None if it never is."""
+    return next((seconds for _, seconds, found in curve if found <= loss), None)
+
+
+# Pictures
+
+
+def sheet(rows: Sequence[Row]) -> Image.Image:
+    """A line of pictures per thing: one to learn from, then for each method the word alone and an
+    edit, all of the first seed.
+    """
+    first = [row for row in rows if row.seed == 0]
+    things, methods = list(dict.fromkeys(row.thing for row in first)), list(by_method(first))
+    size = (LEFT + SIDE * (1 + 2 * len(methods)), HEAD + SIDE * len(things))
+    drawn = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(drawn)
+    draw.text((LEFT, 2), "to learn from", "black")
+    for number, method in enumerate(methods):
+        draw.text((LEFT + SIDE * (1 + 2 * number), 2), f"{method}: alone, on sand", "black")
+    for line, thing in enumerate(things):
+        top = HEAD + SIDE * line
+        draw.text((2, top + SIDE // 2), thing, "black")
+        for row in (row for row in first if row.thing == thing):
+            across = LEFT + SIDE * (1 + 2 * methods.index(row.method))
+            drawn.paste(larger(row.shown), (LEFT, top))
+            drawn.paste(larger(row.alone), (across, top))
+            drawn.paste(larger(row.edited), (across + SIDE, top))
+    return drawn
+
+
+def larger(picture: Image.Image) -> Image.Image:
+    return picture.resize((SIDE, SIDE), Image.Resampling.NEAREST)

@@ -1,0 +1,148 @@
+"""Toyworld's checkpoint as a folder in diffusers' layout, for trainers that read such folders."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import diffusers
+import torch
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+from diffusers.models.autoencoders.vae import EncoderTiny
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from toyworld.checkpoint import LAYERS, POSITIONS, TEXT, UNET, VAE, VOCABULARY, WIDTH
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+LIBRARY: Any = diffusers  # Its names appear on their first use, where no type checker sees them.
+SCALE_FACTOR = 0.18215  # SD 1.x's, between VAE and UNet
+ENCODER = "encoder.safetensors"
+
+
+def write_pipeline(checkpoint: Path, tokenizer: Path, folder: Path) -> None:
+    """Convert a checkpoint; `tokenizer` is the folder of CLIP's. All weights become fp32."""
+    state = {name: tensor.float() for name, tensor in load_file(checkpoint).items()}
+    # The host's copy claims room for 8192 tokens.
+    words = CLIPTokenizer.from_pretrained(tokenizer, model_max_length=POSITIONS)
+    words.save_pretrained(folder / "tokenizer")
+    scheduler().save_pretrained(folder / "scheduler")
+    unet(state).save_pretrained(folder / "unet")
+    text_encoder(state).save_pretrained(folder / "text_encoder")
+    (folder / "vae").mkdir(exist_ok=True)
+    save_file(vae_encoder(state), folder / "vae" / ENCODER)
+
+
+def scheduler() -> Any:
+    """SD 1.x's, as its pipelines have it."""
+    return LIBRARY.DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        steps_offset=1,
+    )
+
+
+def unet(state: Mapping[str, Tensor]) -> Any:
+    """The denoiser, converted by diffusers' own code."""
+    network = LIBRARY.UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(320,),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        attention_head_dim=8,
+        cross_attention_dim=WIDTH,
+    )
+    part = {name: weight for name, weight in state.items() if name.startswith(UNET)}
+    network.load_state_dict(convert_ldm_unet_checkpoint(part, network.config))
+    return network
+
+
+def text_encoder(state: Mapping[str, Tensor]) -> CLIPTextModel:
+    """CLIP-L."""
+    config = CLIPTextConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=12,
+        max_position_embeddings=POSITIONS,
+        projection_dim=WIDTH,
+        hidden_act="quick_gelu",
+    )
+    network = CLIPTextModel(config)
+    prefix = TEXT if hasattr(network, "text_model") else f"{TEXT}text_model."
+    missing, unexpected = network.load_state_dict(
+        {name.removeprefix(prefix): w for name, w in state.items() if name.startswith(prefix)},
+        strict=False,
+    )
+    left = [name for name in missing if not name.endswith("position_ids")]
+    if left or unexpected:
+        raise ValueError(f"The text encoder does not fit transformers' CLIP: {left}, {unexpected}")
+    return network
+
+
+def vae_encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder in the layout of diffusers' `EncoderTiny`, the host's scale and shift of its
+    latents in the last convolution.
+    """
+    names = [name for name in state if name.startswith(f"{VAE}taesd_encoder.")]
+    part = {name.removeprefix(f"{VAE}taesd_encoder."): state[name] for name in names}
+    last = max(int(name.split(".")[0]) for name in part)
+    scale, shift = state[f"{VAE}vae_scale"], state[f"{VAE}vae_shift"]
+    part[f"{last}.weight"] = part[f"{last}.weight"] / scale
+    part[f"{last}.bias"] = part[f"{last}.bias"] / scale + shift
+    return {f"layers.{name}": weight.contiguous() for name, weight in part.items()}
+
+
+class TinyEncoder(nn.Module):
+    """What diffusers' script uses of an AutoencoderKL, on a VAE of the TAESD layout: an encoder
+    whose distribution has no spread.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = EncoderTiny(3, 4, (1, 3, 3, 3), (64, 64, 64, 64), "relu")
+        self.config = SimpleNamespace(scaling_factor=SCALE_FACTOR)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, subfolder: str, **_: Any) -> "TinyEncoder":
+        """Load what `write_pipeline` wrote."""
+        loaded = cls()
+        loaded.encoder.load_state_dict(load_file(Path(folder) / subfolder / ENCODER))
+        return loaded
+
+    def encode(self, pixels: Tensor) -> SimpleNamespace:
+        """Latents `[b, 4, h / 8, w / 8]` of pixels `[b, 3, h, w]` in -1..1."""
+        with torch.no_grad():
+            latents = self.encoder(pixels)
+        return SimpleNamespace(latent_dist=SimpleNamespace(sample=lambda: latents))
+
+
+# Does it compute what the host computes?
+
+
+class Outputs(NamedTuple):
+    """What three networks make of the same: conditioning `[1, 77, 768]` of a text, latents
+    `[1, 4, 8, 8]` of a picture as the denoiser takes them, and the noise that it sees in them.
+    """
+
+    conditioning: Tensor
+    latents: Tensor
+    noise: Tensor
+
+
+@torch.no_grad()
+def outputs(folder: Path, text: str, picture: Tensor, noise: Tensor, position: int) -> Outputs:
+    """Those of the converted networks; `picture` `[1, h, w, 3]` in 0..1."""
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    encoder = CLIPTextModel.from_pretrained(folder / "text_encoder")
+    denoiser = LIBRARY.UNet2DConditionModel.from_pretrained(folder / "unet")
+    vae = TinyEncoder.from_pretrained(folder, "vae")
+    ids = tokenizer(text, padding="max_length", return_tensors="pt").input_ids
+    conditioning = encoder(ids)[0]
+    latents = vae.encode(picture.movedim(-1, 1) * 2 - 1).latent_dist.sample() * SCALE_FACTOR
+    where = torch.tensor([position])
+    noisy = scheduler().add_noise(latents, noise, where)
+    return Outputs(conditioning, latents, denoiser(noisy, where, conditioning).sample)

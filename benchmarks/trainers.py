@@ -1,0 +1,204 @@
+"""The trainers that benchmarks/learning.py compares: ours, and diffusers' own script."""
+
+import argparse
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from random import Random
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import examination
+import torch
+from examination import PLACEHOLDER, Exam, Models
+from peers import diffusers_run
+from torch import Tensor
+from toyworld import world
+
+from ti_core.concept import Concept
+from ti_core.embedding import Embedding
+from ti_core.formats import read_embedding
+from ti_core.host.borrow import BorrowSettings
+from ti_core.host.learn import LearnOptions, learn
+from ti_core.host.text import create_embedding
+from ti_core.optimisers import FreeSettings, SphericalSettings
+from ti_core.schedule import schedule
+from ti_core.state import RunState
+from ti_core.training import TrainingSettings
+
+REPO = Path(__file__).resolve().parents[1]
+METHODS = {"spherical": SphericalSettings, "free": FreeSettings}
+OURS = ("ours", "ours, free", "ours, from 'thing'")
+CURVE = (12, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000)
+TOLERANCE = 1e-3  # of what the converted networks compute against the host's
+
+
+class Point(NamedTuple):
+    """The word after some steps, and the seconds that they took."""
+
+    step: int
+    seconds: float
+    vectors: Mapping[str, Tensor]
+
+
+class Subject(NamedTuple):
+    """What is learned: pictures of a thing, drawn for one of the seeds."""
+
+    exam: Exam
+    seed: int
+
+    @property
+    def pictures(self) -> Concept:
+        """The concept to learn."""
+        shown = examination.scenes(self.exam.thing, f"shown {self.seed}", examination.SHOWN)
+        return examination.concept_of(shown)
+
+
+Method = Callable[[Subject], list[Point]]
+
+
+# Ours
+
+
+def our_methods(models: Models, chosen: argparse.Namespace) -> Iterator[tuple[str, Method]]:
+    """Our trainer as its node comes, and with one thing changed."""
+
+    def method(name: str) -> Method:
+        def trained(subject: Subject) -> list[Point]:
+            free = {"method": "free"} if name == "ours, free" else {}
+            word = "thing" if name == "ours, from 'thing'" else subject.exam.initialiser
+            points = our_training(models, subject, word, node_inputs(dict(chosen.set) | free))
+            return points if chosen.diffusers and name == "ours" else points[-1:]
+
+        return trained
+
+    for name in chosen.methods:
+        yield name, method(name)
+
+
+def our_training(
+    models: Models, subject: Subject, initialiser: str, inputs: Mapping[str, Any]
+) -> list[Point]:
+    """Learn as TrainTextualInversion does; what it would have given after the steps of `CURVE`,
+    and what it gives.
+    """
+    points: list[Point] = []
+    started = time.perf_counter()
+
+    def note(state: RunState) -> None:
+        if state.step in CURVE:
+            passed = time.perf_counter() - started
+            points.append(Point(state.step, passed, state.kept(inputs["keep"])))
+
+    learned = trained(models, subject, initialiser, inputs, note)
+    steps: Any = learned.provenance["steps"]
+    points.append(Point(steps, time.perf_counter() - started, learned.vectors))
+    return points
+
+
+def trained(
+    models: Models,
+    subject: Subject,
+    initialiser: str,
+    inputs: Mapping[str, Any],
+    note: Callable[[RunState], None],
+) -> Embedding:
+    """Learn; `note` is called after each step."""
+    embedding = create_embedding(models.clip, PLACEHOLDER, initialiser, inputs["vectors"])
+    options = LearnOptions(inputs["auto_stop"], inputs["keep"], "off")
+    lent = BorrowSettings(inputs["batch_size"], inputs["precision"], inputs["checkpointing"])
+    chosen = settings(inputs, subject.seed)
+    return learn(*models, subject.pictures, embedding, chosen, lent, note, options).embedding
+
+
+def settings(inputs: Mapping[str, Any], seed: int) -> TrainingSettings:
+    """The node's inputs as it hands them on."""
+    rates = schedule(inputs["learning_rate"], inputs["steps"], inputs["schedule"], inputs["warmup"])
+    kind = METHODS[inputs["method"]]
+    method = kind(**{name: inputs[name] for name in kind.__dataclass_fields__})
+    sampling = (inputs["batch_size"], inputs["accumulation"], seed, inputs["hold_out"])
+    return TrainingSettings(rates, method, *sampling)
+
+
+def node_inputs(changed: Mapping[str, str]) -> dict[str, Any]:
+    """The inputs of CreateEmbedding and TrainTextualInversion as a user finds them, with some
+    values changed.
+    """
+    inputs = {}
+    for module, node in (("embedding", "CreateEmbedding"), ("train", "TrainTextualInversion")):
+        for one in getattr(pack_module(f"nodes.{module}"), node).define_schema().inputs:
+            inputs[one.id] = getattr(one, "default", None)
+            if one.id == "method":
+                options = {option.key: option.inputs for option in one.options}
+                inputs["method"] = changed.get("method", next(iter(options)))
+                inputs |= {inner.id: inner.default for inner in options[inputs["method"]]}
+    return inputs | {name: like(inputs, name, value) for name, value in changed.items()}
+
+
+def like(inputs: Mapping[str, Any], name: str, text: str) -> Any:
+    """A written value as the type of the input's default."""
+    if inputs.get(name) is None:
+        raise ValueError(f"There is no input {name!r} to set; there are {', '.join(inputs)}.")
+    kind = type(inputs[name])
+    return text == "True" if kind is bool else kind(text)
+
+
+def pack_module(name: str) -> ModuleType:
+    """A module of the pack; a package of its own, as ComfyUI has a module `nodes` too."""
+    if "pack" not in sys.modules:
+        sys.modules["pack"] = ModuleType("pack")
+        sys.modules["pack"].__path__ = [str(REPO)]
+    return importlib.import_module(f"pack.{name}")
+
+
+# diffusers
+
+
+def diffusers_methods(models: Models, chosen: argparse.Namespace, place: Path) -> dict[str, Method]:
+    """Diffusers' script, at each learning rate; what it makes is kept in the folder `place`. The
+    checkpoint is converted once, and compared.
+    """
+    from peers import pipeline
+
+    tokenizer = Path(os.environ["COMFYUI_PATH"], "comfy", "sd1_tokenizer")
+    if not (place / "pipeline").exists():
+        pipeline.write_pipeline(chosen.checkpoint, tokenizer, place / "part")
+        (place / "part").rename(place / "pipeline")
+    check_conversion(models, place / "pipeline")
+
+    def method(rate: float) -> Method:
+        def trained(subject: Subject) -> list[Point]:
+            exam, seed = subject
+            name = f"{exam.name} {seed}".replace(" ", "-")
+            pictures = place / "pictures" / name
+            examination.save_pictures(subject.pictures, pictures)
+            task = diffusers_run.Task(place / "pipeline", pictures, exam.initialiser, seed)
+            out = place / "diffusers" / f"{name}-{chosen.peer_steps}-{rate:g}"
+            saved = diffusers_run.train(chosen.diffusers, task, chosen.peer_steps, rate, out)
+            return [Point(one.step, one.seconds, read_embedding(one.file).vectors) for one in saved]
+
+        return trained
+
+    return {f"diffusers, {rate:g}": method(rate) for rate in chosen.peer_rates}
+
+
+def check_conversion(models: Models, folder: Path) -> None:
+    """Raise ValueError unless the converted networks compute what the host's do."""
+    from peers.pipeline import outputs
+
+    scene = world.random_scene(Random(0), world.HELD_OUT[0])
+    concept = examination.concept_of([scene])
+    picture = concept.pictures[0]
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    text = examination.TEMPLATE.format(world.describe(scene.thing))
+    for position in (50, 500, 950):
+        ours = examination.host_outputs(models, text, picture, noise, position)
+        theirs = outputs(folder, text, picture[None], noise, position)
+        for name, one, other in zip(theirs._fields, ours, theirs, strict=True):
+            apart = float((one.cpu() - other).norm() / one.norm())
+            print(f"Converted for diffusers, {name} at step {position}: differs by {apart:.1e}")
+            if not apart < TOLERANCE:
+                raise ValueError(f"The converted networks are not the host's: {name}, {apart:.2e}")

@@ -1,0 +1,54 @@
+"""The benchmark of learning: it trains what the nodes train, on networks that are the same."""
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from small import Loaded
+from toyworld import world
+
+from ti_core.optimisers import FreeSettings, SphericalSettings
+
+
+def test_the_networks_converted_for_diffusers_compute_what_the_host_computes(
+    checkpoint_file: Path, loaded: Loaded, comfyui: Path, tmp_path: Path
+):
+    from examination import Models
+    from peers.pipeline import ENCODER, write_pipeline
+    from trainers import check_conversion
+
+    write_pipeline(checkpoint_file, comfyui / "comfy" / "sd1_tokenizer", tmp_path)
+    models = Models(*loaded[:3])
+    check_conversion(models, tmp_path)
+    encoder = tmp_path / "vae" / ENCODER
+    save_file({name: 1.01 * weight for name, weight in load_file(encoder).items()}, encoder)
+    with pytest.raises(ValueError, match="not the host's: latents"):
+        check_conversion(models, tmp_path)
+
+
+def test_the_inputs_are_those_of_the_nodes_unless_they_are_set():
+    from trainers import node_inputs, settings
+
+    plain = node_inputs({})
+    assert plain["vectors"] == 1 and plain["keep"] == "best" and plain["auto_stop"] is True
+    assert isinstance(settings(plain, 3).method, SphericalSettings)
+    changed = node_inputs({"method": "free", "steps": "7", "auto_stop": "False", "beta1": "0.5"})
+    made = settings(changed, 3)
+    assert isinstance(made.method, FreeSettings) and made.method.beta1 == 0.5
+    assert made.schedule.steps == 7 and made.seed == 3 and changed["auto_stop"] is False
+    with pytest.raises(ValueError, match="no input 'rate'"):
+        node_inputs({"rate": "1"})
+
+
+def test_the_gap_goes_from_the_initialiser_to_the_true_description(loaded: Loaded):
+    from examination import PLACEHOLDER, Exam, Models, Spoken, questions
+
+    exam = Exam(Models(*loaded[:3]), world.HELD_OUT[0], questions(1, False))
+    assert (exam.initialiser, exam.truth) == ("star", "striped purple star")
+    first, last = exam.ends
+    assert last is not None and first != last
+    assert exam.gap(first) == 0 and exam.gap(last) == 1
+    star = loaded.clip.cond_stage_model.clip_l.transformer.get_input_embeddings().weight
+    (token,) = loaded.clip.tokenizer.clip_l.tokenizer("star")["input_ids"][1:-1]
+    (loss,) = exam.losses([Spoken(PLACEHOLDER, {"clip_l": star[token][None].float()})])
+    assert loss == pytest.approx(first, abs=1e-6)

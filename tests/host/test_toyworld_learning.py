@@ -1,0 +1,78 @@
+"""A word is really learned: on toyworld, where the right answer is known."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from small import Loaded
+from torch import Tensor
+from toyworld import world
+
+from ti_core import training
+
+pytestmark = pytest.mark.slow  # under 3 minutes on 2 CPU cores
+
+THING, ANOTHER = world.HELD_OUT[0], world.HELD_OUT[1]
+SHORT = {"steps": "60", "batch_size": "4", "learning_rate": "0.05", "auto_stop": "False"}
+# Of the way from the initialiser's loss to the true description's, on fresh pictures.
+LEARNED, BROKEN = 0.5, 0.25
+
+
+@pytest.fixture(scope="module")
+def exam(loaded: Loaded) -> Any:
+    """The questions about a purple striped star."""
+    return exam_of(loaded, THING)
+
+
+def exam_of(loaded: Loaded, thing: world.Thing) -> Any:
+    from examination import Exam, Models, questions
+
+    return Exam(Models(*loaded[:3]), thing, questions(1, False))
+
+
+def learned(exam: Any) -> Mapping[str, Tensor]:
+    """What a short training makes of pictures of the exam's thing."""
+    from trainers import Subject, node_inputs, our_training
+
+    points = our_training(exam.models, Subject(exam, 0), exam.initialiser, node_inputs(SHORT))
+    return points[-1].vectors
+
+
+def closed(exam: Any, vectors: Mapping[str, Tensor]) -> float:
+    """How much of the gap a word closes."""
+    from examination import PLACEHOLDER, Spoken
+
+    (loss,) = exam.losses([Spoken(PLACEHOLDER, vectors)])
+    return exam.gap(loss)
+
+
+def test_a_short_training_closes_most_of_the_gap(exam: Any):
+    assert closed(exam, learned(exam)) > LEARNED
+
+
+def test_captions_of_other_pictures_do_not(loaded: Loaded, exam: Any):
+    """The word is said of pictures of something else."""
+    assert closed(exam, learned(exam_of(loaded, ANOTHER))) < BROKEN
+
+
+def test_a_wrong_objective_does_not(exam: Any, monkeypatch: pytest.MonkeyPatch):
+    """Each sample is compared with the latents of the next one in its batch."""
+    right = training.native_loss
+
+    def wrong(x0: Tensor, latents: Tensor, *rest: Any) -> Tensor:
+        return right(x0, latents.roll(1, 0), *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "native_loss", wrong)
+        vectors = learned(exam)
+    assert closed(exam, vectors) < BROKEN
+
+
+def test_an_untrained_word_does_not(exam: Any):
+    from examination import PLACEHOLDER
+
+    from ti_core.host.text import create_embedding
+
+    for word in (exam.initialiser, "thing", ANOTHER.shape):
+        untrained = create_embedding(exam.models.clip, PLACEHOLDER, word, 1)
+        assert closed(exam, untrained.vectors) < BROKEN

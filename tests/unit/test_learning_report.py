@@ -1,0 +1,78 @@
+"""The figures of the benchmark of learning."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from learning_report import Marks, Row, goals, spread, table, time_to, write
+from PIL import Image
+from toyworld import world
+
+SETTING = {"device": "a test"}
+CURVE = ((10, 2.0, 0.5), (20, 4.0, 0.4), (40, 8.0, 0.41))
+
+
+def row(method: str = "ours", thing: int = 0, **changes: Any) -> Row:
+    marks = Marks(0.4, 0.95, 0.9, 0.8, 0.7, 0.6)._replace(
+        **{name: changes.pop(name) for name in list(changes) if name in Marks._fields}
+    )
+    picture = Image.new("RGB", (64, 64), "red")
+    rest = {"seed": 0, "steps": 40, "seconds": 8.0, "norm": 0.4, "curve": CURVE} | changes
+    name = " ".join(world.HELD_OUT[thing])
+    return Row(thing=name, method=method, marks=marks, **rest, **dict.fromkeys(PICTURES, picture))
+
+
+PICTURES = ("shown", "alone", "edited")
+
+
+@pytest.mark.parametrize(("loss", "seconds"), [(0.6, 2.0), (0.45, 4.0), (0.4, 4.0), (0.39, None)])
+def test_the_time_to_a_loss_is_that_of_the_first_point_that_reaches_it(
+    loss: float, seconds: float | None
+):
+    assert time_to(CURVE, loss) == seconds
+
+
+def test_the_spread_leaves_out_what_is_not_known():
+    assert spread([1.0, None, 3.0], 1) == "2.0 ± 1.0"
+    assert spread([None], 1) == ""
+
+
+def test_the_table_has_a_line_per_method():
+    lines = table([row(), row(thing=1, gap=0.85), row("diffusers, 0.0005")]).splitlines()
+    assert [line.split(" | ")[:2] for line in lines[2:]] == [
+        ["| ours", "2"],
+        ["| diffusers, 0.0005", "1"],
+    ]
+    assert "0.900 ± 0.050" in lines[2]
+
+
+def test_the_goals_compare_ours_with_a_peer_on_the_words_that_both_learned():
+    peer = row("diffusers, 0.0005", loss=0.45, seconds=60.0, edit=0.4, concept=0.8)
+    found = goals([row(), row(thing=1, gap=0.75, steps=500), peer])
+    assert found == [
+        "Gap closed: 0.850 (goal: at least 0.900): missed",
+        "Most steps: 500 (goal: at most 400): missed",
+        "Longest training, s: 8 (goal: at most 180): reached",
+        "Ours reaches the last loss of 'diffusers, 0.0005' for 1 of 1 words",
+        "Times faster to it than 'diffusers, 0.0005', median: 15.0 (goal: at least 10.0): reached",
+        "Edits, ours minus 'diffusers, 0.0005': 0.200 (goal: at least 0.100): reached",
+        "Concept, ours minus 'diffusers, 0.0005': 0.100 (goal: at least 0.000): reached",
+    ]
+
+
+def test_a_loss_that_ours_never_reaches_is_not_counted_as_fast():
+    found = goals([row(), row("diffusers, 0.0005", loss=0.1)])
+    assert "Ours reaches the last loss of 'diffusers, 0.0005' for 0 of 1 words" in found
+    assert not [line for line in found if line.startswith("Times faster")]
+
+
+def test_everything_is_written(tmp_path: Path):
+    rows = [row("initialiser", gap=None, norm=None, steps=0, seconds=0.0, curve=()), row()]
+    write(rows, tmp_path, SETTING)
+    facts = json.loads((tmp_path / "learning.json").read_text())
+    assert facts["setting"] == SETTING
+    assert facts["rows"][1]["marks"]["gap"] == 0.95 and facts["rows"][1]["curve"][0] == [10, 2, 0.5]
+    assert "| initialiser | 1 |" in (tmp_path / "learning.md").read_text()
+    with Image.open(tmp_path / "learning.jpg") as sheet:
+        assert sheet.size == (130 + 5 * 128, 16 + 128)
