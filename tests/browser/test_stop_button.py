@@ -55,7 +55,8 @@ def trainer(view: View, server: Server, example: dict[str, Any]) -> Iterator[str
 
 def test_the_button_is_there_and_rests_while_nothing_runs(view: View):
     node = add(view, "TrainTextualInversion")
-    settle(view.page)
+    # The page lays it out after the node itself.
+    view.page.wait_for_function(f"id => ({BUTTON})(id).shown", arg=node, timeout=10000)
     found = view.page.evaluate(BUTTON, node)
     assert found == {"text": LABEL, "disabled": True, "shown": True}
     sent = view.page.evaluate(PROMPT)[str(node)]["inputs"]
