@@ -15,9 +15,9 @@ STEPS = 400
 BUTTON = """id => {
     const { element } = app.graph.getNodeById(id).widgets.find(
         ({ name }) => name === 'stop_and_keep')
-    const box = element.getBoundingClientRect()
+    const { offsetWidth: width, offsetHeight: height } = element // whatever the canvas's zoom
     return { text: element.textContent, disabled: element.disabled,
-             shown: element.isConnected && box.width > 100 && box.height > 15 }
+             shown: element.isConnected && width > 100 && height > 15 }
 }"""
 STATE = """([id, disabled]) => app.graph.getNodeById(id).widgets.find(
     ({ name }) => name === 'stop_and_keep').element.disabled === disabled"""
