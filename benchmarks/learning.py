@@ -15,19 +15,20 @@ import hashlib
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPO), str(REPO / "scripts")]
+sys.path.insert(0, str(REPO))
 
 import examination  # noqa: E402  (first of all that imports the host)
 import torch  # noqa: E402
 from examination import PLACEHOLDER, Exam, Judged, Models, Spoken  # noqa: E402
 from learning_report import Row, write  # noqa: E402
 from peers.diffusers_run import README_RATE, README_STEPS  # noqa: E402
-from toyworld import checkpoint, gate, world  # noqa: E402
 from trainers import OURS, Method, Point, Subject, diffusers_methods, our_methods  # noqa: E402
+
+from toyworld import checkpoint, gate, world  # noqa: E402
 
 WORK = REPO / ".cache" / "learning"
 
@@ -105,11 +106,12 @@ def sha(file: Path) -> str:
 # The examination
 
 
-def things(chosen: argparse.Namespace) -> Iterator[tuple[int, world.Thing]]:
-    """The chosen half of the compositions, then of what has no word, numbered within their kind."""
-    first = 0 if chosen.half == "tune" else 1
-    for kind in (world.HELD_OUT, () if chosen.quick else world.NAMELESS):
-        yield from enumerate(kind[first::2][: chosen.things])
+def half_of(
+    things: Sequence[world.Thing], half: str, most: int
+) -> Iterator[tuple[int, world.Thing]]:
+    """The half to tune on, or the one to report, numbered."""
+    first = 0 if half == "tune" else 1
+    return enumerate(things[first::2][:most])
 
 
 def examined(
@@ -117,7 +119,9 @@ def examined(
 ) -> Iterator[Row]:
     """Each thing's initialiser and true description, then its word by each seed and method."""
     asked = examination.questions(4 if chosen.quick else 8, not chosen.quick)
-    for number, thing in things(chosen):
+    kinds = (world.HELD_OUT,) if chosen.quick else (world.HELD_OUT, world.NAMELESS)
+    chosen_things = (half_of(kind, chosen.half, chosen.things) for kind in kinds)
+    for number, thing in chain.from_iterable(chosen_things):
         exam = Exam(models, thing, asked)
         for name, words in (("initialiser", exam.initialiser), ("truth", exam.truth)):
             if words:

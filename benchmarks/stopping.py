@@ -17,12 +17,12 @@ from statistics import fmean
 from typing import Any
 
 REPO = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPO), str(REPO / "scripts")]
+sys.path.insert(0, str(REPO))
 
 import torch  # noqa: E402, I001
 from examination import Exam, Models, questions  # noqa: E402
-from learning import assembled, pair, things  # noqa: E402
-from toyworld import gate  # noqa: E402
+from learning import assembled, half_of, pair  # noqa: E402
+from toyworld import gate, world  # noqa: E402
 from trainers import Subject, node_inputs, trained  # noqa: E402
 
 from ti_core.state import RunState  # noqa: E402
@@ -42,12 +42,11 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="INPUT=VALUE", type=pair)
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
-    chosen.quick = True  # compositions only
     inputs = node_inputs(FIXED | dict(chosen.set))
     rows = []
     with torch.inference_mode():  # As the host runs its nodes.
         models = Models(*gate.loaded(chosen.checkpoint or assembled()))
-        for _, thing in things(chosen):
+        for _, thing in half_of(world.HELD_OUT, chosen.half, chosen.things):
             exam = Exam(models, thing, questions(1, False))
             states: list[RunState] = []
             trained(models, Subject(exam, 0), exam.initialiser, inputs, states.append)

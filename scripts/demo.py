@@ -1,7 +1,7 @@
 """Set everything up and run the main job once: pictures in, a learned word out, used at once.
 
 `python scripts/demo.py [--output FOLDER]` starts ComfyUI without a browser, sends it the example
-workflow with the checkpoint of a small world (scripts/toyworld), and leaves the embedding, a loss
+workflow with the checkpoint of a small world (toyworld/), and leaves the embedding, a loss
 curve, and a strip of pictures: the concept, a prompt before and after the training, new prompts.
 """
 
@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 from environment import CACHE, REPO, SetupFailure, prepare, run_child, step
 from headless import Server
 from workflow import to_prompt
+
+sys.path.append(str(REPO))  # where toyworld lies; behind the rest, for it has a folder nodes too
 
 if TYPE_CHECKING:  # there in the prepared Python only
     from PIL.Image import Image

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 LAUNCHER = Path(__file__).with_name("diffusers_launch.py")
-TOYWORLD = Path(__file__).resolve().parents[2] / "scripts"
+REPO = Path(__file__).resolve().parents[2]
 SCRIPT = Path("examples", "textual_inversion", "textual_inversion.py")
 # The script's README, but for the resolution, which is toyworld's, and for what it names itself.
 README_STEPS, README_RATE = 3000, 5e-4
@@ -74,7 +74,7 @@ def run(checkout: Path, task: Task, steps: int, rate: float, out: Path) -> None:
         f"--output_dir={out}",
         "--placeholder_token=<toyword>",
     ]
-    environment = os.environ | {"PYTHONPATH": str(TOYWORLD), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {"PYTHONPATH": str(REPO), "HF_HUB_OFFLINE": "1"}
     out.mkdir(parents=True, exist_ok=True)
     for left in out.glob("learned_embeds-steps-*"):  # by a run that was broken off
         left.unlink()

@@ -1,4 +1,4 @@
-"""Assemble toyworld's checkpoint, SD 1.x format: `python scripts/toyworld/checkpoint.py OUT`.
+"""Assemble toyworld's checkpoint, SD 1.x format: `python toyworld/checkpoint.py OUT`.
 
 UNet and VAE come from `weights.safetensors` beside this file, 8 bits a weight; the text encoder has
 the CLIP-L layout with weights from a fixed seed, which need not ship. Needs torch, numpy and

@@ -1,4 +1,4 @@
-"""Does the model draw what captions say? `python scripts/toyworld/gate.py CHECKPOINT`.
+"""Does the model draw what captions say? `python toyworld/gate.py CHECKPOINT`.
 
 With COMFYUI_PATH set. Samples captions with the host's own sampler and lets the judge look. Prints
 the share of right pictures per attribute, for compositions that the model was trained on and for
@@ -25,6 +25,7 @@ host_arguments.cpu = not torch.cuda.is_available()
 
 import comfy.sample  # noqa: E402
 import comfy.sd  # noqa: E402
+
 from toyworld import judge, world  # noqa: E402
 
 STEPS, GUIDANCE = 25, 4.0

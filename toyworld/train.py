@@ -1,4 +1,4 @@
-"""Train toyworld's model: `COMFYUI_PATH=... python scripts/toyworld/train.py FOLDER STAGE`.
+"""Train toyworld's model: `COMFYUI_PATH=... python toyworld/train.py FOLDER STAGE`.
 
 Stages, in this order: `vae`, `captions` and `scenes` (encoded once), `unet`, `decay`, `pack`. Each
 takes `--minutes`, leaves its state in FOLDER; `unet` and `decay` go on from there when run
@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[1]
 sys.path[:0] = [os.environ["COMFYUI_PATH"], str(REPO), str(REPO / "scripts")]
 from comfy.cli_args import args as host_arguments  # noqa: E402
 
@@ -30,9 +30,9 @@ host_arguments.cpu = not torch.cuda.is_available()
 host_arguments.use_pytorch_cross_attention = True
 
 from tiny_checkpoint import UNET  # noqa: E402
-from toyworld import checkpoint, world  # noqa: E402
 
 from ti_core.captions import OBJECT_TEMPLATES, STYLE_TEMPLATES  # noqa: E402
+from toyworld import checkpoint, world  # noqa: E402
 
 TEMPLATES = (*OBJECT_TEMPLATES, *STYLE_TEMPLATES)
 CAPTIONS, SCENES = 10_000, 3
@@ -40,6 +40,9 @@ PART = 500  # captions that are encoded into one file
 BATCH = 48
 LR = 2e-3
 SCALE_FACTOR = 0.18215  # SD 1.x's, between VAE and UNet
+# The first and the last layers, whose matrices AdamW moves.
+TAESD_ENDS = ("taesd_encoder.0.", "taesd_encoder.14.", "taesd_decoder.1.", "taesd_decoder.19.")
+UNET_ENDS = ("input_blocks.0.", "out.", "time_embed.")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -111,9 +114,6 @@ class Descent:
 
 # VAE
 
-TAESD_ENDS = ("taesd_encoder.0.", "taesd_encoder.14.", "taesd_decoder.1.", "taesd_decoder.19.")
-UNET_ENDS = ("input_blocks.0.", "out.", "time_embed.")
-
 
 def train_vae(folder: Path, seconds: float, batch: int = 16) -> None:
     """Encoder and decoder in the TAESD layout; latents are pulled to zero mean and unit spread."""
@@ -149,12 +149,10 @@ def train_vae(folder: Path, seconds: float, batch: int = 16) -> None:
                 moments=float(moments.detach().mean()),
             )
             total = 0.0
-    network.eval().float()
     with torch.no_grad():  # Exactly unit spread after SD 1.x's own factor.
         clean = pictures([world.random_scene(draws) for _ in range(512)])
         latents = torch.cat([network.taesd_encoder(part) for part in clean.split(64)])
-        factor = 0.18215
-        network.vae_scale.fill_(float(latents.std()) * factor)
+        network.vae_scale.fill_(float(latents.std()) * SCALE_FACTOR)
         network.vae_shift.fill_(-float(latents.mean()) / float(network.vae_scale))
     save_file(
         {k: v.contiguous() for k, v in network.state_dict().items()}, folder / "vae.safetensors"
@@ -246,6 +244,7 @@ def decay_unet(folder: Path, seconds: float) -> None:
 
 
 def run_unet(folder: Path, seconds: float, decay: bool) -> None:
+    """Train on the captions and scenes that are encoded, from where the UNet was left."""
     scenes = load_file(folder / "scenes.safetensors")["latents"]
     encoded = {
         first: folder / f"captions-{first}.safetensors" for first in range(0, CAPTIONS, PART)

@@ -1,5 +1,5 @@
 """Which scene does a picture show? Answered by comparing it with drawn scenes, without a neural
-network: `python scripts/toyworld/judge.py [N]` shows how often it is right on N fresh scenes.
+network: `python -m toyworld.judge [N]` shows how often it is right on N fresh scenes.
 """
 
 import sys

@@ -159,11 +159,11 @@ def render(scene: Scene) -> Image.Image:
     )
 
 
-def random_scene(draws: Random, thing: Thing | None = None, background: str = "") -> Scene:
-    """A scene with what is given, the rest drawn; held-out things are never drawn."""
+def random_scene(draws: Random, thing: Thing | None = None) -> Scene:
+    """A scene of a thing, all else drawn; without one, of any that is not held out."""
     return Scene(
         thing or random_thing(draws),
-        background or draws.choice(list(BACKGROUNDS)),
+        draws.choice(list(BACKGROUNDS)),
         draws.choice(list(POSITIONS)),
         draws.choice(list(SIZES)),
         (draws.randint(-JITTER, JITTER), draws.randint(-JITTER, JITTER)),
