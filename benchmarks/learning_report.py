@@ -8,6 +8,7 @@ from statistics import fmean, median, pstdev
 from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw
+
 from toyworld import world
 
 COMPOSITIONS = {" ".join(thing) for thing in world.HELD_OUT}

@@ -16,7 +16,6 @@ import torch
 from examination import PLACEHOLDER, Exam, Models
 from peers import diffusers_run
 from torch import Tensor
-from toyworld import world
 
 from ti_core.concept import Concept
 from ti_core.embedding import Embedding
@@ -28,6 +27,7 @@ from ti_core.optimisers import FreeSettings, SphericalSettings
 from ti_core.schedule import schedule
 from ti_core.state import RunState
 from ti_core.training import TrainingSettings
+from toyworld import world
 
 REPO = Path(__file__).resolve().parents[1]
 METHODS = {"spherical": SphericalSettings, "free": FreeSettings}

@@ -74,7 +74,7 @@ def gain(embedding: Embedding, outcome: Outcome) -> str:
     state, keep = outcome.state, outcome.keep
     first = state.initialiser_loss or state.validations[0].loss
     last = state.kept_loss(keep)
-    best = best_of(state.validations).step
+    best = best_of(state.history).step
     steps = f"step {best}" if keep == "best" else f"step {state.step}, best at {best}"
     return (
         f"Validation loss {first:.5f} -> {last:.5f} ({KEPT[keep]} vectors, {steps}): the learned "
@@ -103,7 +103,7 @@ def warnings(concept: Concept, embedding: Embedding, outcome: Outcome) -> list[s
     lines = [
         *outcome.notes,
         *before(outcome.settings, embedding.vectors, norms),
-        *after(embedding.placeholder, embedding.vectors, norms, outcome.state.validations),
+        *after(embedding.placeholder, embedding.vectors, norms, outcome.state.history),
     ]
     if outcome.state.rollbacks and outcome.state.trouble not in outcome.why:
         lines.append(

@@ -111,9 +111,9 @@ def measure_end(
     model: FrozenModel, drawn: Sequence[Batch], ending: Ending, state: RunState
 ) -> None:
     """Validate the last vectors, which may be the best, and their average if it is asked for."""
-    if not state.validated:
+    if not state.validated and state.closing_loss is None:
         try:
-            state.validate(validation_loss(model, drawn, state.vectors))
+            state.closing_loss = validation_loss(model, drawn, state.vectors)
         except NotFinite as error:
             state.roll_back(str(error))
     if ending.average and state.average_loss is None:

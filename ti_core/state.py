@@ -27,8 +27,9 @@ class RunState:
     validated ones, the average of the last ones), the method's memory, and what was measured.
 
     `initialiser_loss` is the validation loss of the word that training started from, the 100 %
-    line; `average_loss` that of the average, where it was measured; `trouble` says what the last
-    rollback was for; `origin` names what it was trained on.
+    line; `closing_loss` and `average_loss` those of the live vectors and of the average at the end,
+    which are no part of `validations`: a run that goes on is the one that never ended. `trouble`
+    says what the last rollback was for; `origin` names what it was trained on.
     """
 
     vectors: dict[str, Tensor]
@@ -42,6 +43,7 @@ class RunState:
     norms: dict[str, list[float]] = field(default_factory=dict)
     validations: list[Validation] = field(default_factory=list)
     initialiser_loss: float | None = None
+    closing_loss: float | None = None
     average_loss: float | None = None
     rollbacks: int = 0
     trouble: str = ""
@@ -66,10 +68,17 @@ class RunState:
         """Whether the live vectors have been validated."""
         return bool(self.validations) and self.validations[-1].step == self.step
 
+    @property
+    def history(self) -> list[Validation]:
+        """The validations, with that of the end."""
+        closing = [] if self.closing_loss is None else [Validation(self.step, self.closing_loss)]
+        return [*self.validations, *closing]
+
     def advance(self, report: StepReport) -> None:
         """Take over what a step did."""
         self.vectors, self.memory = dict(report.vectors), dict(report.memory)
-        self.loss_scale, self.average_loss = report.loss_scale, None
+        self.loss_scale = report.loss_scale
+        self.closing_loss = self.average_loss = None
         self.losses.append(report.loss)
         self.rates.append(report.learning_rate)
         self.gradient_norms.append(report.gradient_norm)
@@ -93,7 +102,7 @@ class RunState:
         """
         self.rollbacks, self.trouble = self.rollbacks + 1, trouble
         self.vectors, self.average, self.memory = copies(self.best), copies(self.best), {}
-        self.average_loss = None
+        self.closing_loss = self.average_loss = None
         if not self.validated:
             self.validations.append(Validation(self.step, best_of(self.validations).loss))
 
@@ -102,7 +111,8 @@ class RunState:
         directions is shorter than they are.
         """
         if keep != "average":
-            return copies(self.best if keep == "best" else self.vectors)
+            earlier = best_of(self.history) in self.validations
+            return copies(self.best if keep == "best" and earlier else self.vectors)
         return {
             key: F.normalize(rows, dim=-1) * self.vectors[key].norm(dim=-1, keepdim=True)
             for key, rows in self.average.items()
@@ -111,8 +121,8 @@ class RunState:
     def kept_loss(self, keep: Keep) -> float:
         """The validation loss of these vectors, as far as it was measured: else the last one."""
         if keep == "best":
-            return best_of(self.validations).loss
-        last = self.validations[-1].loss
+            return best_of(self.history).loss
+        last = self.history[-1].loss
         return last if keep == "last" or self.average_loss is None else self.average_loss
 
 
@@ -140,6 +150,7 @@ def packed(state: RunState) -> tuple[dict[str, Tensor], dict[str, Any]]:
     facts = {
         "loss_scale": state.loss_scale,
         "initialiser_loss": state.initialiser_loss,
+        "closing_loss": state.closing_loss,
         "average_loss": state.average_loss,
         "rollbacks": state.rollbacks,
         "trouble": state.trouble,
@@ -179,6 +190,7 @@ def unpacked(
         validations=validations(tensors, len(histories["losses"])),
         loss_scale=number(facts, "loss_scale"),
         initialiser_loss=optional_number(facts, "initialiser_loss"),
+        closing_loss=optional_number(facts, "closing_loss"),
         average_loss=optional_number(facts, "average_loss"),
         rollbacks=count(facts, "rollbacks"),
         trouble=str(facts.get("trouble", "")),

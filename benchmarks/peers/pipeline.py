@@ -11,8 +11,9 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from diffusers.models.autoencoders.vae import EncoderTiny
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from toyworld.checkpoint import LAYERS, POSITIONS, TEXT, UNET, VAE, VOCABULARY, WIDTH
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from toyworld.checkpoint import LAYERS, POSITIONS, TEXT, UNET, VAE, VOCABULARY, WIDTH
 
 LIBRARY: Any = diffusers  # Its names appear on their first use, where no type checker sees them.
 SCALE_FACTOR = 0.18215  # SD 1.x's, between VAE and UNet

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 from small import Loaded
-from toyworld import world
 
 from ti_core.optimisers import FreeSettings, SphericalSettings
+from toyworld import world
 
 
 def test_the_networks_converted_for_diffusers_compute_what_the_host_computes(

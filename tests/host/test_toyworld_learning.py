@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from small import Loaded
 from torch import Tensor
-from toyworld import world
 
 from ti_core import training
+from toyworld import world
 
 pytestmark = pytest.mark.slow  # under 3 minutes on 2 CPU cores
 

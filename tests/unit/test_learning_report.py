@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from learning_report import Marks, Row, goals, spread, table, time_to, write
 from PIL import Image
+
 from toyworld import world
 
 SETTING = {"device": "a test"}

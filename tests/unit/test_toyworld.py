@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 import torch
+
 from toyworld import checkpoint, judge, world
 from toyworld.world import Scene, Thing
 

@@ -294,7 +294,7 @@ def provenance(
         "steps": state.step,
         "steps_planned": settings.schedule.steps,
         "kept": options.keep,
-        "best_step": best_of(state.validations).step,
+        "best_step": best_of(state.history).step,
         "batch_size": settings.batch_size,
         "accumulation": settings.accumulation,
         "seed": settings.seed,
