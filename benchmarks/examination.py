@@ -17,6 +17,9 @@ from learning_report import Marks
 from PIL import Image
 from torch import Tensor
 
+from toyworld import gate, judge, world  # finds the host, which those below import
+
+# isort: split
 from ti_core.concept import Concept
 from ti_core.host.borrow import BorrowSettings, borrowed
 from ti_core.host.latents import encode_pictures
@@ -24,7 +27,6 @@ from ti_core.host.text import Word, create_embedding, with_word
 from ti_core.latents import expected, shape_of
 from ti_core.validation import validation_batches, validation_loss
 from ti_core.wording import Wording
-from toyworld import gate, judge, world
 
 PLACEHOLDER = "toyword"
 TEMPLATE = "a photo of {}"

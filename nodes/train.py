@@ -28,15 +28,15 @@ from .sockets import (
 
 RATE_SYNTAX = (
     "A number, or rates with the step that each ends at, as in AUTOMATIC1111: "
-    "'0.02:100, 0.005:300, 0.001' (then set schedule to 'constant')."
+    "'0.2:100, 0.1:300, 0.02' (then set schedule to 'constant')."
 )
 
 SPHERICAL_INPUTS = [
     io.String.Input(
         "learning_rate",
-        default="0.02",
-        tooltip=f"Angle that a vector turns in each step, in radians; 0.005 to 0.05 are usual. "
-        f"{RATE_SYNTAX}",
+        default="0.2",
+        tooltip=f"Angle that a vector turns by in a step, in radians, when all recent gradients "
+        f"agree; usually it is a third of that. 0.05 to 0.3 are usual. {RATE_SYNTAX}",
     ),
     io.Float.Input(
         "prior",
@@ -145,10 +145,11 @@ class TrainTextualInversion(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "schedule",
-                    options=["cosine", "constant", "linear"],
-                    default="cosine",
-                    tooltip="How the learning rate falls over the steps. 'cosine' settles gently "
-                    "at the end; 'constant' for a list of rates.",
+                    options=["cool-down", "cosine", "linear", "constant"],
+                    default="cool-down",
+                    tooltip="How the learning rate falls. 'cool-down' holds it and lets it fall "
+                    "over the last quarter, which begins earlier when auto_stop says so; 'cosine' "
+                    "and 'linear' fall from the start; 'constant' for a list of rates.",
                 ),
                 io.Int.Input(
                     "warmup",
@@ -204,8 +205,8 @@ class TrainTextualInversion(io.ComfyNode):
                     "auto_stop",
                     default=True,
                     optional=True,
-                    tooltip="Stop when the validation shows that nothing more is learned. Off: "
-                    "all steps are done.",
+                    tooltip="Come to the end when the validation shows that nothing more is "
+                    "learned. Off: all steps are done.",
                 ),
                 io.Combo.Input(
                     "keep",

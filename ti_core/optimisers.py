@@ -1,5 +1,6 @@
 """How the vectors move: on the sphere at the vocabulary's norm (spherical), or freely (AdamW)."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ADAM_MEMORY = ("step", "exp_avg", "exp_avg_sq")
+SPHERICAL_BETAS = (0.9, 0.99)  # Some hundred steps are too few for a longer memory.
 
 
 @dataclass(frozen=True)
 class SphericalSettings:
-    """Fixed norm, Riemannian SGD; `prior` is kappa, the pull of the von Mises-Fisher prior towards
-    the initialiser (DTI, arXiv 2512.13672).
+    """Fixed norm, Adam on the sphere; `prior` is kappa, the pull of the von Mises-Fisher prior
+    towards the initialiser (DTI, arXiv 2512.13672).
     """
 
     prior: float = 1e-4
@@ -52,57 +54,26 @@ class Method(Protocol):
         ...
 
 
-class Spherical:
-    """Riemannian SGD on the sphere whose radius is the vocabulary's mean norm; the learning rate is
-    an angle in radians.
-    """
+class Adam:
+    """What the methods share: the live vectors and torch's AdamW on them, without weight decay."""
 
     def __init__(
-        self, settings: SphericalSettings, initial: Mapping[str, Tensor], norms: Mapping[str, float]
+        self,
+        initial: Mapping[str, Tensor],
+        norms: Mapping[str, float],
+        betas: tuple[float, float],
+        eps: float = 1e-8,
     ):
-        self.prior = settings.prior
-        self.norms = norms
-        self.mean = {key: F.normalize(rows.float(), dim=-1) for key, rows in initial.items()}
-        self.vectors = {key: leaf(direction * norms[key]) for key, direction in self.mean.items()}
-
-    @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        for key, rows in self.vectors.items():
-            norm, direction = self.norms[key], F.normalize(rows, dim=-1)
-            assert rows.grad is not None  # The loop has checked it.
-            gradient = norm * rows.grad - self.prior * self.mean[key]
-            rows.copy_(norm * spherical_step(direction, gradient, learning_rate))
-
-    def memory(self) -> dict[str, Tensor]:
-        return {}
-
-    def restore(self, vectors: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> None:
-        check_memory(memory, {})
-        overwrite(self.vectors, vectors)
-
-
-class Free:
-    """AdamW without weight decay on the raw vectors."""
-
-    def __init__(
-        self, settings: FreeSettings, initial: Mapping[str, Tensor], norms: Mapping[str, float]
-    ):
-        self.settings = settings
         self.norms = norms
         self.vectors = {key: leaf(rows) for key, rows in initial.items()}
-        self.adam = torch.optim.AdamW(
-            self.vectors.values(), betas=(settings.beta1, settings.beta2), weight_decay=0.0
-        )
+        groups = [{"params": [rows]} for rows in self.vectors.values()]
+        self.adam = torch.optim.AdamW(groups, betas=betas, eps=eps, weight_decay=0.0)
 
-    def step(self, learning_rate: float) -> None:
-        if self.settings.gradient_clip > 0:
-            torch.nn.utils.clip_grad_norm_(list(self.vectors.values()), self.settings.gradient_clip)
-        for group in self.adam.param_groups:
-            group["lr"] = learning_rate
+    def move(self, rates: Iterable[float]) -> None:
+        """A step of Adam with a learning rate for each encoder key."""
+        for group, rate in zip(self.adam.param_groups, rates, strict=True):
+            group["lr"] = rate
         self.adam.step()
-        with torch.no_grad():
-            for key, rows in self.vectors.items():
-                rows.mul_(pull(rows, self.norms[key], self.settings.norm_pull))
 
     def memory(self) -> dict[str, Tensor]:
         return {
@@ -129,6 +100,54 @@ class Free:
             self.adam.state[rows] = {name: memory[f"{key}.{name}"].clone() for name in ADAM_MEMORY}
 
 
+class Spherical(Adam):
+    """Adam on the sphere whose radius is the vocabulary's mean norm: it sees the gradient along the
+    sphere alone, and each step ends on the sphere.
+
+    The learning rate is an angle in radians: that of a step when all recent gradients agree. They
+    hardly do, so that a step usually turns by a third of it.
+    """
+
+    def __init__(
+        self, settings: SphericalSettings, initial: Mapping[str, Tensor], norms: Mapping[str, float]
+    ):
+        self.prior = settings.prior
+        self.mean = {key: F.normalize(rows.float(), dim=-1) for key, rows in initial.items()}
+        start = {key: direction * norms[key] for key, direction in self.mean.items()}
+        super().__init__(start, norms, SPHERICAL_BETAS, eps=1e-15)
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        for key, rows in self.vectors.items():
+            assert rows.grad is not None  # The loop has checked it.
+            gradient = self.norms[key] * rows.grad - self.prior * self.mean[key]
+            rows.grad.copy_(tangent(gradient, F.normalize(rows, dim=-1)))
+        self.move(
+            learning_rate * self.norms[key] / math.sqrt(rows.shape[-1])
+            for key, rows in self.vectors.items()
+        )
+        for key, rows in self.vectors.items():
+            rows.copy_(self.norms[key] * F.normalize(rows, dim=-1))
+
+
+class Free(Adam):
+    """AdamW on the raw vectors."""
+
+    def __init__(
+        self, settings: FreeSettings, initial: Mapping[str, Tensor], norms: Mapping[str, float]
+    ):
+        self.settings = settings
+        super().__init__(initial, norms, (settings.beta1, settings.beta2))
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        if self.settings.gradient_clip > 0:
+            torch.nn.utils.clip_grad_norm_(list(self.vectors.values()), self.settings.gradient_clip)
+        self.move([learning_rate] * len(self.vectors))
+        for key, rows in self.vectors.items():
+            rows.mul_(pull(rows, self.norms[key], self.settings.norm_pull))
+
+
 def method(
     settings: SphericalSettings | FreeSettings,
     initial: Mapping[str, Tensor],
@@ -144,17 +163,22 @@ def method(
     )
 
 
-def spherical_step(direction: Tensor, gradient: Tensor, radians: float) -> Tensor:
-    """Move unit vectors `[n, d]` along the sphere, `radians` against the tangent part of `gradient`
-    `[n, d]` (DTI, arXiv 2512.13672, eq. 8).
-    """
-    tangent = gradient - (gradient * direction).sum(-1, keepdim=True) * direction
-    return F.normalize(direction - radians * F.normalize(tangent, dim=-1, eps=1e-30), dim=-1)
+def tangent(rows: Tensor, direction: Tensor) -> Tensor:
+    """The part of `rows` `[n, d]` that is orthogonal to unit vectors `[n, d]`."""
+    return rows - (rows * direction).sum(-1, keepdim=True) * direction
 
 
 def pull(rows: Tensor, norm: float, fraction: float) -> Tensor:
     """Factor `[n, 1]` that draws the norms of `rows` by `fraction` towards `norm`."""
     return 1.0 + fraction * (norm / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12) - 1.0)
+
+
+def at_rest(memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a method remembers of earlier steps, without the direction that it was moving in."""
+    return {
+        name: torch.zeros_like(value) if name.endswith(".exp_avg") else value.clone()
+        for name, value in memory.items()
+    }
 
 
 def gradient_norm(vectors: Iterable[Tensor]) -> float:

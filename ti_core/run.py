@@ -1,7 +1,7 @@
 """A run: training that is validated, keeps its best, recovers, and ends when nothing more comes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .concept import Concept, held_out
 from .embedding import Embedding
@@ -46,6 +46,8 @@ def run(
     learning rate, `MOST_ROLLBACKS` times at most. Raises what `train` raises, and NotFinite if not
     even the first step can be made. `should_stop` is asked after every step.
     """
+    if last_step(state, settings, ending) is None:
+        state.last_step, state.settled = None, False
     drawn = fixed_samples(model, concept, latents, embedding, settings)
     every = validation_every(SAMPLES, settings.batch_size * settings.accumulation)
     measure_initialiser(model, drawn, embedding, state)
@@ -61,10 +63,13 @@ def run(
                 raise
             state.roll_back(str(error))
             steps = None
+        if state.last_step is None and begin_end(state, settings, ending):
+            steps = None
         yield state
         if should_stop() or why_ended(state, settings, ending):
             break
-        steps = steps or train(model, concept, latents, embedding, settings, state.start)
+        planned = plan(state, settings, ending)
+        steps = steps or train(model, concept, latents, embedding, planned, state.start)
     measure_end(model, drawn, ending, state)
 
 
@@ -120,6 +125,37 @@ def measure_end(
         state.average_loss = validation_loss(model, drawn, state.kept("average"))
 
 
+def begin_end(state: RunState, settings: TrainingSettings, ending: Ending) -> bool:
+    """Begin the end of a run, if the rule says so or the last steps are reached: the learning rate
+    falls, if it was held until now, and the vectors go back to the best that were found meanwhile.
+    """
+    planned, cools = settings.schedule, settings.schedule.cools_from
+    settled = ending.rule is not None and nothing_more(state.validations, ending.rule)
+    if state.step >= planned.steps or not (settled or cools is not None and state.step >= cools):
+        return False
+    state.last_step = planned.end_after(state.step) if settled else planned.steps
+    state.settled = settled
+    if cools is not None:
+        state.cool_down()
+    return True
+
+
+def last_step(state: RunState, settings: TrainingSettings, ending: Ending) -> int | None:
+    """Where a run ends whose end has begun; None if it has not, or if it may go on now: with more
+    steps than it was cooled down for, or without the rule that ended it.
+    """
+    steps = settings.schedule.steps
+    if state.last_step is None or (state.settled and ending.rule is None):
+        return None
+    return min(state.last_step, steps) if state.settled or state.last_step >= steps else None
+
+
+def plan(state: RunState, settings: TrainingSettings, ending: Ending) -> TrainingSettings:
+    """The settings, with the end that has begun."""
+    steps = last_step(state, settings, ending) or settings.schedule.steps
+    return replace(settings, schedule=replace(settings.schedule, steps=steps))
+
+
 def why_ended(state: RunState, settings: TrainingSettings, ending: Ending) -> str:
     """Why a run is at its end, in words; nothing if it can go on."""
     if state.rollbacks > MOST_ROLLBACKS:
@@ -129,9 +165,8 @@ def why_ended(state: RunState, settings: TrainingSettings, ending: Ending) -> st
         )
     if state.step >= settings.schedule.steps:
         return f"All {settings.schedule.steps} steps are done."
-    if ending.rule and state.validations and nothing_more(state.validations, ending.rule):
+    if state.step >= plan(state, settings, ending).schedule.steps:
         return (
-            f"Stopped at step {state.step} of {settings.schedule.steps}: the last "
-            f"{ending.rule.patience} steps brought nothing more."
+            f"Stopped at step {state.step} of {settings.schedule.steps}: nothing more was learned."
         )
     return ""

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Shape = Literal["constant", "cosine", "linear"]
+Shape = Literal["cool-down", "cosine", "linear", "constant"]
+COOLED = 0.5  # of the steps, at the end
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,24 @@ class Schedule:
             * warm_up(step, self.warmup)
             * decay(self.shape, step - self.warmup, self.steps - self.warmup)
         )
+
+    @property
+    def cools_from(self) -> int | None:
+        """The step at which the learning rate begins to fall after it was held, None if it is not
+        held first.
+        """
+        if self.shape != "cool-down":
+            return None
+        return self.warmup + math.floor((self.steps - self.warmup) * (1.0 - COOLED))
+
+    def end_after(self, step: int) -> int:
+        """Where a training ends that is told so after `step` steps: there, or after a cool-down that
+        is as long as it would be in a training of that length.
+        """
+        if self.cools_from is None:
+            return min(step, self.steps)
+        length = math.ceil(max(step - self.warmup, 0) / (1.0 - COOLED))
+        return min(max(step, self.warmup + length), self.steps)
 
 
 def schedule(
@@ -109,8 +128,12 @@ def warm_up(step: int, warmup: int) -> float:
 
 
 def decay(shape: Shape, step: int, steps: int) -> float:
-    """Factor that falls from 1 towards 0 over `steps`, by the half cosine or the line."""
+    """Factor that falls from 1 towards 0 over `steps`: by the half cosine, by the line, or by a
+    line over the last part alone ("cool-down").
+    """
     progress = min(max(step / steps, 0.0), 1.0)
     if shape == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * progress))
+    if shape == "cool-down":
+        return min(1.0, (1.0 - progress) / COOLED)
     return 1.0 - progress if shape == "linear" else 1.0

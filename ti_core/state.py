@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .optimisers import at_rest
 from .stopping import Validation, best_of
 from .training import Start, StepReport
 
@@ -27,7 +28,8 @@ class RunState:
     validated ones, the average of the last ones), the method's memory, and what was measured.
 
     `initialiser_loss` is the validation loss of the word that training started from, the 100 %
-    line; `closing_loss` and `average_loss` those of the live vectors and of the average at the end,
+    line; `last_step` is where the run ends since its end has begun, which the rule that stops
+    runs has said if it is `settled`; `closing_loss` and `average_loss` those of the live vectors and of the average at the end,
     which are no part of `validations`: a run that goes on is the one that never ended. `trouble`
     says what the last rollback was for; `origin` names what it was trained on.
     """
@@ -43,6 +45,8 @@ class RunState:
     norms: dict[str, list[float]] = field(default_factory=dict)
     validations: list[Validation] = field(default_factory=list)
     initialiser_loss: float | None = None
+    last_step: int | None = None
+    settled: bool = False
     closing_loss: float | None = None
     average_loss: float | None = None
     rollbacks: int = 0
@@ -95,6 +99,11 @@ class RunState:
         if not self.validations or loss < best_of(self.validations).loss:
             self.best = copies(self.vectors)
         self.validations.append(Validation(self.step, loss))
+
+    def cool_down(self) -> None:
+        """Go back to the best vectors, at rest, to settle there."""
+        self.vectors, self.average = copies(self.best), copies(self.best)
+        self.memory = at_rest(self.memory)
 
     def roll_back(self, trouble: str) -> None:
         """Go back to the best vectors, with a method that remembers nothing of the way on which the
@@ -150,6 +159,8 @@ def packed(state: RunState) -> tuple[dict[str, Tensor], dict[str, Any]]:
     facts = {
         "loss_scale": state.loss_scale,
         "initialiser_loss": state.initialiser_loss,
+        "last_step": state.last_step,
+        "settled": state.settled,
         "closing_loss": state.closing_loss,
         "average_loss": state.average_loss,
         "rollbacks": state.rollbacks,
@@ -190,6 +201,8 @@ def unpacked(
         validations=validations(tensors, len(histories["losses"])),
         loss_scale=number(facts, "loss_scale"),
         initialiser_loss=optional_number(facts, "initialiser_loss"),
+        last_step=whole_number(facts, "last_step"),
+        settled=facts.get("settled") is True,
         closing_loss=optional_number(facts, "closing_loss"),
         average_loss=optional_number(facts, "average_loss"),
         rollbacks=count(facts, "rollbacks"),
@@ -255,6 +268,14 @@ def number(facts: Mapping[str, Any], name: str) -> float:
 def optional_number(facts: Mapping[str, Any], name: str) -> float | None:
     """A number that may not have been measured."""
     return None if facts.get(name) is None else number(facts, name)
+
+
+def whole_number(facts: Mapping[str, Any], name: str) -> int | None:
+    """A step that may not be known."""
+    value = optional_number(facts, name)
+    if value is not None and value != int(value):
+        raise ValueError(f"its {name} is {value}")
+    return None if value is None else int(value)
 
 
 def count(facts: Mapping[str, Any], name: str) -> int:

@@ -10,8 +10,8 @@ from .optimisers import SphericalSettings
 from .stopping import Validation, best_of
 from .training import TrainingSettings
 
-SHORTEST_REACH = 0.3  # radians, or lengths of an ordinary word's vector
-LONGEST_TURN = 0.15  # radians in a step
+SHORTEST_REACH = 1.0  # radians, or lengths of an ordinary word's vector
+LONGEST_TURN = 0.5  # radians in a step
 LONGEST_MOVE = 1.0  # lengths of an ordinary word's vector in a step
 LONGEST_NORM = 3.0  # lengths of an ordinary word's vector
 RISE = 0.25  # of what was learned

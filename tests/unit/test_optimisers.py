@@ -1,4 +1,4 @@
-import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -10,7 +10,6 @@ from ti_core.optimisers import (
     Spherical,
     SphericalSettings,
     method,
-    spherical_step,
 )
 
 NORMS = {"clip_l": 0.4}
@@ -20,24 +19,38 @@ def initial() -> dict[str, torch.Tensor]:
     return {"clip_l": torch.randn(2, 16, generator=torch.Generator().manual_seed(0))}
 
 
-def test_a_spherical_step_stays_on_the_sphere_and_turns_by_the_angle():
-    direction = F.normalize(torch.randn(3, 16), dim=-1)
-    moved = spherical_step(direction, torch.randn(3, 16), 0.01)
-    torch.testing.assert_close(moved.norm(dim=-1), torch.ones(3))
-    cosine = (moved * direction).sum(-1).double()
-    assert torch.arccos(cosine).tolist() == pytest.approx([math.atan(0.01)] * 3, rel=0.05)
+def moved(gradients: Sequence[torch.Tensor], radians: float, prior: float = 0.0) -> list[float]:
+    """Degrees that each row turned by in each step, all rows of all steps in one list."""
+    mover = Spherical(SphericalSettings(prior=prior), initial(), NORMS)
+    rows, found = mover.vectors["clip_l"], []
+    for gradient in gradients:
+        before, rows.grad = rows.detach().clone(), gradient.clone()
+        mover.step(radians)
+        torch.testing.assert_close(rows.detach().norm(dim=-1), torch.full((2,), 0.4))
+        cosines = torch.cosine_similarity(rows.detach().double(), before.double())
+        found += torch.arccos(cosines.clamp(max=1.0)).tolist()
+    return found
+
+
+def test_a_spherical_step_turns_by_the_angle_where_the_gradients_agree_and_less_where_not():
+    draws = torch.Generator().manual_seed(1)
+    same = torch.randn(2, 16, generator=draws)
+    assert moved([same], 0.01) == pytest.approx([0.01] * 2, rel=0.1)
+    agreeing = moved([same] * 5, 0.01)
+    others = [torch.randn(2, 16, generator=draws) for _ in range(40)]
+    assert max(agreeing) < 0.0101
+    assert sum(moved(others, 0.01)[20:]) / 60 < 0.5 * sum(agreeing) / 10
 
 
 def test_a_spherical_step_ignores_the_size_of_the_gradient():
-    direction, gradient = F.normalize(torch.randn(3, 16), dim=-1), torch.randn(3, 16)
-    steps = [spherical_step(direction, gradient * scale, 0.05) for scale in (1e-9, 1.0, 1e6)]
-    torch.testing.assert_close(steps[0], steps[1])
-    torch.testing.assert_close(steps[1], steps[2])
+    gradient = torch.randn(2, 16)
+    steps = [moved([gradient * scale] * 3, 0.05) for scale in (1e-9, 1.0, 1e6)]
+    assert steps[0] == pytest.approx(steps[1], rel=1e-3)
+    assert steps[1] == pytest.approx(steps[2], rel=1e-3)
 
 
 def test_a_row_without_gradient_rests():
-    direction = F.normalize(torch.randn(2, 16), dim=-1)
-    torch.testing.assert_close(spherical_step(direction, torch.zeros(2, 16), 0.1), direction)
+    assert moved([torch.zeros(2, 16)] * 2, 0.1) == pytest.approx([0.0] * 4, abs=1e-3)
 
 
 def test_spherical_keeps_the_vocabularys_norm_and_finds_the_nearest_direction():

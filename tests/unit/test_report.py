@@ -21,7 +21,7 @@ def state(after: float) -> RunState:
 
 
 def outcome(after: float, **changes: Any) -> Outcome:
-    settings = TrainingSettings(schedule("0.05", 10), SphericalSettings())
+    settings = TrainingSettings(schedule("0.2", 10), SphericalSettings())
     made = Outcome(state(after), settings, "best", "All 10 steps are done.", 0, KNOWN)
     return made._replace(**changes)
 

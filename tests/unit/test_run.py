@@ -237,10 +237,53 @@ def test_the_run_stops_when_nothing_more_is_learned_and_not_before():
     chosen = settings(3000, "0.02", method=FreeSettings())
     state = ran(chosen, ending=Ending(rule))
     assert 60 <= state.step < 1500
-    assert why_ended(state, chosen, Ending(rule)).endswith("brought nothing more.")
+    assert why_ended(state, chosen, Ending(rule)).endswith("of 3000: nothing more was learned.")
     whole = ran(replace(chosen, schedule=schedule("0.02", 1500, "constant")))
     first, lowest = whole.validations[0].loss, best_of(whole.validations).loss
     assert first - state.kept_loss("best") > 0.9 * (first - lowest)
+
+
+def cooling(steps: int) -> TrainingSettings:
+    return replace(settings(), schedule=schedule("0.05", steps, "cool-down"))
+
+
+EAGER = Ending(StoppingRule(patience=40, improvement=0.1, minimum=40))
+
+
+@pytest.mark.parametrize(("steps", "ending"), [(3000, EAGER), (81, TO_THE_END)])
+def test_a_run_cools_down_from_its_best_and_may_be_killed_meanwhile(steps: int, ending: Ending):
+    whole = ran(cooling(steps), ending=ending)
+    told = next(step for step in range(whole.step) if whole.rates[step] < 0.05) - 1
+    assert whole.step == whole.last_step == (steps if ending is TO_THE_END else 2 * told)
+    assert whole.rates[: told + 1] == [0.05] * (told + 1)
+    assert whole.rates[told:] == sorted(whole.rates[told:], reverse=True)
+    assert whole.rates[-1] < 2 * 0.05 / (whole.step - told)
+    begun = ran(cooling(steps), ending=ending, until=told)
+    assert begun.vectors["clip_l"].equal(begun.best["clip_l"])
+    assert whole.kept_loss("best") <= best_of(begun.validations).loss
+    for step in range(told - 3, whole.step + 1, 4):
+        broken = ran(cooling(steps), ending=ending, until=step)
+        revived = restored(checkpoint(broken), word().vectors)
+        assert same(ran(cooling(steps), revived, ending=ending), whole), step
+
+
+def test_a_run_that_ended_by_itself_is_left_alone_unless_the_rule_is_taken_away():
+    state = ran(cooling(3000), ending=EAGER)
+    before, ended = checkpoint(state), state.step
+    assert checkpoint(ran(cooling(9000), state, ending=EAGER)) == before
+    assert why_ended(state, cooling(ended + 40), EAGER)
+    assert not why_ended(state, cooling(ended + 40), TO_THE_END)
+    state = ran(cooling(ended + 40), state)
+    assert (state.step, state.last_step, state.settled) == (ended + 40, ended + 40, False)
+
+
+def test_more_steps_for_a_run_that_has_cooled_down_hold_the_rate_again():
+    state = ran(cooling(40))
+    assert not why_ended(state, cooling(160), TO_THE_END)
+    state = ran(cooling(160), state)
+    assert state.step == 160
+    assert state.rates[40:81] == [0.05] * 41
+    assert state.rates[-1] < 0.002
 
 
 def test_stop_and_keep_ends_after_the_step_and_validates_what_is_there():

@@ -17,7 +17,7 @@ import torch
 from test_run import ran, settings
 from toy import concept, word
 
-from ti_core.checkpoint import FACTS, checkpoint, opened, restored, sealed
+from ti_core.checkpoint import FACTS, VERSION, checkpoint, opened, restored, sealed
 from ti_core.digest import digest_of
 from ti_core.optimisers import FreeSettings
 from ti_core.run import Ending
@@ -76,7 +76,7 @@ def test_every_cut_is_noticed(state: RunState):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"version": 2}, "it is of version 2"),
+        ({"version": 1}, "it is of version 1"),
         ({"loss_scale": -1.0}, "loss_scale is -1.0"),
         ({"loss_scale": "1"}, "loss_scale is '1', not a number"),
         ({"rollbacks": 99}, "rollbacks is 99"),
@@ -89,7 +89,7 @@ def test_every_cut_is_noticed(state: RunState):
 def test_facts_are_checked_even_in_a_sealed_file(state: RunState, change: dict, says: str):
     tensors, facts = packed(state)
     with pytest.raises(ValueError, match=says):
-        restored(sealed(tensors, {"version": 1, **facts, **change}), LIKE)
+        restored(sealed(tensors, {"version": VERSION, **facts, **change}), LIKE)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_tensors_are_checked_even_in_a_sealed_file(
 ):
     tensors, facts = packed(state)
     with pytest.raises(ValueError, match=says):
-        restored(sealed({**tensors, name: value}, {"version": 1, **facts}), LIKE)
+        restored(sealed({**tensors, name: value}, {"version": VERSION, **facts}), LIKE)
 
 
 def test_files_of_others_are_no_checkpoints():

@@ -1,8 +1,10 @@
 import math
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 
-from ti_core.schedule import parse_learning_rate, schedule
+from ti_core.schedule import Shape, parse_learning_rate, schedule
 
 
 def test_a_single_rate_is_constant():
@@ -25,6 +27,35 @@ def test_cosine_falls_from_the_rate_to_nearly_zero():
     assert rate(0) == 1.0
     assert rate(50) == pytest.approx(0.5)
     assert 0 < rate(99) < 1e-3
+
+
+def test_a_cool_down_is_constant_and_falls_over_the_last_half():
+    rate = schedule("1.0", 100, "cool-down")
+    assert rate.cools_from == 50
+    assert [rate(step) for step in range(51)] == [1.0] * 51
+    assert [rate(51), rate(60), rate(75), rate(99)] == pytest.approx([0.98, 0.8, 0.5, 0.02])
+
+
+@pytest.mark.parametrize(("told", "warmup", "ends"), [(75, 0, 150), (60, 0, 120), (60, 30, 90)])
+def test_a_cool_down_that_is_told_to_end_begins_there(told: int, warmup: int, ends: int):
+    rate = schedule("1.0", 1000, "cool-down", warmup)
+    assert rate.end_after(told) == ends
+    ended = replace(rate, steps=ends)
+    assert ended.cools_from == told
+    assert [ended(told - 1), ended(told)] == [1.0, 1.0]
+    assert ended(told + 1) < 1.0
+    assert 0.0 < ended(ends - 1) <= 1.5 / (ends - told)
+
+
+@pytest.mark.parametrize("shape", ["cool-down", "cosine", "constant"])
+def test_an_end_is_never_later_than_the_last_step_nor_earlier_than_now(shape: Shape):
+    rate = schedule("1.0", 100, shape, 10)
+    assert [rate.end_after(step) for step in (90, 100)] == [
+        100 if shape == "cool-down" else 90,
+        100,
+    ]
+    assert rate.end_after(5) == (10 if shape == "cool-down" else 5)
+    assert (rate.cools_from is None) == (shape != "cool-down")
 
 
 def test_linear_and_warm_up():
@@ -70,6 +101,6 @@ def test_a_warm_up_longer_than_the_training_is_an_error():
 
 
 def test_rates_are_finite_and_positive_at_every_step():
-    for shape in ("constant", "cosine", "linear"):
+    for shape in get_args(Shape):
         rate = schedule("0.1", 7, shape, warmup=2)
         assert all(math.isfinite(rate(step)) and rate(step) > 0 for step in range(7))

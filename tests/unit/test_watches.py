@@ -27,10 +27,10 @@ def test_the_reach_is_learning_rate_times_steps():
 @pytest.mark.parametrize(
     ("rate", "steps", "free", "says"),
     [
-        ("0.02", 400, False, ""),
+        ("0.2", 400, False, ""),
         ("0.005", 500, True, ""),
         ("0.0001", 400, False, "can hardly learn: learning rate times steps reach 0.04 radians"),
-        ("0.5", 400, False, "will overcook: a step moves it by 0.5 radians"),
+        ("0.6", 400, False, "will overcook: a step moves it by 0.6 radians"),
         ("0.0000001", 400, True, "can hardly learn"),
         ("0.1", 400, True, "will overcook: a step moves it by 6.9 lengths"),
     ],

@@ -42,9 +42,10 @@ class Progress:
             return
         before = state.losses[-1] if self.loss is None else self.loss
         self.loss = SMOOTHING * before + (1 - SMOOTHING) * state.losses[-1]
-        if done == 1 or now - self.shown >= TEXT_INTERVAL or state.step == self.steps:
+        last = min(state.last_step or self.steps, self.steps)
+        if done == 1 or now - self.shown >= TEXT_INTERVAL or state.step == last:
             self.shown = now
-            line = progress_line(state, self.steps, self.loss, (now - self.started) / done)
+            line = progress_line(state, last, self.loss, (now - self.started) / done)
             say("\n".join([line, *self.told]), self.node_id)
 
 
