@@ -214,8 +214,9 @@ class TrainTextualInversion(io.ComfyNode):
                     default="best",
                     optional=True,
                     advanced=True,
-                    tooltip="Which vectors are the result: those with the lowest validation loss, "
-                    "those after the last step, or the average of the last 50 steps.",
+                    tooltip="Which vectors are the result: the best by the validation loss (the "
+                    "last ones, where the learning rate has fallen and they are not clearly worse "
+                    "than others), those after the last step, or the average of the last 50.",
                 ),
                 io.Boolean.Input(
                     "hold_out",

@@ -7,11 +7,10 @@ from .concept import FEWEST_TO_HOLD_OUT, Concept, held_out
 from .embedding import Embedding
 from .inspection import Vocabulary
 from .state import Keep, RunState
-from .stopping import best_of
 from .training import TrainingSettings
 from .watches import after, before, turned
 
-KEPT = {"best": "best validated", "last": "last", "average": "average of the last"}
+KEPT = {"best": "best", "last": "last", "average": "average of the last"}
 
 
 class Outcome(NamedTuple):
@@ -74,7 +73,7 @@ def gain(embedding: Embedding, outcome: Outcome) -> str:
     state, keep = outcome.state, outcome.keep
     first = state.initialiser_loss or state.validations[0].loss
     last = state.kept_loss(keep)
-    best = best_of(state.history).step
+    best = state.choice.step
     steps = f"step {best}" if keep == "best" else f"step {state.step}, best at {best}"
     return (
         f"Validation loss {first:.5f} -> {last:.5f} ({KEPT[keep]} vectors, {steps}): the learned "

@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .optimisers import at_rest
-from .stopping import Validation, best_of
+from .stopping import Validation, best_of, worse_again
 from .training import Start, StepReport
 
 Keep = Literal["best", "last", "average"]
 
 AVERAGED = 50  # steps over which the average reaches back
 MOST_ROLLBACKS = 3
+SETTLED = 0.05  # of the highest learning rate
 VECTORS = ("vectors", "best", "average")
 ORIGIN = "origin."
 HISTORIES = ("losses", "rates", "gradient_norms")
@@ -78,6 +79,20 @@ class RunState:
         closing = [] if self.closing_loss is None else [Validation(self.step, self.closing_loss)]
         return [*self.validations, *closing]
 
+    @property
+    def settled_down(self) -> bool:
+        """Whether the learning rate has fallen to nearly nothing."""
+        return bool(self.rates) and self.rates[-1] <= SETTLED * max(self.rates)
+
+    @property
+    def choice(self) -> Validation:
+        """The validation of the vectors that are the best: the last ones, if they have settled down
+        and are not clearly worse than earlier ones; else those of the lowest loss.
+        """
+        history = self.history
+        last = self.settled_down and not worse_again(history)
+        return history[-1] if last else best_of(history)
+
     def advance(self, report: StepReport) -> None:
         """Take over what a step did."""
         self.vectors, self.memory = dict(report.vectors), dict(report.memory)
@@ -120,8 +135,8 @@ class RunState:
         directions is shorter than they are.
         """
         if keep != "average":
-            earlier = best_of(self.history) in self.validations
-            return copies(self.best if keep == "best" and earlier else self.vectors)
+            earlier = keep == "best" and self.choice.step < self.step
+            return copies(self.best if earlier else self.vectors)
         return {
             key: F.normalize(rows, dim=-1) * self.vectors[key].norm(dim=-1, keepdim=True)
             for key, rows in self.average.items()
@@ -130,7 +145,7 @@ class RunState:
     def kept_loss(self, keep: Keep) -> float:
         """The validation loss of these vectors, as far as it was measured: else the last one."""
         if keep == "best":
-            return best_of(self.history).loss
+            return self.choice.loss
         last = self.history[-1].loss
         return last if keep == "last" or self.average_loss is None else self.average_loss
 

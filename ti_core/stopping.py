@@ -23,9 +23,20 @@ class StoppingRule:
     minimum: int = 160
 
 
+# A few samples make the lowest of many validations low by chance; what has settled down at the end
+# of a schedule is better than it looks beside that, unless it lost more of what was learned.
+CHANCE = 0.25
+
+
 def best_of(history: Sequence[Validation]) -> Validation:
     """The lowest loss, the first one of equals."""
     return min(history, key=lambda one: one.loss)
+
+
+def worse_again(history: Sequence[Validation]) -> bool:
+    """Whether the last validation has lost more of what was learned than chance explains."""
+    best = best_of(history).loss
+    return history[-1].loss - best > CHANCE * (history[0].loss - best)
 
 
 def nothing_more(history: Sequence[Validation], rule: StoppingRule) -> bool:

@@ -13,7 +13,7 @@ from .masks import stacked_weights
 from .training import Batch, FrozenModel, NotFinite, batch_loss, weights_of
 
 VALIDATION_STREAM = 16
-SAMPLES = 8
+SAMPLES = 16
 # A sample costs a forward pass here, and about three times that in training; all validations
 # together are to cost less than a tenth of the time, the first and the last one included.
 FORWARD_SHARE = 1 / 3

@@ -7,14 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .optimisers import SphericalSettings
-from .stopping import Validation, best_of
+from .stopping import Validation, best_of, worse_again
 from .training import TrainingSettings
 
 SHORTEST_REACH = 1.0  # radians, or lengths of an ordinary word's vector
 LONGEST_TURN = 0.5  # radians in a step
 LONGEST_MOVE = 1.0  # lengths of an ordinary word's vector in a step
 LONGEST_NORM = 3.0  # lengths of an ordinary word's vector
-RISE = 0.25  # of what was learned
 
 
 def reach(settings: TrainingSettings, relative: float = 1.0) -> float:
@@ -69,13 +68,13 @@ def after(
         for key, rows in vectors.items()
         if (ratio := float(rows.norm(dim=-1).mean()) / norms[key]) > LONGEST_NORM
     ]
-    first, best, last = history[0].loss, best_of(history), history[-1]
+    best = best_of(history)
     if best.step == 0:
         found.append(
             "Nothing was learned: the validation loss did not fall. Try more steps, another "
             "initialiser, or another learning rate."
         )
-    elif last.loss - best.loss > RISE * (first - best.loss):
+    elif worse_again(history):
         found.append(
             f"After step {best.step} the word got worse again. Keep 'best', take fewer steps, or "
             f"lower the learning rate."

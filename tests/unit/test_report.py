@@ -29,7 +29,7 @@ def outcome(after: float, **changes: Any) -> Outcome:
 def test_the_report_tells_what_was_explained_and_how():
     text = training_report(concept()[0], word(), outcome(0.15, peak=3 << 30, stored="here"))
     assert "10 steps in 5.0 s (0.50 s per step)" in text
-    assert "(best validated vectors, step 10)" in text
+    assert "(best vectors, step 10)" in text
     assert "the learned word explains 25.0 % more than 'cat' does" in text
     assert "All 10 steps are done." in text
     assert "(vocabulary: 2.000), turned by 0 degrees from 'cat'; nearest words: cat, fur." in text

@@ -15,7 +15,7 @@ from ti_core.optimisers import FreeSettings, SphericalSettings
 from ti_core.run import Ending, begin, fixed_samples, run, why_ended
 from ti_core.schedule import schedule
 from ti_core.state import AVERAGED, MOST_ROLLBACKS, RunState
-from ti_core.stopping import StoppingRule, best_of
+from ti_core.stopping import StoppingRule, Validation, best_of
 from ti_core.training import Batch, NotFinite, TrainingSettings, batches
 from ti_core.validation import SAMPLES, validation_every
 
@@ -108,13 +108,30 @@ def test_more_steps_go_on_and_a_finished_run_is_left_alone():
 
 
 def test_the_best_validated_vectors_are_kept_and_their_loss_is_the_lowest():
-    state = ran(settings(60, "0.6"))
+    wild = replace(settings(), schedule=schedule("0.3", 90, "constant"))
+    state = ran(wild)
     best = best_of(state.history)
     every = validation_every(SAMPLES, 2)
-    assert [one.step for one in state.history] == [0, *range(every, 60, every), 60]
+    assert [one.step for one in state.history] == [0, *range(every, 90, every), 90]
+    assert 0 < best.step < 90
+    assert state.choice == best
     assert state.kept_loss("best") == best.loss
-    again = ran(settings(60, "0.6"), until=best.step)
+    again = ran(wild, until=best.step)
     assert again.vectors["clip_l"].equal(state.kept("best")["clip_l"])
+
+
+@pytest.mark.parametrize(("last", "rate", "chosen"), [(1.2, 0.0, 2), (1.3, 0.0, 1), (1.2, 0.1, 1)])
+def test_settled_vectors_are_the_best_unless_they_are_clearly_worse(
+    last: float, rate: float, chosen: int
+):
+    state = ran(settings(2))
+    state.validations = [Validation(0, 2.0), Validation(1, 1.0), Validation(2, last)]
+    state.closing_loss = None
+    state.rates[-1] = rate * max(state.rates)
+    state.best = {"clip_l": torch.zeros(2, 6)}
+    assert state.choice.step == chosen
+    assert bool(state.kept("best")["clip_l"].any()) == (chosen == 2)
+    assert state.kept_loss("best") == state.validations[chosen].loss
 
 
 def test_the_average_is_that_of_the_last_steps_at_the_last_length():
@@ -172,10 +189,10 @@ def test_nan_goes_back_to_the_best_vectors_and_halves_the_rate(where: str, times
 
 def test_nan_too_often_stops_with_the_best_and_the_reason():
     chosen = settings()
-    state = ran(chosen, model=Poisoned(tuple(range(21, 200)), "loss"))
-    assert (state.step, state.rollbacks) == (20, MOST_ROLLBACKS + 1)
+    state = ran(chosen, model=Poisoned(tuple(range(36, 200)), "loss"))
+    assert (state.step, state.rollbacks) == (35, MOST_ROLLBACKS + 1)
     why = why_ended(state, chosen, TO_THE_END)
-    assert why.startswith("Stopped at step 20: The loss of step 21 is nan.")
+    assert why.startswith("Stopped at step 35: The loss of step 36 is nan.")
     assert state.kept_loss("best") < state.validations[0].loss
     revived = restored(checkpoint(state), word().vectors)
     assert same(ran(chosen, revived), state)
@@ -260,7 +277,7 @@ def test_a_run_cools_down_from_its_best_and_may_be_killed_meanwhile(steps: int, 
     assert whole.rates[-1] < 2 * 0.05 / (whole.step - told)
     begun = ran(cooling(steps), ending=ending, until=told)
     assert begun.vectors["clip_l"].equal(begun.best["clip_l"])
-    assert whole.kept_loss("best") <= best_of(begun.validations).loss
+    assert whole.settled_down and not begun.settled_down
     for step in range(told - 3, whole.step + 1, 4):
         broken = ran(cooling(steps), ending=ending, until=step)
         revived = restored(checkpoint(broken), word().vectors)
@@ -322,7 +339,7 @@ def test_held_out_pictures_are_validated_with_and_never_trained_on(count: int, h
     model, (pictures, latents) = ToyModel(), concept(count)
     drawn = fixed_samples(model, pictures, latents, word(), chosen)
     validated = set().union(*(number_of(latents, batch) for batch in drawn))
-    assert validated == (held or set(range(SAMPLES)))
+    assert validated == (held or set(range(count)))
     draws = batches(model, pictures, latents, "my-cat", chosen)
     trained = set().union(*(number_of(latents, next(draws)) for _ in range(3 * count)))
     assert trained == set(range(count)) - held

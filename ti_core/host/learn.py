@@ -21,7 +21,7 @@ from ..report import Outcome, training_report
 from ..run import Ending, begin, run, why_ended
 from ..runs import Resume, RunStore, StoreSettings
 from ..state import Keep, RunState
-from ..stopping import StoppingRule, best_of
+from ..stopping import StoppingRule
 from ..training import TrainingSettings
 from ..watches import before
 from .borrow import BorrowSettings, borrowed
@@ -294,7 +294,7 @@ def provenance(
         "steps": state.step,
         "steps_planned": settings.schedule.steps,
         "kept": options.keep,
-        "best_step": best_of(state.history).step,
+        "best_step": state.choice.step,
         "batch_size": settings.batch_size,
         "accumulation": settings.accumulation,
         "seed": settings.seed,
