@@ -47,7 +47,7 @@ def run(
     even the first step can be made. `should_stop` is asked after every step.
     """
     if last_step(state, settings, ending) is None:
-        state.last_step, state.settled = None, False
+        state.last_step, state.by_rule = None, False
     drawn = fixed_samples(model, concept, latents, embedding, settings)
     every = validation_every(SAMPLES, settings.batch_size * settings.accumulation)
     measure_initialiser(model, drawn, embedding, state)
@@ -130,11 +130,11 @@ def begin_end(state: RunState, settings: TrainingSettings, ending: Ending) -> bo
     falls, if it was held until now, and the vectors go back to the best that were found meanwhile.
     """
     planned, cools = settings.schedule, settings.schedule.cools_from
-    settled = ending.rule is not None and nothing_more(state.validations, ending.rule)
-    if state.step >= planned.steps or not (settled or cools is not None and state.step >= cools):
+    by_rule = ending.rule is not None and nothing_more(state.validations, ending.rule)
+    if state.step >= planned.steps or not (by_rule or cools is not None and state.step >= cools):
         return False
-    state.last_step = planned.end_after(state.step) if settled else planned.steps
-    state.settled = settled
+    state.last_step = planned.end_after(state.step) if by_rule else planned.steps
+    state.by_rule = by_rule
     if cools is not None:
         state.cool_down()
     return True
@@ -145,9 +145,9 @@ def last_step(state: RunState, settings: TrainingSettings, ending: Ending) -> in
     steps than it was cooled down for, or without the rule that ended it.
     """
     steps = settings.schedule.steps
-    if state.last_step is None or (state.settled and ending.rule is None):
+    if state.last_step is None or (state.by_rule and ending.rule is None):
         return None
-    return min(state.last_step, steps) if state.settled or state.last_step >= steps else None
+    return min(state.last_step, steps) if state.by_rule or state.last_step >= steps else None
 
 
 def plan(state: RunState, settings: TrainingSettings, ending: Ending) -> TrainingSettings:

@@ -37,8 +37,8 @@ class Schedule:
         return self.warmup + math.floor((self.steps - self.warmup) * (1.0 - COOLED))
 
     def end_after(self, step: int) -> int:
-        """Where a training ends that is told so after `step` steps: there, or after a cool-down that
-        is as long as it would be in a training of that length.
+        """Where a training ends that is told so after `step` steps: there, or after a cool-down
+        that is as long as it would be in a training of that length.
         """
         if self.cools_from is None:
             return min(step, self.steps)

@@ -29,10 +29,10 @@ class RunState:
     validated ones, the average of the last ones), the method's memory, and what was measured.
 
     `initialiser_loss` is the validation loss of the word that training started from, the 100 %
-    line; `last_step` is where the run ends since its end has begun, which the rule that stops
-    runs has said if it is `settled`; `closing_loss` and `average_loss` those of the live vectors and of the average at the end,
-    which are no part of `validations`: a run that goes on is the one that never ended. `trouble`
-    says what the last rollback was for; `origin` names what it was trained on.
+    line; `closing_loss` and `average_loss` those of the live vectors and of the average at the end,
+    which are no part of `validations`: a run that goes on is the one that never ended. `last_step`
+    is where the run ends, known once its end has begun, `by_rule` because nothing more was learned;
+    `trouble` says what the last rollback was for; `origin` names what it was trained on.
     """
 
     vectors: dict[str, Tensor]
@@ -47,7 +47,7 @@ class RunState:
     validations: list[Validation] = field(default_factory=list)
     initialiser_loss: float | None = None
     last_step: int | None = None
-    settled: bool = False
+    by_rule: bool = False
     closing_loss: float | None = None
     average_loss: float | None = None
     rollbacks: int = 0
@@ -175,7 +175,7 @@ def packed(state: RunState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "loss_scale": state.loss_scale,
         "initialiser_loss": state.initialiser_loss,
         "last_step": state.last_step,
-        "settled": state.settled,
+        "by_rule": state.by_rule,
         "closing_loss": state.closing_loss,
         "average_loss": state.average_loss,
         "rollbacks": state.rollbacks,
@@ -217,7 +217,7 @@ def unpacked(
         loss_scale=number(facts, "loss_scale"),
         initialiser_loss=optional_number(facts, "initialiser_loss"),
         last_step=whole_number(facts, "last_step"),
-        settled=facts.get("settled") is True,
+        by_rule=facts.get("by_rule") is True,
         closing_loss=optional_number(facts, "closing_loss"),
         average_loss=optional_number(facts, "average_loss"),
         rollbacks=count(facts, "rollbacks"),

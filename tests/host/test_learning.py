@@ -17,7 +17,7 @@ from torch import Tensor
 from ti_core.embedding import Embedding
 from ti_core.host.borrow import BorrowSettings, borrowed
 from ti_core.host.gradients import weights
-from ti_core.host.learn import Learned, learn
+from ti_core.host.learn import Learned, LearnOptions, learn
 from ti_core.optimisers import FreeSettings
 from ti_core.training import Batch, batch_loss, train
 from ti_core.validation import validation_batches, validation_loss
@@ -305,8 +305,8 @@ def test_the_report_and_the_provenance_tell_what_happened(loaded: Loaded, checkp
 
 def test_training_goes_on_from_a_trained_word(loaded: Loaded):
     first = run(loaded, 2).embedding
-    lent = BorrowSettings(2)
-    second = learn(*loaded, concept(), first, settings(2), lent, lambda report: None).embedding
+    how = (settings(2), BorrowSettings(2), lambda report: None, LearnOptions(keep="last"))
+    second = learn(*loaded, concept(), first, *how).embedding
     assert second.initial["clip_l"].equal(first.initial["clip_l"])
     assert not second.vectors["clip_l"].equal(first.vectors["clip_l"])
 

@@ -291,7 +291,7 @@ def test_a_run_that_ended_by_itself_is_left_alone_unless_the_rule_is_taken_away(
     assert why_ended(state, cooling(ended + 40), EAGER)
     assert not why_ended(state, cooling(ended + 40), TO_THE_END)
     state = ran(cooling(ended + 40), state)
-    assert (state.step, state.last_step, state.settled) == (ended + 40, ended + 40, False)
+    assert (state.step, state.last_step, state.by_rule) == (ended + 40, ended + 40, False)
 
 
 def test_more_steps_for_a_run_that_has_cooled_down_hold_the_rate_again():
