@@ -9,6 +9,7 @@ from ti_core.optimisers import (
     FreeSettings,
     Spherical,
     SphericalSettings,
+    at_rest,
     method,
 )
 
@@ -113,3 +114,22 @@ def test_vectors_are_fp32_copies_whatever_comes_in():
         assert rows.dtype == torch.float32
         assert rows.requires_grad
     assert given["clip_l"].dtype == torch.float16
+
+
+@pytest.mark.parametrize("settings", [SphericalSettings(), FreeSettings()])
+def test_a_method_at_rest_knows_how_large_gradients_are_but_not_where_it_was_going(
+    settings: SphericalSettings | FreeSettings,
+):
+    mover = method(settings, initial(), NORMS)
+    rows = mover.vectors["clip_l"]
+    rows.grad = torch.randn(2, 16)
+    mover.step(0.05)
+    memory = mover.memory()
+    rested = at_rest(memory)
+    assert not rested["clip_l.exp_avg"].any()
+    assert rested["clip_l.exp_avg_sq"].equal(memory["clip_l.exp_avg_sq"])
+    mover.restore(mover.vectors, rested)
+    before = rows.detach().clone()
+    rows.grad = torch.zeros(2, 16)
+    mover.step(0.05)
+    torch.testing.assert_close(rows.detach(), before, atol=1e-3, rtol=0)
