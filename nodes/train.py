@@ -148,7 +148,7 @@ class TrainTextualInversion(io.ComfyNode):
                     options=["cool-down", "cosine", "linear", "constant"],
                     default="cool-down",
                     tooltip="How the learning rate falls. 'cool-down' holds it and lets it fall "
-                    "over the last quarter, which begins earlier when auto_stop says so; 'cosine' "
+                    "over the last half, which begins earlier when auto_stop says so; 'cosine' "
                     "and 'linear' fall from the start; 'constant' for a list of rates.",
                 ),
                 io.Int.Input(

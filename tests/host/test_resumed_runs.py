@@ -172,7 +172,7 @@ def narrow(loaded: Loaded, rows: int, from_call: int = 0) -> Any:
 
 def test_a_full_memory_is_answered_with_the_next_remedy_and_the_run_goes_on(loaded: Loaded):
     plain = run(loaded, 4, batch_size=4)
-    rescued = stored(loaded, lent=BorrowSettings(4), batch_size=4, model=narrow(loaded, 1, 2))
+    rescued = stored(loaded, lent=BorrowSettings(4), batch_size=4, model=narrow(loaded, 1, 4))
     said = rescued.report[rescued.report.index("The memory did not suffice") :].splitlines()
     assert [line.split(" on, ")[1] for line in said[:3]] == [
         "parts of the model are computed twice (checkpointing).",
@@ -185,8 +185,20 @@ def test_a_full_memory_is_answered_with_the_next_remedy_and_the_run_goes_on(load
     )
 
 
+def test_a_memory_that_is_too_small_for_the_largest_is_known_before_the_first_step(loaded: Loaded):
+    seen: list[int] = []
+    stored(
+        loaded,
+        1,
+        lent=BorrowSettings(2),
+        model=narrow(loaded, 1),
+        on_step=lambda now: seen.append(now.step),
+    )
+    assert seen == [0, 1]  # No step was tried in vain.
+
+
 def test_a_memory_that_no_remedy_helps_stops_with_the_best_and_the_reason(loaded: Loaded):
-    model = narrow(loaded, 0, 2)
+    model = narrow(loaded, 0, 4)  # Two calls to measure a step, and two steps.
     kept = stored(loaded, lent=BorrowSettings(1), batch_size=1, model=model)
     assert kept.embedding.provenance["steps"] == 2
     assert FULL[: FULL.index("{")] in kept.report

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..concept import Concept, check_words
 from ..embedding import Embedding
 from ..latents import Latents, expected, shape_of
+from ..preflight import Preflight, measured_step, preflight_line
 from ..report import Outcome, training_report
 from ..run import Ending, begin, run, why_ended
 from ..runs import Resume, RunStore, StoreSettings
@@ -216,6 +217,7 @@ class Session:
             self.state.origin = origin(frozen, self.model)
             for text in before(self.settings, self.embedding.vectors, frozen.vocabulary_norms):
                 self.tell(text)
+        self.preflight(frozen, latents)
         try:
             for state in run(
                 *(frozen, self.concept, latents, self.embedding, self.settings),
@@ -229,6 +231,15 @@ class Session:
                         self.previews(state.step, state.vectors)
         finally:
             self.store.save(self.state)
+
+    def preflight(self, frozen: HostModel, latents: Sequence[Latents]) -> None:
+        """Say what a step takes, and find out whether the memory suffices for the largest pictures
+        before any step is done.
+        """
+        seconds = measured_step(frozen, self.concept, latents, self.embedding, self.settings)
+        total: Any = memory.get_total_memory(frozen.device)
+        found = Preflight(seconds, peak(frozen.device), total, frozen.checkpointed)
+        self.tell(preflight_line(found, self.settings.schedule.steps - self.step))
 
 
 def next_remedy(lent: BorrowSettings) -> tuple[BorrowSettings, str] | None:
