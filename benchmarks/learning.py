@@ -5,16 +5,17 @@
 Words for things of toyworld that its model never saw: learned from 5 pictures, judged on 20 fresh
 ones and by what they draw. Ours runs with the defaults of its nodes, diffusers' script with those
 of its README. `--half tune` is the half of the things to choose defaults on (with `--set`), the
-other one is to be reported. Runs of the script are kept in .cache/learning/ and not repeated.
-Writes learning.json, .md and .jpg into benchmarks/results; with `--quick`, `--set` or
-`--half tune` into .cache/learning/.
+other one is to be reported. Runs of the script are kept in .cache/learning/ and not repeated;
+`--add` takes words over from earlier results, which are not learned again, so that a table can grow
+from day to day. Writes learning.json, .md and .png into benchmarks/results; with `--quick`, `--set`
+or `--half tune` into .cache/learning/.
 """
 
 import argparse
 import hashlib
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, product
 from pathlib import Path
 
@@ -24,13 +25,14 @@ sys.path.insert(0, str(REPO))
 import examination  # noqa: E402  (first of all that imports the host)
 import torch  # noqa: E402
 from examination import PLACEHOLDER, Exam, Judged, Models, Spoken  # noqa: E402
-from learning_report import Row, write  # noqa: E402
+from learning_report import Key, Row, earlier, write  # noqa: E402
 from peers.diffusers_run import README_RATE, README_STEPS  # noqa: E402
 from trainers import OURS, Method, Point, Subject, diffusers_methods, our_methods  # noqa: E402
 
 from toyworld import checkpoint, gate, world  # noqa: E402
 
 WORK = REPO / ".cache" / "learning"
+KINDS = {"compositions": world.HELD_OUT, "nameless": world.NAMELESS}
 
 
 def main() -> None:
@@ -40,8 +42,9 @@ def main() -> None:
         methods = dict(our_methods(models, chosen))
         if chosen.diffusers:
             methods |= diffusers_methods(models, chosen, WORK / sha(chosen.checkpoint))
-        rows = []
-        for row in examined(models, methods, chosen):
+        rows = [row for folder in chosen.add for row in earlier(folder, setting(chosen))]
+        write(rows, chosen.out, setting(chosen))
+        for row in examined(models, methods, chosen, {row.key for row in rows}):
             rows.append(row)
             print(row.line(), flush=True)
             write(rows, chosen.out, setting(chosen))
@@ -56,6 +59,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, help="toyworld's; assembled if not given")
     parser.add_argument("--half", choices=["tune", "report"], default="report")
     parser.add_argument("--things", type=int, default=99, help="at most so many of each kind")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="*", choices=OURS, help="of ours; all by default")
     parser.add_argument("--set", nargs="*", default=[], metavar="INPUT=VALUE", type=pair)
@@ -70,10 +74,11 @@ def arguments() -> argparse.Namespace:
         default=[README_RATE],
         help="learning rates before the script's own scaling; the README's is 5e-4",
     )
+    parser.add_argument("--add", nargs="*", type=Path, default=[], help="folders of results")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     if chosen.quick:
-        chosen.things, chosen.seeds = min(3, chosen.things), 1
+        chosen.things, chosen.seeds, chosen.kinds = min(3, chosen.things), 1, ["compositions"]
     if chosen.methods is None:
         chosen.methods = ["ours"] if chosen.quick else OURS
     trial = chosen.quick or chosen.set or chosen.half == "tune"
@@ -115,19 +120,24 @@ def half_of(
 
 
 def examined(
-    models: Models, methods: Mapping[str, Method], chosen: argparse.Namespace
+    models: Models,
+    methods: Mapping[str, Method],
+    chosen: argparse.Namespace,
+    known: Collection[Key],
 ) -> Iterator[Row]:
-    """Each thing's initialiser and true description, then its word by each seed and method."""
+    """Each thing's initialiser and true description, then its word by each seed and method; what is
+    known already is left out.
+    """
     asked = examination.questions(4 if chosen.quick else 8, not chosen.quick)
-    kinds = (world.HELD_OUT,) if chosen.quick else (world.HELD_OUT, world.NAMELESS)
-    chosen_things = (half_of(kind, chosen.half, chosen.things) for kind in kinds)
+    chosen_things = (half_of(KINDS[kind], chosen.half, chosen.things) for kind in chosen.kinds)
     for number, thing in chain.from_iterable(chosen_things):
         exam = Exam(models, thing, asked)
         for name, words in (("initialiser", exam.initialiser), ("truth", exam.truth)):
-            if words:
+            if words and (exam.name, 0, name) not in known:
                 yield row(Subject(exam, 0), name, [], exam.mark(Spoken(words)))
         for seed, (name, method) in product(range(chosen.seeds), methods.items()):
-            if name in OURS or (number < chosen.peer_things and seed < chosen.peer_seeds):
+            wanted = number < chosen.peer_things and seed < chosen.peer_seeds
+            if (name in OURS or wanted) and (exam.name, seed, name) not in known:
                 points = method(Subject(exam, seed))
                 judged = exam.mark(Spoken(PLACEHOLDER, points[-1].vectors))
                 yield row(Subject(exam, seed), name, points, judged)
@@ -168,7 +178,6 @@ def setting(chosen: argparse.Namespace) -> dict[str, object]:
         "half": chosen.half,
         "set": dict(chosen.set),
         "quick": chosen.quick,
-        "peer_steps": chosen.peer_steps if chosen.diffusers else None,
         "checkpoint": sha(chosen.checkpoint),
     }
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median, pstdev
 from typing import Any, NamedTuple
@@ -15,6 +15,9 @@ COMPOSITIONS = {" ".join(thing) for thing in world.HELD_OUT}
 OURS, PEER = "ours", "diffusers"
 GAP, MOST_STEPS, MOST_SECONDS, FASTER, EDITS = 0.9, 400, 180.0, 10.0, 0.1  # what we aim for
 SIDE, HEAD, LEFT = 128, 16, 130  # of the contact sheet, px
+
+
+Key = tuple[str, int, str]  # thing, seed, method
 
 
 class Marks(NamedTuple):
@@ -51,6 +54,11 @@ class Row:
     alone: Image.Image
     edited: Image.Image
 
+    @property
+    def key(self) -> Key:
+        """What tells it from other rows."""
+        return self.thing, self.seed, self.method
+
     def figures(self) -> dict[str, Any]:
         """All but the pictures, JSON-ready."""
         kept = {name: value for name, value in vars(self).items() if name not in PICTURES}
@@ -80,12 +88,37 @@ DIGITS = {"loss": 4, "steps": 0, "seconds": 1}
 
 
 def write(rows: Sequence[Row], folder: Path, setting: Mapping[str, object]) -> None:
-    """Write learning.json, learning.md and learning.jpg."""
+    """Write learning.json, learning.md and learning.png."""
     folder.mkdir(parents=True, exist_ok=True)
     facts = {"setting": setting, "rows": [row.figures() for row in rows]}
     (folder / "learning.json").write_text(json.dumps(facts, indent=1) + "\n")
     (folder / "learning.md").write_text(page(rows, setting))
-    sheet(rows).save(folder / "learning.jpg", quality=90)
+    sheet(rows).save(folder / "learning.png", optimize=True)
+
+
+def earlier(folder: Path, setting: Mapping[str, object]) -> list[Row]:
+    """The rows that were written there; ValueError if they were measured in another setting."""
+    facts = json.loads((folder / "learning.json").read_text())
+    if facts["setting"] != dict(setting):
+        raise ValueError(f"{folder} was measured with {facts['setting']}, not with {setting}.")
+    with Image.open(folder / "learning.png") as image:
+        drawn, blank = image.convert("RGB"), Image.new("RGB", (SIDE, SIDE), "white")
+    rows = [
+        Row(
+            **one | {"marks": Marks(**one["marks"])},
+            shown=blank,
+            alone=blank,
+            edited=blank,
+        )
+        for one in facts["rows"]
+    ]
+    places = cells(rows)
+    return [
+        replace(row, **{name: drawn.crop(box) for name, box in places[row.key].items()})
+        if row.key in places
+        else row
+        for row in rows
+    ]
 
 
 def page(rows: Sequence[Row], setting: Mapping[str, object]) -> str:
@@ -188,23 +221,34 @@ def sheet(rows: Sequence[Row]) -> Image.Image:
     """A line of pictures per thing: one to learn from, then for each method the word alone and an
     edit, all of the first seed.
     """
-    first = [row for row in rows if row.seed == 0]
-    things, methods = list(dict.fromkeys(row.thing for row in first)), list(by_method(first))
-    size = (LEFT + SIDE * (1 + 2 * len(methods)), HEAD + SIDE * len(things))
+    places = cells(rows)
+    boxes = [box for place in places.values() for box in place.values()]
+    size = (max(box[2] for box in boxes), max(box[3] for box in boxes)) if boxes else (LEFT, HEAD)
     drawn = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(drawn)
     draw.text((LEFT, 2), "to learn from", "black")
-    for number, method in enumerate(methods):
-        draw.text((LEFT + SIDE * (1 + 2 * number), 2), f"{method}: alone, on sand", "black")
-    for line, thing in enumerate(things):
-        top = HEAD + SIDE * line
-        draw.text((2, top + SIDE // 2), thing, "black")
-        for row in (row for row in first if row.thing == thing):
-            across = LEFT + SIDE * (1 + 2 * methods.index(row.method))
-            drawn.paste(larger(row.shown), (LEFT, top))
-            drawn.paste(larger(row.alone), (across, top))
-            drawn.paste(larger(row.edited), (across + SIDE, top))
+    for row in rows:
+        if row.key not in places:
+            continue
+        place = places[row.key]
+        draw.text((place["alone"][0], 2), f"{row.method}: alone, on sand", "black")
+        draw.text((2, place["shown"][1] + SIDE // 2), row.thing, "black")
+        for name, box in place.items():
+            drawn.paste(larger(getattr(row, name)), box)
     return drawn
+
+
+def cells(rows: Sequence[Row]) -> dict[Key, dict[str, tuple[int, int, int, int]]]:
+    """Where the pictures of the rows of the first seed are in the sheet, by their names."""
+    first = [row for row in rows if row.seed == 0]
+    things, methods = list(dict.fromkeys(row.thing for row in first)), list(by_method(first))
+    found = {}
+    for row in first:
+        top, column = HEAD + SIDE * things.index(row.thing), 1 + 2 * methods.index(row.method)
+        lefts = (LEFT, LEFT + SIDE * column, LEFT + SIDE * (column + 1))
+        boxes = [(left, top, left + SIDE, top + SIDE) for left in lefts]
+        found[row.key] = dict(zip(PICTURES, boxes, strict=True))
+    return found
 
 
 def larger(picture: Image.Image) -> Image.Image:

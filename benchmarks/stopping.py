@@ -4,8 +4,9 @@
 
 Trains words for compositions of toyworld twice, with the nodes' defaults and at most 1,000 steps:
 with the automatic stop, and to the last step. Reports the steps of both, and how much of the gap
-between the initialiser and the true description each has closed on fresh pictures. Writes
-stopping.md and .json into benchmarks/results.
+between the initialiser and the true description each has closed on fresh pictures. `--add` takes
+words over from earlier results, which are not learned again. Writes stopping.md and .json into
+benchmarks/results.
 """
 
 import argparse
@@ -44,13 +45,19 @@ def main() -> None:
     parser.add_argument("--things", type=int, default=12, help="at most so many")
     parser.add_argument("--checkpoint", type=Path, help="toyworld's; assembled if not given")
     parser.add_argument("--set", nargs="*", default=[], metavar="INPUT=VALUE", type=pair)
+    parser.add_argument("--add", nargs="*", type=Path, default=[], help="folders of results")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
-    rows = []
+    rows = [row for folder in chosen.add for row in earlier(folder, dict(chosen.set))]
+    known = {row["thing"] for row in rows}
+    if rows:
+        write(rows, dict(chosen.set), chosen.out)
     with torch.inference_mode():  # As the host runs its nodes.
         models = Models(*gate.loaded(chosen.checkpoint or assembled()))
         for _, thing in half_of(world.HELD_OUT, chosen.half, chosen.things):
             exam = Exam(models, thing, questions(1, False))
+            if exam.name in known:
+                continue
             steps, seconds, gap = learned(exam, chosen.set, True)
             full_steps, full_seconds, full_gap = learned(exam, chosen.set, False)
             assert full_steps == MOST
@@ -59,6 +66,14 @@ def main() -> None:
             rows[-1] |= times
             print(json.dumps(rows[-1]), flush=True)
             write(rows, dict(chosen.set), chosen.out)
+
+
+def earlier(folder: Path, changed: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The rows that were written there; ValueError if they were measured with other inputs."""
+    facts = json.loads((folder / "stopping.json").read_text())
+    if facts["set"] != changed:
+        raise ValueError(f"{folder} was measured with {facts['set']}, not with {changed}.")
+    return facts["rows"]
 
 
 def learned(

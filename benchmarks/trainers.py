@@ -15,6 +15,7 @@ import examination
 import torch
 from examination import PLACEHOLDER, Exam, Models
 from peers import diffusers_run
+from peers.diffusers_run import README_STEPS
 from torch import Tensor
 
 from ti_core.concept import Concept
@@ -182,7 +183,8 @@ def diffusers_methods(models: Models, chosen: argparse.Namespace, place: Path) -
 
         return trained
 
-    return {f"diffusers, {rate:g}": method(rate) for rate in chosen.peer_rates}
+    short = "" if chosen.peer_steps == README_STEPS else f", {chosen.peer_steps} steps"
+    return {f"diffusers, {rate:g}{short}": method(rate) for rate in chosen.peer_rates}
 
 
 def check_conversion(models: Models, folder: Path) -> None:

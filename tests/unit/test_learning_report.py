@@ -1,11 +1,22 @@
 """The figures of the benchmark of learning."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from learning_report import Marks, Row, goals, spread, table, time_to, write
+from learning_report import (
+    Marks,
+    Row,
+    earlier,
+    goals,
+    sheet,
+    spread,
+    table,
+    time_to,
+    write,
+)
 from PIL import Image
 
 from toyworld import world
@@ -75,5 +86,17 @@ def test_everything_is_written(tmp_path: Path):
     assert facts["setting"] == SETTING
     assert facts["rows"][1]["marks"]["gap"] == 0.95 and facts["rows"][1]["curve"][0] == [10, 2, 0.5]
     assert "| initialiser | 1 |" in (tmp_path / "learning.md").read_text()
-    with Image.open(tmp_path / "learning.jpg") as sheet:
+    with Image.open(tmp_path / "learning.png") as sheet:
         assert sheet.size == (130 + 5 * 128, 16 + 128)
+
+
+def test_words_are_taken_over_from_earlier_results_with_their_pictures(tmp_path: Path):
+    blue = Image.new("RGB", (64, 64), "blue")
+    rows = [row("truth", thing=1), replace(row(thing=2), edited=blue), row(seed=1)]
+    write(rows, tmp_path, SETTING)
+    again = earlier(tmp_path, SETTING)
+    assert [one.key for one in again] == [one.key for one in rows]
+    assert [one.marks for one in again] == [one.marks for one in rows]
+    assert sheet(again).tobytes() == sheet(rows).tobytes()
+    with pytest.raises(ValueError, match="was measured with"):
+        earlier(tmp_path, SETTING | {"device": "another one"})
