@@ -31,8 +31,8 @@ def measured_step(
     embedding: Embedding,
     settings: TrainingSettings,
 ) -> float:
-    """Seconds of an optimiser step on the largest pictures. It moves nothing, and draws nothing that
-    the training draws. Raises what the first step would: RuntimeError when the gradient or the
+    """Seconds of an optimiser step on the largest pictures. It moves nothing, and draws nothing
+    that the training draws. Raises what the first step would: RuntimeError when the gradient or the
     loss cannot be right, and whatever a device says whose memory is too small.
     """
     batch = largest_batch(model, concept, latents, embedding.placeholder, settings)
