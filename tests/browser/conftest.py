@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,10 @@ from demo import lay_out_base
 from environment import REPO, find_chromium
 from headless import Server
 from page import EMPTY, chromium, load_workflow, open_comfyui
-from playwright.sync_api import Browser, Page, ViewportSize
+from playwright.sync_api import Browser, ViewportSize
+from view import View, listen
 
 EXAMPLE = REPO / "example_workflows" / "train_and_sample.json"
-
-
-@dataclass
-class View:
-    """The page in one renderer, with what it complained about."""
-
-    page: Page
-    vue_nodes: bool
-    complaints: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="session")
@@ -74,19 +65,6 @@ def view(opened_view: View) -> View:
     """The page with an empty graph."""
     load_workflow(opened_view.page, EMPTY)
     return opened_view
-
-
-def listen(view: View) -> None:
-    """Note the page's exceptions, and errors and warnings of its console with where they arose."""
-    view.page.on("pageerror", lambda error: view.complaints.append(str(error)))
-    view.page.on(
-        "console",
-        lambda message: (
-            view.complaints.append(f"{message.text} ({message.location['url']})")
-            if message.type in ("error", "warning")
-            else None
-        ),
-    )
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from conftest import View
 from demo import CHECKPOINT, SUBJECT
 from headless import Server
 from page import boxes, fit, load_workflow, overlaps
+from view import View
 from workflow import to_prompt
 
 SMALL: dict[str, dict[str, Any]] = {

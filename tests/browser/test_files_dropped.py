@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import View
 from headless import Server
 from page import settle
 from safetensors.torch import save
 from test_nodes import PROMPT, add
+from view import View
 
 DROP = """async ([id, name, data]) => {
     const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))

@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 import pytest
-from conftest import View
 from headless import PACK, REPO, Server
 from page import settle
+from view import View
 
 SPHERICAL = ("method.learning_rate", "method.prior")
 FREE = tuple(

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import View
 from headless import Server
 from page import load_workflow, settle
 from test_example import RUN, SET, SMALL
 from test_nodes import PROMPT, WIDGET_NAMES, add
+from view import View
 
 LABEL, STOPPING = "Stop and keep", "Stopping after this step"
 STEPS = 400
