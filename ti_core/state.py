@@ -15,7 +15,9 @@ from .training import Start, StepReport
 
 Keep = Literal["best", "last", "average"]
 
-AVERAGED = 50  # steps over which the average reaches back, at first a quarter of those there are
+# Steps over which the average reaches back: at first a quarter of those that there are, and less as
+# the learning rate falls, because small steps carry little noise and the average comes late.
+AVERAGED = 50
 MOST_ROLLBACKS = 3
 SETTLED = 0.05  # of the highest learning rate
 VECTORS = ("vectors", "best", "average")
@@ -107,7 +109,8 @@ class RunState:
         for key, norm in report.norms.items():
             self.norms.setdefault(key, []).append(norm)
         self.seconds += report.seconds
-        reach = min((self.step + 3) / 4, AVERAGED)
+        falling = self.rates[-1] / max(self.rates)
+        reach = max(min((self.step + 3) / 4, AVERAGED * falling), 1.0)
         self.average = {
             key: rows + (self.vectors[key] - rows) / reach for key, rows in self.average.items()
         }

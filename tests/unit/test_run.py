@@ -157,13 +157,20 @@ def test_at_first_the_average_reaches_back_over_a_part_of_the_steps():
     assert 0 < across < 0.1 * along
 
 
-def step_report(rows: Tensor) -> StepReport:
+def test_the_average_comes_to_the_live_vectors_as_the_learning_rate_falls():
+    state = begun({"clip_l": torch.tensor([[1.0, 0.0]])}, 1.0)
+    for step in range(200):
+        state.advance(step_report(torch.tensor([[0.0, 1.0]]), rate=1.0 - step / 200))
+    assert state.averaged["clip_l"].equal(torch.tensor([[0.0, 1.0]]))
+
+
+def step_report(rows: Tensor, rate: float = 0.1) -> StepReport:
     """A step that ended at these vectors."""
-    return StepReport(1, 1.0, 0.1, 1.0, {"clip_l": 1.0}, {"clip_l": rows}, {}, 1.0, 0.1)
+    return StepReport(1, 1.0, rate, 1.0, {"clip_l": 1.0}, {"clip_l": rows}, {}, 1.0, 0.1)
 
 
 def test_the_last_vectors_are_measured_where_they_are_the_result():
-    chosen = settings(30)
+    chosen = replace(settings(), schedule=schedule("0.05", 30, "constant"))
     state = ran(chosen, ending=Ending(None, last=True))
     assert state.last_loss not in (None, state.closing_loss)
     assert state.kept_loss("last") == state.last_loss
