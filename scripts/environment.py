@@ -33,7 +33,6 @@ HOST = REPO / ".host" / f"ComfyUI-{HOST_VERSION}"
 # A matched set: torchvision and torchaudio refuse a torch that they were not built for.
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 HOST_IMPORTS = ("torch", "aiohttp", "safetensors")
-MODULES = {"pytest-xdist": "xdist"}  # Where a PyPI package is imported by another name.
 
 DOWNLOAD_REMEDY = (
     "Check the network, pip's settings (index, proxy), that 6 GB of disk are free and that torch "
@@ -119,7 +118,7 @@ def run_child(command: Sequence[str | Path], env: Mapping[str, str], cwd: Path =
 
 
 def prepare(extras: tuple[str, ...] = ()) -> Host:
-    """Find or make a ComfyUI with a Python that runs it and has `extras` (PyPI names)."""
+    """Find or make a ComfyUI with a Python that runs it and can import `extras` (PyPI names)."""
     start = time.monotonic()
     require_python()
     comfyui = given_comfyui()
@@ -195,7 +194,7 @@ def python_of(comfyui: Path) -> Path:
 
 def python_with(python: Path, extras: tuple[str, ...]) -> Path:
     """A Python that imports what `python` imports, and `extras` too."""
-    if not extras or can_import(python, modules(extras)):
+    if not extras or can_import(python, extras):
         return python
     wanted = fingerprint(REPO, python, *extras)
     if not is_ready(TESTS_VENV, "extras", wanted):
@@ -203,11 +202,6 @@ def python_with(python: Path, extras: tuple[str, ...]) -> Path:
         see_packages_of(python, TESTS_VENV)
         install_extras(TESTS_VENV, extras, wanted)
     return python_in(TESTS_VENV)
-
-
-def modules(packages: Sequence[str]) -> list[str]:
-    """What PyPI packages are imported as."""
-    return [MODULES.get(name, name) for name in packages]
 
 
 def see_packages_of(python: Path, venv: Path) -> None:
@@ -290,7 +284,7 @@ def install_extras(venv: Path, extras: tuple[str, ...], wanted: str) -> None:
     """Install packages beside ComfyUI's."""
     with step(f"Installing {', '.join(extras)}"):
         pip(venv, "install", *extras)
-        check_imports(venv, (*modules(extras), *HOST_IMPORTS))
+        check_imports(venv, (*extras, *HOST_IMPORTS))
     mark_ready(venv, "extras", wanted)
 
 

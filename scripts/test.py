@@ -18,9 +18,8 @@ from environment import (
 )
 
 LAYERS = ("unit", "host", "server", "browser")
-EXTRAS = ("pytest", "pytest-xdist", "hypothesis", "playwright", "diffusers")
-UNIT_IMPORTS = ("torch", "numpy", "PIL", "safetensors", "pytest", "xdist", "hypothesis")
-MOST_WORKERS = 4
+EXTRAS = ("pytest", "hypothesis", "playwright", "diffusers")
+UNIT_IMPORTS = ("torch", "numpy", "PIL", "safetensors", "pytest", "hypothesis")
 NO_BROWSER = (
     "Install Chromium, Chrome or Edge, or set CHROMIUM_PATH to its program, and run "
     "`python scripts/test.py browser`."
@@ -34,25 +33,11 @@ def main() -> int:
     run = [layer for layer in layers if layer != "browser" or browser]
     env = {"CHROMIUM_PATH": str(browser)} if browser else {}
     python = python_for(layers, env)
-    together, threads = workers(len(run))
-    # The slowest files first, so that no process is left alone with one of them.
-    pytest = (python, "-m", "pytest", *reversed(run), *together, "--durations=10", *options)
-    status = run_child(pytest, env | threads, cwd=REPO / "tests")
+    pytest = (python, "-m", "pytest", *run, "--durations=10", *options)
+    status = run_child(pytest, env, cwd=REPO / "tests")
     if run != layers:
         print(f"\n{'!' * 100}\nNOT RUN: the browser layer; no browser was found. {NO_BROWSER}")
     return status
-
-
-def workers(layers: int) -> tuple[list[str], dict[str, str]]:
-    """Pytest's options for several processes, each with its share of the cores, and what says so to
-    torch; a layer alone runs in one process.
-    """
-    cores = os.cpu_count() or 1
-    count = min(cores, MOST_WORKERS)
-    if layers == 1 or count == 1:
-        return [], {}
-    options = ["-n", str(count), "--dist", "loadfile", "--no-loadscope-reorder"]
-    return options, {"OMP_NUM_THREADS": str(cores // count)}
 
 
 def arguments() -> tuple[list[str], list[str]]:

@@ -7,12 +7,6 @@ import demo
 import pytest
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Make the checkpoint before several processes would."""
-    if config.getoption("numprocesses", None):
-        demo.checkpoint()
-
-
 @pytest.fixture(scope="session")
 def comfyui() -> Path:
     """The ComfyUI that the tests run in; `python scripts/test.py` finds or fetches one."""
