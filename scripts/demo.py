@@ -107,7 +107,7 @@ class ProgressLine:
             self.worded = now
         elif now - self.worded < 2:
             return  # the node's own words say more than the count that comes with each step
-        line = text or f"{value}/{maximum}"
+        line = text.splitlines()[0] if text else f"{value}/{maximum}"
         if sys.stdout.isatty():
             print(f"\rTraining and sampling ... {line[:70]:70}", end=" ", flush=True)
         elif now - self.told > 10:
