@@ -148,7 +148,7 @@ class TrainTextualInversion(io.ComfyNode):
                     options=["cool-down", "cosine", "linear", "constant"],
                     default="cool-down",
                     tooltip="How the learning rate falls. 'cool-down' holds it and lets it fall "
-                    "over the last third, which begins earlier when auto_stop says so; 'cosine' "
+                    "over the last half, which begins earlier when auto_stop says so; 'cosine' "
                     "and 'linear' fall from the start; 'constant' for a list of rates.",
                 ),
                 io.Int.Input(
@@ -214,10 +214,9 @@ class TrainTextualInversion(io.ComfyNode):
                     default="best",
                     optional=True,
                     advanced=True,
-                    tooltip="Which vectors are the result: the best of the averages over recent "
-                    "steps by the validation loss (the last one, where the learning rate has "
-                    "fallen and it is not clearly worse than others), those of the last step "
-                    "alone, or the average after the last step.",
+                    tooltip="Which vectors are the result: the best by the validation loss (the "
+                    "last ones, where the learning rate has fallen and they are not clearly worse "
+                    "than others), those after the last step, or the average of the last 50.",
                 ),
                 io.Boolean.Input(
                     "hold_out",

@@ -11,7 +11,7 @@ from torch import Tensor
 from .digest import digest_of
 from .state import RunState, packed, unpacked
 
-VERSION = 3
+VERSION = 2
 FACTS = "run"
 
 

@@ -15,12 +15,12 @@ from .validation import SAMPLES, validation_batches, validation_every, validatio
 
 @dataclass(frozen=True)
 class Ending:
-    """When a run ends before its last step: by the rule, unless it is None. `last` has the live
-    vectors validated at the end, besides their average.
+    """When a run ends before its last step: by the rule, unless it is None. `average` has the
+    average of the last vectors validated at the end.
     """
 
     rule: StoppingRule | None = StoppingRule()
-    last: bool = False
+    average: bool = False
 
 
 def begin(model: FrozenModel, embedding: Embedding, settings: TrainingSettings) -> RunState:
@@ -57,7 +57,7 @@ def run(
             if steps is not None:
                 state.advance(next(steps))
             if state.step % every == 0 and not state.validated:
-                state.validate(validation_loss(model, drawn, state.averaged))
+                state.validate(validation_loss(model, drawn, state.vectors))
         except NotFinite as error:
             if state.step == 0:
                 raise
@@ -101,7 +101,7 @@ def measure_initialiser(
     before starts below it.
     """
     if not state.validations:
-        state.validate(validation_loss(model, drawn, state.averaged))
+        state.validate(validation_loss(model, drawn, state.vectors))
     if state.initialiser_loss is None:
         trained = embedding.has_origin and any(
             not rows.equal(embedding.initial[key]) for key, rows in embedding.vectors.items()
@@ -115,14 +115,14 @@ def measure_initialiser(
 def measure_end(
     model: FrozenModel, drawn: Sequence[Batch], ending: Ending, state: RunState
 ) -> None:
-    """Validate the last average, which may be the best, and the live vectors if it is asked for."""
+    """Validate the last vectors, which may be the best, and their average if it is asked for."""
     if not state.validated and state.closing_loss is None:
         try:
-            state.closing_loss = validation_loss(model, drawn, state.averaged)
+            state.closing_loss = validation_loss(model, drawn, state.vectors)
         except NotFinite as error:
             state.roll_back(str(error))
-    if ending.last and state.last_loss is None:
-        state.last_loss = validation_loss(model, drawn, state.vectors)
+    if ending.average and state.average_loss is None:
+        state.average_loss = validation_loss(model, drawn, state.kept("average"))
 
 
 def begin_end(state: RunState, settings: TrainingSettings, ending: Ending) -> bool:

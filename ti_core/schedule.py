@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Shape = Literal["cool-down", "cosine", "linear", "constant"]
-COOLED = 1 / 3  # of the steps, at the end
+COOLED = 0.5  # of the steps, at the end
 
 
 @dataclass(frozen=True)

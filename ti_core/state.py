@@ -15,9 +15,7 @@ from .training import Start, StepReport
 
 Keep = Literal["best", "last", "average"]
 
-# Steps over which the average reaches back: at first a quarter of those that there are, and less as
-# the learning rate falls, because small steps carry little noise and the average comes late.
-AVERAGED = 50
+AVERAGED = 50  # steps over which the average reaches back
 MOST_ROLLBACKS = 3
 SETTLED = 0.05  # of the highest learning rate
 VECTORS = ("vectors", "best", "average")
@@ -27,15 +25,12 @@ HISTORIES = ("losses", "rates", "gradient_norms")
 
 @dataclass
 class RunState:
-    """A run after some of its steps: vectors `[n, dim]` per encoder key (the live ones, the average
-    of the last ones, the best average by the validation), the method's memory, and what was
-    measured.
+    """A run after some of its steps: vectors `[n, dim]` per encoder key (the live ones, the best
+    validated ones, the average of the last ones), the method's memory, and what was measured.
 
-    It is the average that is validated, because a single step is mostly noise, which the live
-    vectors carry. `initialiser_loss` is the validation loss of the word that training started from,
-    the 100 % line; `closing_loss` and `last_loss` those of the average and of the live vectors at
-    the end, which are no part of `validations`: a run that goes on is the one that never ended.
-    `last_step`
+    `initialiser_loss` is the validation loss of the word that training started from, the 100 %
+    line; `closing_loss` and `average_loss` those of the live vectors and of the average at the end,
+    which are no part of `validations`: a run that goes on is the one that never ended. `last_step`
     is where the run ends, known once its end has begun, `by_rule` because nothing more was learned;
     `trouble` says what the last rollback was for; `origin` names what it was trained on.
     """
@@ -54,7 +49,7 @@ class RunState:
     last_step: int | None = None
     by_rule: bool = False
     closing_loss: float | None = None
-    last_loss: float | None = None
+    average_loss: float | None = None
     rollbacks: int = 0
     trouble: str = ""
     seconds: float = 0.0
@@ -75,7 +70,7 @@ class RunState:
 
     @property
     def validated(self) -> bool:
-        """Whether this step has been validated."""
+        """Whether the live vectors have been validated."""
         return bool(self.validations) and self.validations[-1].step == self.step
 
     @property
@@ -91,8 +86,8 @@ class RunState:
 
     @property
     def choice(self) -> Validation:
-        """The validation of the average that is the best: the last one, if the vectors have settled
-        down and it is not clearly worse than earlier ones; else that of the lowest loss.
+        """The validation of the vectors that are the best: the last ones, if they have settled down
+        and are not clearly worse than earlier ones; else those of the lowest loss.
         """
         history = self.history
         last = self.settled_down and not worse_again(history)
@@ -102,23 +97,22 @@ class RunState:
         """Take over what a step did."""
         self.vectors, self.memory = dict(report.vectors), dict(report.memory)
         self.loss_scale = report.loss_scale
-        self.closing_loss = self.last_loss = None
+        self.closing_loss = self.average_loss = None
         self.losses.append(report.loss)
         self.rates.append(report.learning_rate)
         self.gradient_norms.append(report.gradient_norm)
         for key, norm in report.norms.items():
             self.norms.setdefault(key, []).append(norm)
         self.seconds += report.seconds
-        falling = self.rates[-1] / max(self.rates)
-        reach = max(min((self.step + 3) / 4, AVERAGED * falling), 1.0)
+        reach = min(self.step, AVERAGED)
         self.average = {
             key: rows + (self.vectors[key] - rows) / reach for key, rows in self.average.items()
         }
 
     def validate(self, loss: float) -> None:
-        """Take over the validation loss of the average."""
+        """Take over the validation loss of the live vectors."""
         if not self.validations or loss < best_of(self.validations).loss:
-            self.best = self.averaged
+            self.best = copies(self.vectors)
         self.validations.append(Validation(self.step, loss))
 
     def cool_down(self) -> None:
@@ -132,33 +126,28 @@ class RunState:
         """
         self.rollbacks, self.trouble = self.rollbacks + 1, trouble
         self.vectors, self.average, self.memory = copies(self.best), copies(self.best), {}
-        self.closing_loss = self.last_loss = None
+        self.closing_loss = self.average_loss = None
         if not self.validated:
             self.validations.append(Validation(self.step, best_of(self.validations).loss))
 
-    @property
-    def averaged(self) -> dict[str, Tensor]:
-        """The average at the live vectors' lengths; a mean of directions is shorter than they."""
+    def kept(self, keep: Keep) -> dict[str, Tensor]:
+        """The vectors that the run gives; the average has the last ones' lengths, because a mean of
+        directions is shorter than they are.
+        """
+        if keep != "average":
+            earlier = keep == "best" and self.choice.step < self.step
+            return copies(self.best if earlier else self.vectors)
         return {
             key: F.normalize(rows, dim=-1) * self.vectors[key].norm(dim=-1, keepdim=True)
             for key, rows in self.average.items()
         }
 
-    def kept(self, keep: Keep) -> dict[str, Tensor]:
-        """The vectors that the run gives."""
-        if keep == "last":
-            return copies(self.vectors)
-        earlier = keep == "best" and self.choice.step < self.step
-        return copies(self.best) if earlier else self.averaged
-
     def kept_loss(self, keep: Keep) -> float:
-        """The validation loss of these vectors; of the last ones, as far as it was measured, that
-        of the average otherwise.
-        """
+        """The validation loss of these vectors, as far as it was measured: else the last one."""
         if keep == "best":
             return self.choice.loss
-        average = self.history[-1].loss
-        return average if keep == "average" or self.last_loss is None else self.last_loss
+        last = self.history[-1].loss
+        return last if keep == "last" or self.average_loss is None else self.average_loss
 
 
 def begun(vectors: Mapping[str, Tensor], loss_scale: float) -> RunState:
@@ -188,7 +177,7 @@ def packed(state: RunState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "last_step": state.last_step,
         "by_rule": state.by_rule,
         "closing_loss": state.closing_loss,
-        "last_loss": state.last_loss,
+        "average_loss": state.average_loss,
         "rollbacks": state.rollbacks,
         "trouble": state.trouble,
         "seconds": state.seconds,
@@ -230,7 +219,7 @@ def unpacked(
         last_step=whole_number(facts, "last_step"),
         by_rule=facts.get("by_rule") is True,
         closing_loss=optional_number(facts, "closing_loss"),
-        last_loss=optional_number(facts, "last_loss"),
+        average_loss=optional_number(facts, "average_loss"),
         rollbacks=count(facts, "rollbacks"),
         trouble=str(facts.get("trouble", "")),
         seconds=number(facts, "seconds"),

@@ -20,7 +20,7 @@ class StoppingRule:
 
     patience: int = 120
     improvement: float = 0.03
-    minimum: int = 250
+    minimum: int = 160
 
 
 # A few samples make the lowest of many validations low by chance; what has settled down at the end

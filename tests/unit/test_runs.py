@@ -31,7 +31,7 @@ LIKE = word().vectors
 @pytest.fixture(scope="module")
 def state() -> RunState:
     """A run of the free method after ten steps."""
-    return ran(settings(10, method=FreeSettings()), ending=Ending(None, last=True))
+    return ran(settings(10, method=FreeSettings()), ending=Ending(None, average=True))
 
 
 def store(root: Path, resume: Any = "resume", name: str = "cat-1", **changes: Any) -> RunStore:

@@ -57,7 +57,7 @@ class LearnOptions:
     @property
     def ending(self) -> Ending:
         """When to stop, and what to measure then."""
-        return Ending(StoppingRule() if self.auto_stop else None, self.keep == "last")
+        return Ending(StoppingRule() if self.auto_stop else None, self.keep == "average")
 
 
 class Learned(NamedTuple):
@@ -228,7 +228,7 @@ class Session:
                     self.store.save(state)
                 if self.previews and state.step % self.previews.every == 0:
                     with frozen.set_aside():
-                        self.previews(state.step, state.averaged)
+                        self.previews(state.step, state.vectors)
         finally:
             self.store.save(self.state)
 
