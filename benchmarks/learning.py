@@ -74,7 +74,7 @@ def arguments() -> argparse.Namespace:
         default=[README_RATE],
         help="learning rates before the script's own scaling; the README's is 5e-4",
     )
-    parser.add_argument("--add", nargs="*", type=Path, default=[], help="folders of results")
+    parser.add_argument("--add", nargs="*", type=Path, default=[], help="results of this same code")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     if chosen.quick:

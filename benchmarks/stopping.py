@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--things", type=int, default=12, help="at most so many")
     parser.add_argument("--checkpoint", type=Path, help="toyworld's; assembled if not given")
     parser.add_argument("--set", nargs="*", default=[], metavar="INPUT=VALUE", type=pair)
-    parser.add_argument("--add", nargs="*", type=Path, default=[], help="folders of results")
+    parser.add_argument("--add", nargs="*", type=Path, default=[], help="results of this same code")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     rows = [row for folder in chosen.add for row in earlier(folder, dict(chosen.set))]

@@ -65,10 +65,15 @@ def preflight_line(found: Preflight, steps: int) -> str:
     """`A step takes 0.35 s and 3.2 of 24.0 GiB (parts of the model are computed twice); 400 steps
     take 2:20.`
     """
-    minutes, seconds = divmod(round(found.seconds * steps), 60)
     takes = f"A step takes {found.seconds:.2f} s"
     if found.peak is not None:
         takes += f" and {found.peak / 2**30:.1f} of {found.total / 2**30:.1f} GiB"
     if found.checkpointed:
         takes += " (parts of the model are computed twice)"
-    return f"{takes}; {steps} steps take {minutes}:{seconds:02d}."
+    return f"{takes}; {steps} steps take {clock(found.seconds * steps)}."
+
+
+def clock(seconds: float) -> str:
+    """A length of time as minutes and seconds, `2:20`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

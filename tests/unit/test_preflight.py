@@ -18,12 +18,27 @@ def test_the_largest_pictures_are_measured():
     assert all("my-cat" in caption for caption in batch.captions)
 
 
-def test_a_measured_step_takes_time_and_moves_nothing():
+def test_a_measured_step_moves_nothing_and_leaves_the_global_generator():
     model, (pictures, latents), made = ToyModel(), concept(), word()
-    before = made.vectors["clip_l"].clone()
+    before, generator = made.vectors["clip_l"].clone(), torch.get_rng_state()
     assert measured_step(model, pictures, latents, made, settings()) > 0
     assert made.vectors["clip_l"].equal(before)
-    assert made.vectors["clip_l"].grad is None
+    assert torch.get_rng_state().equal(generator)
+
+
+def test_the_second_batch_is_timed_and_a_step_takes_all_of_its_batches(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    model, (pictures, latents), calls = ToyModel(), concept(), []
+
+    def now() -> float:
+        calls.append(len(model.seen))
+        return float(len(model.seen))
+
+    monkeypatch.setattr("ti_core.preflight.time.perf_counter", now)
+    chosen = settings(batch_size=2, accumulation=3)
+    assert measured_step(model, pictures, latents, word(), chosen) == 2 * 3
+    assert calls == [2, 4]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import comfy.model_management
 import comfy.utils
 from server import PromptServer
 
+from ..preflight import clock
 from ..state import RunState
 
 TEXT_INTERVAL = 0.5
@@ -69,10 +70,10 @@ def progress_line(state: RunState, steps: int, loss: float, seconds_per_step: fl
     """`step 120/400, loss 0.1234, validation 93.1 %, 0.52 s/step, 2:26 left`: the validation loss
     beside that of the initialiser, and the time to the last step, if the run needs it.
     """
-    minutes, seconds = divmod(round((steps - state.step) * seconds_per_step), 60)
+    left = clock((steps - state.step) * seconds_per_step)
     parts = [f"step {state.step}/{steps}", f"loss {loss:.4f}"]
     if state.validations and state.initialiser_loss:
         share = 100 * state.validations[-1].loss / state.initialiser_loss
         parts.append(f"validation {share:.1f} %")
-    parts += [f"{seconds_per_step:.2f} s/step", f"{minutes}:{seconds:02d} left"]
+    parts += [f"{seconds_per_step:.2f} s/step", f"{left} left"]
     return ", ".join(parts)
