@@ -14,12 +14,13 @@ class Validation(NamedTuple):
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """Stop after `minimum` steps or later, when the last `patience` steps have brought less than
-    `improvement` of all that the loss has fallen since the start.
+    """Stop after `minimum` steps or later, when the last of them, a `patience` of all, have brought
+    less than `improvement` of all that the loss has fallen since the start. What falls steadily is
+    so never stopped, however slowly it falls.
     """
 
-    patience: int = 120
-    improvement: float = 0.03
+    patience: float = 0.25
+    improvement: float = 0.05
     minimum: int = 160
 
 
@@ -42,7 +43,7 @@ def worse_again(history: Sequence[Validation]) -> bool:
 def nothing_more(history: Sequence[Validation], rule: StoppingRule) -> bool:
     """Whether the validations, one after another from the first, show that the end is reached."""
     last = history[-1].step
-    earlier = [one for one in history if one.step <= last - rule.patience]
+    earlier = [one for one in history if one.step <= last * (1.0 - rule.patience)]
     if last < rule.minimum or not earlier:
         return False
     fallen = history[0].loss - best_of(history).loss

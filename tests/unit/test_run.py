@@ -250,7 +250,7 @@ def test_a_validation_that_is_no_number_goes_back_too():
 
 
 def test_the_run_stops_when_nothing_more_is_learned_and_not_before():
-    rule = StoppingRule(patience=60, improvement=0.05, minimum=60)
+    rule = StoppingRule(patience=0.25, improvement=0.05, minimum=60)
     chosen = settings(3000, "0.02", method=FreeSettings())
     state = ran(chosen, ending=Ending(rule))
     assert 60 <= state.step < 1500
@@ -264,7 +264,7 @@ def cooling(steps: int) -> TrainingSettings:
     return replace(settings(), schedule=schedule("0.05", steps, "cool-down"))
 
 
-EAGER = Ending(StoppingRule(patience=40, improvement=0.1, minimum=40))
+EAGER = Ending(StoppingRule(patience=0.25, improvement=0.1, minimum=40))
 
 
 @pytest.mark.parametrize(("steps", "ending"), [(3000, EAGER), (81, TO_THE_END)])
