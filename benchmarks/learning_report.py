@@ -121,6 +121,12 @@ def earlier(folder: Path, setting: Mapping[str, object]) -> list[Row]:
     ]
 
 
+def added(folders: Iterable[Path], setting: Mapping[str, object]) -> list[Row]:
+    """The rows of several results, each word once: what is in two is taken from the last one."""
+    rows = (row for folder in folders for row in earlier(folder, setting))
+    return list({row.key: row for row in rows}.values())
+
+
 def page(rows: Sequence[Row], setting: Mapping[str, object]) -> str:
     """The tables and how far the goals are reached."""
     parts = [", ".join(f"{name}: {value}" for name, value in setting.items() if value)]

@@ -9,6 +9,7 @@ import pytest
 from learning_report import (
     Marks,
     Row,
+    added,
     earlier,
     goals,
     sheet,
@@ -100,3 +101,12 @@ def test_words_are_taken_over_from_earlier_results_with_their_pictures(tmp_path:
     assert sheet(again).tobytes() == sheet(rows).tobytes()
     with pytest.raises(ValueError, match="was measured with"):
         earlier(tmp_path, SETTING | {"device": "another one"})
+
+
+def test_a_word_in_two_results_is_counted_once(tmp_path: Path):
+    known, again = tmp_path / "known", tmp_path / "again"
+    write([row("truth"), row(gap=0.1)], known, SETTING)
+    write([row(gap=0.2), row(thing=2)], again, SETTING)
+    rows = added([known, again], SETTING)
+    assert [one.key for one in rows] == [one.key for one in (row("truth"), row(), row(thing=2))]
+    assert rows[1].marks.gap == 0.2
