@@ -138,6 +138,7 @@ def page(rows: Sequence[Row], setting: Mapping[str, object]) -> str:
     ):
         if some:
             parts.append(f"## {title}\n\n{table(some)}")
+    parts.append(f"## Gap closed, word by word\n\n{words(compositions)}")
     parts.append("## Goals\n\n" + "\n".join(f"- {text}" for text in goals(compositions)))
     return "\n\n".join(parts) + "\n"
 
@@ -153,6 +154,23 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def words(rows: Sequence[Row]) -> str:
+    """A line per thing, a column per trainer: the gap closed, mean over seeds."""
+    trained = by_method(row for row in rows if row.steps)
+    lines = [f"| word | {' | '.join(trained)} |", "|---" * (len(trained) + 1) + "|"]
+    for thing in dict.fromkeys(row.thing for some in trained.values() for row in some):
+        gaps = [[r.marks.gap for r in some if r.thing == thing] for some in trained.values()]
+        cells = [mean(some, 3) for some in gaps]
+        lines.append(f"| {thing} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def mean(values: Iterable[float | None], digits: int) -> str:
+    """Mean of those that are known."""
+    known = [value for value in values if value is not None]
+    return f"{fmean(known):.{digits}f}" if known else ""
+
+
 def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """The rows of each method, in the order of their first."""
     found: dict[str, list[Row]] = {}
@@ -164,9 +182,7 @@ def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:
 def spread(values: Iterable[float | None], digits: int) -> str:
     """Mean ± standard deviation of those that are known."""
     known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    return f"{fmean(known):.{digits}f} ± {pstdev(known):.{digits}f}"
+    return f"{mean(known, digits)} ± {pstdev(known):.{digits}f}" if known else ""
 
 
 # Goals

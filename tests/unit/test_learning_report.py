@@ -16,6 +16,7 @@ from learning_report import (
     spread,
     table,
     time_to,
+    words,
     write,
 )
 from PIL import Image
@@ -110,3 +111,12 @@ def test_a_word_in_two_results_is_counted_once(tmp_path: Path):
     rows = added([known, again], SETTING)
     assert [one.key for one in rows] == [one.key for one in (row("truth"), row(), row(thing=2))]
     assert rows[1].marks.gap == 0.2
+
+
+def test_words_stand_beside_each_other_by_trainer():
+    rows = [row("truth", steps=0), row(gap=0.1), row(gap=0.3, seed=1), row("free", thing=1)]
+    assert words(rows).splitlines()[0] == "| word | ours | free |"
+    assert words(rows).splitlines()[2:] == [
+        f"| {' '.join(world.HELD_OUT[0])} | 0.200 |  |",
+        f"| {' '.join(world.HELD_OUT[1])} |  | 0.950 |",
+    ]
