@@ -25,7 +25,7 @@ sys.path.insert(0, str(REPO))
 import examination  # noqa: E402  (first of all that imports the host)
 import torch  # noqa: E402
 from examination import PLACEHOLDER, Exam, Judged, Models, Spoken  # noqa: E402
-from learning_report import Key, Row, added, write  # noqa: E402
+from learning_report import Key, Row, joined, write  # noqa: E402
 from peers.diffusers_run import README_RATE, README_STEPS  # noqa: E402
 from trainers import OURS, Method, Point, Subject, diffusers_methods, our_methods  # noqa: E402
 
@@ -42,7 +42,7 @@ def main() -> None:
         methods = dict(our_methods(models, chosen))
         if chosen.diffusers:
             methods |= diffusers_methods(models, chosen, WORK / sha(chosen.checkpoint))
-        rows = added(chosen.add, setting(chosen))
+        rows = joined(chosen.add, setting(chosen))
         write(rows, chosen.out, setting(chosen))
         for row in examined(models, methods, chosen, {row.key for row in rows}):
             rows.append(row)

@@ -121,7 +121,7 @@ def earlier(folder: Path, setting: Mapping[str, object]) -> list[Row]:
     ]
 
 
-def added(folders: Iterable[Path], setting: Mapping[str, object]) -> list[Row]:
+def joined(folders: Iterable[Path], setting: Mapping[str, object]) -> list[Row]:
     """The rows of several results, each word once: what is in two is taken from the last one."""
     rows = (row for folder in folders for row in earlier(folder, setting))
     return list({row.key: row for row in rows}.values())
@@ -138,7 +138,7 @@ def page(rows: Sequence[Row], setting: Mapping[str, object]) -> str:
     ):
         if some:
             parts.append(f"## {title}\n\n{table(some)}")
-    parts.append(f"## Gap closed, word by word\n\n{words(compositions)}")
+    parts.append(f"## Gap closed, word by word\n\n{gaps_by_word(compositions)}")
     parts.append("## Goals\n\n" + "\n".join(f"- {text}" for text in goals(compositions)))
     return "\n\n".join(parts) + "\n"
 
@@ -154,7 +154,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def words(rows: Sequence[Row]) -> str:
+def gaps_by_word(rows: Sequence[Row]) -> str:
     """A line per thing, a column per trainer: the gap closed, mean over seeds."""
     trained = by_method(row for row in rows if row.steps)
     lines = [f"| word | {' | '.join(trained)} |", "|---" * (len(trained) + 1) + "|"]

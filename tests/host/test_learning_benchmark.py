@@ -52,3 +52,14 @@ def test_the_gap_goes_from_the_initialiser_to_the_true_description(loaded: Loade
     (token,) = loaded.clip.tokenizer.clip_l.tokenizer("star")["input_ids"][1:-1]
     (loss,) = exam.losses([Spoken(PLACEHOLDER, {"clip_l": star[token][None].float()})])
     assert loss == pytest.approx(first, abs=1e-6)
+
+
+def test_a_stop_is_compared_with_all_steps_where_they_were_done(tmp_path: Path):
+    from stopping import write
+
+    heart = {"thing": "heart", "steps": 402, "gap": 0.9, "full_gap": 0.98}
+    ring = {"thing": "ring", "steps": 402, "gap": 0.7, "full_gap": 0.65}
+    write([heart, ring, {"thing": "star", "steps": 804, "gap": 0.8}], {}, tmp_path)
+    lines = (tmp_path / "stopping.md").read_text().splitlines()
+    assert lines[4:6] == ["| star | 804 | 0.800 |  |", "| mean | 536 | 0.800 |  |"]
+    assert "Steps saved: 46%." in lines[-1] and "behind 1000 steps: 1 of 2 words." in lines[-1]

@@ -9,14 +9,14 @@ import pytest
 from learning_report import (
     Marks,
     Row,
-    added,
     earlier,
+    gaps_by_word,
     goals,
+    joined,
     sheet,
     spread,
     table,
     time_to,
-    words,
     write,
 )
 from PIL import Image
@@ -108,15 +108,15 @@ def test_a_word_in_two_results_is_counted_once(tmp_path: Path):
     known, again = tmp_path / "known", tmp_path / "again"
     write([row("truth"), row(gap=0.1)], known, SETTING)
     write([row(gap=0.2), row(thing=2)], again, SETTING)
-    rows = added([known, again], SETTING)
+    rows = joined([known, again], SETTING)
     assert [one.key for one in rows] == [one.key for one in (row("truth"), row(), row(thing=2))]
     assert rows[1].marks.gap == 0.2
 
 
 def test_words_stand_beside_each_other_by_trainer():
     rows = [row("truth", steps=0), row(gap=0.1), row(gap=0.3, seed=1), row("free", thing=1)]
-    assert words(rows).splitlines()[0] == "| word | ours | free |"
-    assert words(rows).splitlines()[2:] == [
+    assert gaps_by_word(rows).splitlines()[0] == "| word | ours | free |"
+    assert gaps_by_word(rows).splitlines()[2:] == [
         f"| {' '.join(world.HELD_OUT[0])} | 0.200 |  |",
         f"| {' '.join(world.HELD_OUT[1])} |  | 0.950 |",
     ]

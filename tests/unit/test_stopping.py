@@ -25,13 +25,16 @@ def stops_at(history: list[Validation], rule: StoppingRule = RULE) -> int | None
 
 
 @pytest.mark.parametrize("scale", [20, 50, 100, 200])
-def test_a_falling_loss_is_followed_until_little_is_left(scale: int):
+def test_a_falling_loss_is_followed_until_its_last_quarter_brings_little(scale: int):
+    def lately(step: int) -> float:
+        now, earlier = math.exp(-step / scale), math.exp(-0.75 * step / scale)
+        return (earlier - now) / (1 - now)
+
     stop = stops_at(curve(scale, 3000))
     assert stop is not None
     assert stop >= RULE.minimum
-    left, earlier = math.exp(-stop / scale), math.exp(-0.75 * stop / scale)
-    assert stop == RULE.minimum or earlier - left > 0.05 * (1 - left) * 0.5
-    assert earlier - left <= 0.06 * (1 - left)
+    assert lately(stop) <= RULE.improvement
+    assert stop == RULE.minimum or lately(stop - 30) > RULE.improvement
 
 
 @pytest.mark.parametrize("every", [17, 67])
