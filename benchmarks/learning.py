@@ -1,11 +1,12 @@
 """How well, and how fast, is a word learned? Ours against the trainers that people use.
 
-    COMFYUI_PATH=... python benchmarks/learning.py [--quick] [--diffusers CHECKOUT]
+    COMFYUI_PATH=... python benchmarks/learning.py [--quick] [--diffusers DIR] [--kohya DIR]
 
 Words for things of toyworld that its model never saw: learned from 5 pictures, judged on 20 fresh
-ones and by what they draw. Ours runs with the defaults of its nodes, diffusers' script with those
-of its README. `--half tune` is the half of the things to choose defaults on (with `--set`), the
-other one is to be reported. Runs of the script are kept in .cache/learning/ and not repeated;
+ones and by what they draw. Ours runs with the defaults of its nodes, the scripts of other trainers
+with what their documentation says, in the environment that their checkout has in `venv`, or else in
+this one. `--half tune` is the half of the things to choose defaults on (with `--set`), the other
+one is to be reported. Runs of the scripts are kept in .cache/learning/ and not repeated;
 `--add` takes words over from earlier results, which are not learned again, so that a table can grow
 from day to day. Writes learning.json, .md and .png into benchmarks/results; with `--quick`, `--set`
 or `--half tune` into .cache/learning/.
@@ -26,8 +27,8 @@ import examination  # noqa: E402  (first of all that imports the host)
 import torch  # noqa: E402
 from examination import PLACEHOLDER, Exam, Judged, Models, Spoken  # noqa: E402
 from learning_report import Key, Row, joined, write  # noqa: E402
-from peers.diffusers_run import README_RATE, README_STEPS  # noqa: E402
-from trainers import OURS, Method, Point, Subject, diffusers_methods, our_methods  # noqa: E402
+from peers import scripts  # noqa: E402
+from trainers import OURS, Method, Point, Subject, our_methods, peer_methods  # noqa: E402
 
 from toyworld import checkpoint, gate, world  # noqa: E402
 
@@ -40,8 +41,10 @@ def main() -> None:
     with torch.inference_mode():  # As the host runs its nodes.
         models = Models(*gate.loaded(chosen.checkpoint))
         methods = dict(our_methods(models, chosen))
-        if chosen.diffusers:
-            methods |= diffusers_methods(models, chosen, WORK / sha(chosen.checkpoint))
+        place = WORK / sha(chosen.checkpoint)
+        for script in scripts.ALL:
+            if checkout := getattr(chosen, script.name):
+                methods |= peer_methods(models, script, checkout, chosen, place)
         rows = joined(chosen.add, setting(chosen))
         write(rows, chosen.out, setting(chosen))
         for row in examined(models, methods, chosen, {row.key for row in rows}):
@@ -63,16 +66,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="*", choices=OURS, help="of ours; all by default")
     parser.add_argument("--set", nargs="*", default=[], metavar="INPUT=VALUE", type=pair)
-    parser.add_argument("--diffusers", type=Path, metavar="CHECKOUT", help="of diffusers' source")
-    parser.add_argument("--peer-steps", type=int, default=README_STEPS)
+    for script in scripts.ALL:
+        help = f"of {script.name}'s source, to run its script too"
+        parser.add_argument(f"--{script.name}", type=Path, metavar="CHECKOUT", help=help)
+    parser.add_argument("--peer-steps", type=int, help="those of its documentation by default")
     parser.add_argument("--peer-things", type=int, default=99, help="at most so many of each kind")
     parser.add_argument("--peer-seeds", type=int, default=1)
     parser.add_argument(
         "--peer-rates",
         type=float,
         nargs="*",
-        default=[README_RATE],
-        help="learning rates before the script's own scaling; the README's is 5e-4",
+        help="learning rates before the script's own scaling; that of its documentation by default",
     )
     parser.add_argument("--add", nargs="*", type=Path, default=[], help="results of this same code")
     parser.add_argument("--out", type=Path)

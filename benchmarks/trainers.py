@@ -1,4 +1,4 @@
-"""The trainers that benchmarks/learning.py compares: ours, and diffusers' own script."""
+"""The trainers that benchmarks/learning.py compares: ours, and other trainers' own scripts."""
 
 import argparse
 import importlib
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import examination
 import torch
 from examination import PLACEHOLDER, Exam, Models
-from peers import diffusers_run
-from peers.diffusers_run import README_STEPS
+from peers import scripts
+from peers.scripts import Recipe, Script, Task
 from torch import Tensor
 
 from ti_core.concept import Concept
@@ -72,7 +72,8 @@ def our_methods(models: Models, chosen: argparse.Namespace) -> Iterator[tuple[st
             free = {"method": "free"} if name == "ours, free" else {}
             word = "thing" if name == "ours, from 'thing'" else subject.exam.initialiser
             points = our_training(models, subject, word, node_inputs(dict(chosen.set) | free))
-            return points if chosen.diffusers and name == "ours" else points[-1:]
+            compared = name == "ours" and any(getattr(chosen, peer.name) for peer in scripts.ALL)
+            return points if compared else points[-1:]
 
         return trained
 
@@ -155,36 +156,41 @@ def pack_module(name: str) -> ModuleType:
     return importlib.import_module(f"pack.{name}")
 
 
-# diffusers
+# Others
 
 
-def diffusers_methods(models: Models, chosen: argparse.Namespace, place: Path) -> dict[str, Method]:
-    """Diffusers' script, at each learning rate; what it makes is kept in the folder `place`. The
-    checkpoint is converted once, and compared.
+def peer_methods(
+    models: Models, script: Script, checkout: Path, chosen: argparse.Namespace, place: Path
+) -> Iterator[tuple[str, Method]]:
+    """Another trainer's script, at each learning rate; what it makes is kept in the folder `place`.
+    The checkpoint is converted once, and compared.
     """
     from peers import pipeline
 
+    folder = place / "pipeline"
     tokenizer = Path(os.environ["COMFYUI_PATH"], "comfy", "sd1_tokenizer")
-    if not (place / "pipeline").exists():
+    if not folder.exists():
         pipeline.write_pipeline(chosen.checkpoint, tokenizer, place / "part")
-        (place / "part").rename(place / "pipeline")
-    check_conversion(models, place / "pipeline")
+        (place / "part").rename(folder)
+    check_conversion(models, folder)
 
-    def method(rate: float) -> Method:
+    def method(recipe: Recipe) -> Method:
         def trained(subject: Subject) -> list[Point]:
             exam, seed = subject
             name = f"{exam.name} {seed}".replace(" ", "-")
             pictures = place / "pictures" / name
             examination.save_pictures(subject.pictures, pictures)
-            task = diffusers_run.Task(place / "pipeline", pictures, exam.initialiser, seed)
-            out = place / "diffusers" / f"{name}-{chosen.peer_steps}-{rate:g}"
-            saved = diffusers_run.train(chosen.diffusers, task, chosen.peer_steps, rate, out)
+            task = Task(folder, pictures, exam.initialiser, seed)
+            out = place / script.name / f"{name}-{recipe.steps}-{recipe.rate:g}"
+            saved = script.train(checkout, task, recipe, out)
             return [Point(one.step, one.seconds, read_embedding(one.file).vectors) for one in saved]
 
         return trained
 
-    short = "" if chosen.peer_steps == README_STEPS else f", {chosen.peer_steps} steps"
-    return {f"diffusers, {rate:g}{short}": method(rate) for rate in chosen.peer_rates}
+    steps = chosen.peer_steps or script.documented.steps
+    short = "" if steps == script.documented.steps else f", {steps} steps"
+    for rate in chosen.peer_rates or [script.documented.rate]:
+        yield f"{script.name}, {rate:g}{short}", method(Recipe(steps, rate))
 
 
 def check_conversion(models: Models, folder: Path) -> None:

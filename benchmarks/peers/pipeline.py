@@ -1,5 +1,6 @@
 """Toyworld's checkpoint as a folder in diffusers' layout, for trainers that read such folders."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,8 @@ def write_pipeline(checkpoint: Path, tokenizer: Path, folder: Path) -> None:
     # The host's copy claims room for 8192 tokens.
     words = CLIPTokenizer.from_pretrained(tokenizer, model_max_length=POSITIONS)
     words.save_pretrained(folder / "tokenizer")
+    for name in ("vocab.json", "merges.txt"):  # which older versions of transformers read
+        shutil.copy(tokenizer / name, folder / "tokenizer")
     scheduler().save_pretrained(folder / "scheduler")
     unet(state).save_pretrained(folder / "unet")
     text_encoder(state).save_pretrained(folder / "text_encoder")

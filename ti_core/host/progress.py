@@ -47,7 +47,8 @@ class Progress:
         if done == 1 or now - self.shown >= TEXT_INTERVAL or state.step == last:
             self.shown = now
             line = progress_line(state, last, self.loss, (now - self.started) / done)
-            say("\n".join([line, *self.told]), self.node_id)
+            # Nodes 2.0 shows its lines as one.
+            say("\n".join([f"{line}.", *self.told]), self.node_id)
 
 
 def say(text: str, node_id: str | None) -> None:
