@@ -25,6 +25,7 @@ from ti_core.host.borrow import BorrowSettings, borrowed
 from ti_core.host.latents import encode_pictures
 from ti_core.host.text import Word, create_embedding, with_word
 from ti_core.latents import expected, shape_of
+from ti_core.masks import MaskSettings
 from ti_core.validation import validation_batches, validation_loss
 from ti_core.wording import Wording
 
@@ -169,6 +170,12 @@ def concept_of(shown: Sequence[world.Scene]) -> Concept:
     pictures = [np.asarray(world.render(scene), np.float32) / 255 for scene in shown]
     names = tuple(f"{number}.png" for number in range(len(shown)))
     return Concept(tuple(torch.from_numpy(one) for one in pictures), names, "object")
+
+
+def masked(concept: Concept, shown: Sequence[world.Scene]) -> Concept:
+    """With masks of the thing alone, as the mask settings of the nodes come."""
+    masks = [MaskSettings().weights(torch.tensor(world.mask(scene))) for scene in shown]
+    return replace(concept, masks=tuple(masks))
 
 
 def save_pictures(concept: Concept, folder: Path) -> None:

@@ -32,7 +32,7 @@ from toyworld import world
 
 REPO = Path(__file__).resolve().parents[1]
 METHODS = {"spherical": SphericalSettings, "free": FreeSettings}
-OURS = ("ours", "ours, free", "ours, from 'thing'")
+OURS = ("ours", "ours, free", "ours, from 'thing'", "ours, with masks")
 CURVE = (12, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000)
 TOLERANCE = 1e-3  # of what the converted networks compute against the host's
 
@@ -46,16 +46,18 @@ class Point(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is learned: pictures of a thing, drawn for one of the seeds."""
+    """What is learned: pictures of a thing, drawn for one of the seeds, with masks or without."""
 
     exam: Exam
     seed: int
+    masks: bool = False
 
     @property
     def pictures(self) -> Concept:
         """The concept to learn."""
         shown = examination.scenes(self.exam.thing, f"shown {self.seed}", examination.SHOWN)
-        return examination.concept_of(shown)
+        pictures = examination.concept_of(shown)
+        return examination.masked(pictures, shown) if self.masks else pictures
 
 
 Method = Callable[[Subject], list[Point]]
@@ -71,6 +73,7 @@ def our_methods(models: Models, chosen: argparse.Namespace) -> Iterator[tuple[st
         def trained(subject: Subject) -> list[Point]:
             free = {"method": "free"} if name == "ours, free" else {}
             word = "thing" if name == "ours, from 'thing'" else subject.exam.initialiser
+            subject = subject._replace(masks=name == "ours, with masks")
             points = our_training(models, subject, word, node_inputs(dict(chosen.set) | free))
             compared = name == "ours" and any(getattr(chosen, peer.name) for peer in scripts.ALL)
             return points if compared else points[-1:]
@@ -176,7 +179,7 @@ def peer_methods(
 
     def method(recipe: Recipe) -> Method:
         def trained(subject: Subject) -> list[Point]:
-            exam, seed = subject
+            exam, seed, _ = subject
             name = f"{exam.name} {seed}".replace(" ", "-")
             pictures = place / "pictures" / name
             examination.save_pictures(subject.pictures, pictures)

@@ -151,12 +151,15 @@ NICKNAMED = dict(
 def render(scene: Scene) -> Image.Image:
     """The picture of a scene, RGB, 64 x 64 px."""
     ground = backdrop(scene.background) * scene.tone
-    x, y = centre(scene)
-    outline = silhouette(scene.thing.shape, x, y, SIZES[scene.size])[..., None]
-    body = surface(scene.thing, x, y, SIZES[scene.size])
+    body = surface(scene.thing, *centre(scene), SIZES[scene.size])
     return Image.fromarray(
-        np.clip(np.rint(ground + (body - ground) * outline), 0, 255).astype("u1")
+        np.clip(np.rint(ground + (body - ground) * mask(scene)[..., None]), 0, 255).astype("u1")
     )
+
+
+def mask(scene: Scene) -> NDArray[np.float32]:
+    """How much of each pixel is the thing, `[64, 64]` in 0..1."""
+    return silhouette(scene.thing.shape, *centre(scene), SIZES[scene.size])
 
 
 def random_scene(draws: Random, thing: Thing | None = None) -> Scene:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 
@@ -61,6 +62,16 @@ def test_the_judge_is_right_on_fresh_scenes():
     for field, table in tables.items():
         right = sum(count for (true, seen), count in table.items() if true == seen)
         assert right >= 99, (field, table)
+
+
+@pytest.mark.parametrize("shape", world.SHAPES)
+def test_the_mask_covers_the_thing_and_nothing_else(shape: str):
+    red = Scene(Thing("red", "smooth", shape), "sand")
+    one, other = (
+        np.asarray(world.render(scene), int)
+        for scene in (red, red._replace(thing=red.thing._replace(colour="blue")))
+    )
+    assert ((one != other).any(-1) == (world.mask(red) > 0.01)).all()
 
 
 def test_the_judge_sees_a_wrong_value():
