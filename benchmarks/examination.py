@@ -20,17 +20,21 @@ from torch import Tensor
 from toyworld import gate, judge, world  # finds the host, which those below import
 
 # isort: split
+from ti_core import gather
+from ti_core.captions import TEMPLATES
 from ti_core.concept import Concept
+from ti_core.fit import FitSettings
+from ti_core.gather import Recipe, Source
 from ti_core.host.borrow import BorrowSettings, borrowed
 from ti_core.host.latents import encode_pictures
 from ti_core.host.text import Word, create_embedding, with_word
 from ti_core.latents import expected, shape_of
-from ti_core.masks import MaskSettings
 from ti_core.validation import validation_batches, validation_loss
 from ti_core.wording import Wording
 
 PLACEHOLDER = "toyword"
 TEMPLATE = "a photo of {}"
+WHOLE = FitSettings(world.SIZE, world.SIZE)  # pictures as they are
 SHOWN, FRESH = 5, 20  # pictures to learn from, and to judge by
 SAMPLES = 80  # of the loss on the fresh pictures: places in the schedule, four for each picture
 
@@ -165,17 +169,19 @@ def scenes(thing: world.Thing, purpose: str, count: int) -> list[world.Scene]:
     return [world.random_scene(draws, thing) for _ in range(count)]
 
 
-def concept_of(shown: Sequence[world.Scene]) -> Concept:
-    """Pictures of scenes, as the pack's nodes hand them on."""
-    pictures = [np.asarray(world.render(scene), np.float32) / 255 for scene in shown]
-    names = tuple(f"{number}.png" for number in range(len(shown)))
-    return Concept(tuple(torch.from_numpy(one) for one in pictures), names, "object")
-
-
-def masked(concept: Concept, shown: Sequence[world.Scene]) -> Concept:
-    """With masks of the thing alone, as the mask settings of the nodes come."""
-    masks = [MaskSettings().weights(torch.tensor(world.mask(scene))) for scene in shown]
-    return replace(concept, masks=tuple(masks))
+def concept_of(
+    shown: Sequence[world.Scene], fit: FitSettings = WHOLE, masks: bool = False
+) -> Concept:
+    """Pictures of scenes, gathered as the pack's nodes do it; `masks` are of the thing alone."""
+    sources = [
+        Source(
+            f"{number}.png",
+            torch.from_numpy(np.asarray(world.render(scene), np.float32) / 255),
+            torch.tensor(world.mask(scene)) if masks else None,
+        )
+        for number, scene in enumerate(shown)
+    ]
+    return gather.concept_of(sources, Recipe("object", Wording(TEMPLATES["object"]), fit))
 
 
 def save_pictures(concept: Concept, folder: Path) -> None:

@@ -65,7 +65,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="*", choices=OURS, help="of ours; all by default")
-    parser.add_argument("--set", nargs="*", default=[], metavar="INPUT=VALUE", type=pair)
+    parser.add_argument(
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="INPUT=VALUE",
+        type=pair,
+        help="of our nodes; those of Picture Fit with fit. before their names",
+    )
     for script in scripts.ALL:
         help = f"of {script.name}'s source, to run its script too"
         parser.add_argument(f"--{script.name}", type=Path, metavar="CHECKOUT", help=help)

@@ -5,7 +5,8 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from ti_core.concept import Concept
 from ti_core.embedding import Embedding
+from ti_core.fit import FitSettings
 from ti_core.formats import read_embedding
 from ti_core.host.borrow import BorrowSettings
 from ti_core.host.learn import LearnOptions, learn
@@ -34,6 +36,7 @@ REPO = Path(__file__).resolve().parents[1]
 METHODS = {"spherical": SphericalSettings, "free": FreeSettings}
 OURS = ("ours", "ours, free", "ours, from 'thing'", "ours, with masks")
 CURVE = (12, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000)
+FIT = "fit."  # begins the names of Picture Fit's inputs
 TOLERANCE = 1e-3  # of what the converted networks compute against the host's
 
 
@@ -46,18 +49,20 @@ class Point(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is learned: pictures of a thing, drawn for one of the seeds, with masks or without."""
+    """What is learned: pictures of a thing, drawn for one of the seeds, and how they are handed to
+    our trainer.
+    """
 
     exam: Exam
     seed: int
+    fit: FitSettings = examination.WHOLE
     masks: bool = False
 
     @property
     def pictures(self) -> Concept:
         """The concept to learn."""
         shown = examination.scenes(self.exam.thing, f"shown {self.seed}", examination.SHOWN)
-        pictures = examination.concept_of(shown)
-        return examination.masked(pictures, shown) if self.masks else pictures
+        return examination.concept_of(shown, self.fit, self.masks)
 
 
 Method = Callable[[Subject], list[Point]]
@@ -73,8 +78,9 @@ def our_methods(models: Models, chosen: argparse.Namespace) -> Iterator[tuple[st
         def trained(subject: Subject) -> list[Point]:
             free = {"method": "free"} if name == "ours, free" else {}
             word = "thing" if name == "ours, from 'thing'" else subject.exam.initialiser
-            subject = subject._replace(masks=name == "ours, with masks")
-            points = our_training(models, subject, word, node_inputs(dict(chosen.set) | free))
+            subject = subject._replace(fit=fit_of(chosen.set), masks=name == "ours, with masks")
+            inputs = node_inputs({n: v for n, v in chosen.set if not n.startswith(FIT)} | free)
+            points = our_training(models, subject, word, inputs)
             compared = name == "ours" and any(getattr(chosen, peer.name) for peer in scripts.ALL)
             return points if compared else points[-1:]
 
@@ -143,6 +149,13 @@ def node_inputs(changed: Mapping[str, str]) -> dict[str, Any]:
     return inputs | {name: like(inputs, name, value) for name, value in changed.items()}
 
 
+def fit_of(changed: Sequence[tuple[str, str]]) -> FitSettings:
+    """How pictures are cut, with some values changed."""
+    plain = examination.WHOLE
+    fits = [(name.removeprefix(FIT), text) for name, text in changed if name.startswith(FIT)]
+    return replace(plain, **{name: like(vars(plain), name, text) for name, text in fits})
+
+
 def like(inputs: Mapping[str, Any], name: str, text: str) -> Any:
     """A written value as the type of the input's default."""
     if inputs.get(name) is None:
@@ -179,7 +192,7 @@ def peer_methods(
 
     def method(recipe: Recipe) -> Method:
         def trained(subject: Subject) -> list[Point]:
-            exam, seed, _ = subject
+            exam, seed = subject.exam, subject.seed
             name = f"{exam.name} {seed}".replace(" ", "-")
             pictures = place / "pictures" / name
             examination.save_pictures(subject.pictures, pictures)

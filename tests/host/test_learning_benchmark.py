@@ -1,7 +1,9 @@
 """The benchmark of learning: it trains what the nodes train, on networks that are the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 from small import Loaded
@@ -38,6 +40,25 @@ def test_the_inputs_are_those_of_the_nodes_unless_they_are_set():
     assert made.schedule.steps == 7 and made.seed == 3 and changed["auto_stop"] is False
     with pytest.raises(ValueError, match="no input 'rate'"):
         node_inputs({"rate": "1"})
+
+
+def test_pictures_are_handed_on_whole_unless_picture_fit_is_set():
+    from examination import WHOLE, concept_of, scenes
+    from trainers import fit_of
+
+    assert fit_of([("steps", "7")]) == WHOLE
+    fit = fit_of([("steps", "7"), ("fit.zoom", "0.1"), ("fit.variants", "3")])
+    assert fit == replace(WHOLE, zoom=0.1, variants=3)
+    with pytest.raises(ValueError, match="no input 'rate'"):
+        fit_of([("fit.rate", "1")])
+    shown = scenes(world.HELD_OUT[0], "shown 0", 2)
+    whole, cut = concept_of(shown, masks=True), concept_of(shown, fit)
+    for scene, picture in zip(shown, whole.pictures, strict=True):
+        assert (picture.mul(255).round().numpy() == np.asarray(world.render(scene))).all()
+    for scene, mask in zip(shown, whole.masks, strict=True):
+        assert mask is not None and float(mask[world.mask(scene) == 0].max()) == 0
+        assert float(mask.mean()) == pytest.approx(1)
+    assert len(cut.pictures) == 6 and not cut.masks
 
 
 def test_the_gap_goes_from_the_initialiser_to_the_true_description(loaded: Loaded):
