@@ -14,7 +14,7 @@ sys.path.insert(0, sys.argv.pop(1))
 import torch
 import train_textual_inversion as kohya  # type: ignore[import-not-found]
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from pipeline import TinyEncoder
+from pipeline import TinyEncoder, check
 from transformers import CLIPTextModel
 
 
@@ -38,6 +38,7 @@ class ToyworldTrainer(kohya.TextualInversionTrainer):
 
     def load_target_model(self, args: Any, weight_dtype: Any, accelerator: Any) -> Any:
         folder = Path(args.pretrained_model_name_or_path)
+        check(folder)
         text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder")
         unet = UNet2DConditionModel.from_pretrained(folder / "unet")
         return "sd_v1", [text_encoder], Encoder.from_pretrained(folder, "vae"), unet

@@ -1,7 +1,7 @@
 """Toyworld's checkpoint as a folder in diffusers' layout, for trainers that read such folders."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import diffusers
 import torch
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from diffusers.models.autoencoders.vae import EncoderTiny
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -19,6 +20,9 @@ from toyworld.checkpoint import LAYERS, POSITIONS, TEXT, UNET, VAE, VOCABULARY, 
 LIBRARY: Any = diffusers  # Its names appear on their first use, where no type checker sees them.
 SCALE_FACTOR = 0.18215  # SD 1.x's, between VAE and UNet
 ENCODER = "encoder.safetensors"
+OLD = "text_model."
+REFERENCE = "reference.safetensors"
+TOLERANCE = 1e-3  # of what the converted networks compute against the host's
 
 
 def write_pipeline(checkpoint: Path, tokenizer: Path, folder: Path) -> None:
@@ -32,6 +36,7 @@ def write_pipeline(checkpoint: Path, tokenizer: Path, folder: Path) -> None:
     scheduler().save_pretrained(folder / "scheduler")
     unet(state).save_pretrained(folder / "unet")
     text_encoder(state).save_pretrained(folder / "text_encoder")
+    with_old_names(folder / "text_encoder" / "model.safetensors")
     (folder / "vae").mkdir(exist_ok=True)
     save_file(vae_encoder(state), folder / "vae" / ENCODER)
 
@@ -87,6 +92,15 @@ def text_encoder(state: Mapping[str, Tensor]) -> CLIPTextModel:
     return network
 
 
+def with_old_names(file: Path) -> None:
+    """Give the text encoder's weights the names that every version of transformers reads; older
+    ones know no others, and go on with random weights and a warning.
+    """
+    weights = load_file(file)
+    old = {f"{OLD}{name.removeprefix(OLD)}": weight for name, weight in weights.items()}
+    save_file(old, file, {"format": "pt"})
+
+
 def vae_encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The encoder in the layout of diffusers' `EncoderTiny`, the host's scale and shift of its
     latents in the last convolution.
@@ -127,6 +141,17 @@ class TinyEncoder(nn.Module):
 # Does it compute what the host computes?
 
 
+class Question(NamedTuple):
+    """What the networks are asked about: a text, a picture `[h, w, 3]` in 0..1, noise
+    `[1, 4, 8, 8]`, and a position in the schedule.
+    """
+
+    text: str
+    picture: Tensor
+    noise: Tensor
+    position: int
+
+
 class Outputs(NamedTuple):
     """What three networks make of the same: conditioning `[1, 77, 768]` of a text, latents
     `[1, 4, 8, 8]` of a picture as the denoiser takes them, and the noise that it sees in them.
@@ -138,15 +163,45 @@ class Outputs(NamedTuple):
 
 
 @torch.no_grad()
-def outputs(folder: Path, text: str, picture: Tensor, noise: Tensor, position: int) -> Outputs:
-    """Those of the converted networks; `picture` `[1, h, w, 3]` in 0..1."""
+def outputs(folder: Path, asked: Question) -> Outputs:
+    """Those of the converted networks."""
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     encoder = CLIPTextModel.from_pretrained(folder / "text_encoder")
     denoiser = LIBRARY.UNet2DConditionModel.from_pretrained(folder / "unet")
     vae = TinyEncoder.from_pretrained(folder, "vae")
-    ids = tokenizer(text, padding="max_length", return_tensors="pt").input_ids
+    ids = tokenizer(asked.text, padding="max_length", return_tensors="pt").input_ids
     conditioning = encoder(ids)[0]
-    latents = vae.encode(picture.movedim(-1, 1) * 2 - 1).latent_dist.sample() * SCALE_FACTOR
-    where = torch.tensor([position])
-    noisy = scheduler().add_noise(latents, noise, where)
+    pixels = asked.picture.movedim(-1, 0)[None] * 2 - 1
+    latents = vae.encode(pixels).latent_dist.sample() * SCALE_FACTOR
+    where = torch.tensor([asked.position])
+    noisy = scheduler().add_noise(latents, asked.noise, where)
     return Outputs(conditioning, latents, denoiser(noisy, where, conditioning).sample)
+
+
+def compare(theirs: Outputs, hosts: Outputs) -> Iterator[tuple[str, float]]:
+    """How far each of the outputs is from the host's, as a share; ValueError if it is too far."""
+    for name, one, other in zip(theirs._fields, theirs, hosts, strict=True):
+        apart = float((one - other).norm() / other.norm())
+        yield name, apart
+        if not apart < TOLERANCE:
+            raise ValueError(f"The converted networks are not the host's: {name}, {apart:.2e}")
+
+
+def remember(folder: Path, asked: Question, hosts: Outputs) -> None:
+    """Leave what the host computes beside the networks."""
+    kept = {"asked.picture": asked.picture, "asked.noise": asked.noise, **hosts._asdict()}
+    facts = {"text": asked.text, "position": str(asked.position)}
+    save_file({name: one.contiguous() for name, one in kept.items()}, folder / REFERENCE, facts)
+
+
+def check(folder: Path) -> None:
+    """Raise ValueError unless the networks, as this environment's libraries load them, compute what
+    the host does.
+    """
+    with safe_open(folder / REFERENCE, "pt") as kept:
+        text, position = kept.metadata()["text"], int(kept.metadata()["position"])
+    held = load_file(folder / REFERENCE)
+    asked = Question(text, held["asked.picture"], held["asked.noise"], position)
+    hosts = Outputs(*(held[name] for name in Outputs._fields))
+    for _ in compare(outputs(folder, asked), hosts):
+        pass

@@ -16,16 +16,37 @@ def test_the_networks_converted_for_diffusers_compute_what_the_host_computes(
     checkpoint_file: Path, loaded: Loaded, comfyui: Path, tmp_path: Path
 ):
     from examination import Models
-    from peers.pipeline import ENCODER, write_pipeline
+    from peers.pipeline import ENCODER, check, write_pipeline
     from trainers import check_conversion
 
     write_pipeline(checkpoint_file, comfyui / "comfy" / "sd1_tokenizer", tmp_path)
     models = Models(*loaded[:3])
     check_conversion(models, tmp_path)
+    check(tmp_path)
     encoder = tmp_path / "vae" / ENCODER
     save_file({name: 1.01 * weight for name, weight in load_file(encoder).items()}, encoder)
     with pytest.raises(ValueError, match="not the host's: latents"):
         check_conversion(models, tmp_path)
+    with pytest.raises(ValueError, match="not the host's: latents"):
+        check(tmp_path)
+
+
+def test_weights_that_are_not_found_are_noticed(
+    checkpoint_file: Path, loaded: Loaded, comfyui: Path, tmp_path: Path
+):
+    """As an older transformers does not find weights under the names of a newer one."""
+    from examination import Models
+    from peers.pipeline import check, write_pipeline
+    from trainers import check_conversion
+
+    write_pipeline(checkpoint_file, comfyui / "comfy" / "sd1_tokenizer", tmp_path)
+    check_conversion(Models(*loaded[:3]), tmp_path)
+    file = tmp_path / "text_encoder" / "model.safetensors"
+    weights = load_file(file)
+    assert all(name.startswith("text_model.") for name in weights)
+    save_file({f"elsewhere.{name}": one for name, one in weights.items()}, file, {"format": "pt"})
+    with pytest.raises(ValueError, match="not the host's: conditioning"):
+        check(tmp_path)
 
 
 def test_the_inputs_are_those_of_the_nodes_unless_they_are_set():
