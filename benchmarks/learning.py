@@ -28,7 +28,7 @@ import torch  # noqa: E402
 from examination import PLACEHOLDER, Exam, Judged, Models, Spoken  # noqa: E402
 from learning_report import Key, Row, joined, write  # noqa: E402
 from peers import scripts  # noqa: E402
-from trainers import OURS, Method, Point, Subject, our_methods, peer_methods  # noqa: E402
+from trainers import OURS, Method, Point, Subject, converted, our_methods, peer_methods  # noqa: E402
 
 from toyworld import checkpoint, gate, world  # noqa: E402
 
@@ -41,10 +41,13 @@ def main() -> None:
     with torch.inference_mode():  # As the host runs its nodes.
         models = Models(*gate.loaded(chosen.checkpoint))
         methods = dict(our_methods(models, chosen))
-        place = WORK / sha(chosen.checkpoint)
-        for script in scripts.ALL:
-            if checkout := getattr(chosen, script.name):
-                methods |= peer_methods(models, script, checkout, chosen, place)
+        peers = [
+            (one, getattr(chosen, one.name)) for one in scripts.ALL if getattr(chosen, one.name)
+        ]
+        if peers:
+            folder = converted(models, chosen.checkpoint, WORK / sha(chosen.checkpoint))
+            for script, checkout in peers:
+                methods |= peer_methods(script, checkout, folder, chosen)
         rows = joined(chosen.add, setting(chosen))
         write(rows, chosen.out, setting(chosen))
         for row in examined(models, methods, chosen, {row.key for row in rows}):

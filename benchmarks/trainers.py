@@ -36,6 +36,7 @@ REPO = Path(__file__).resolve().parents[1]
 METHODS = {"spherical": SphericalSettings, "free": FreeSettings}
 OURS = ("ours", "ours, free", "ours, from 'thing'", "ours, with masks")
 CURVE = (12, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000)
+REMEMBERED = 500  # position in the schedule that the scripts' environments are asked about
 FIT = "fit."  # begins the names of Picture Fit's inputs
 
 
@@ -174,20 +175,26 @@ def pack_module(name: str) -> ModuleType:
 # Others
 
 
-def peer_methods(
-    models: Models, script: Script, checkout: Path, chosen: argparse.Namespace, place: Path
-) -> Iterator[tuple[str, Method]]:
-    """Another trainer's script, at each learning rate; what it makes is kept in the folder `place`.
-    The checkpoint is converted once, and compared.
-    """
+def converted(models: Models, checkpoint: Path, place: Path) -> Path:
+    """The checkpoint as a folder in diffusers' layout, made once and compared each time."""
     from peers import pipeline
 
     folder = place / "pipeline"
     tokenizer = Path(os.environ["COMFYUI_PATH"], "comfy", "sd1_tokenizer")
     if not folder.exists():
-        pipeline.write_pipeline(chosen.checkpoint, tokenizer, place / "part")
+        pipeline.write_pipeline(checkpoint, tokenizer, place / "part")
         (place / "part").rename(folder)
     check_conversion(models, folder)
+    return folder
+
+
+def peer_methods(
+    script: Script, checkout: Path, folder: Path, chosen: argparse.Namespace
+) -> Iterator[tuple[str, Method]]:
+    """Another trainer's script on converted networks, at each learning rate; what it makes is kept
+    beside their folder.
+    """
+    place = folder.parent
 
     def method(recipe: Recipe) -> Method:
         def trained(subject: Subject) -> list[Point]:
@@ -218,9 +225,10 @@ def check_conversion(models: Models, folder: Path) -> None:
     picture = examination.concept_of([scene]).pictures[0]
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     text = examination.TEMPLATE.format(world.describe(scene.thing))
-    for position in (50, 500, 950):
+    for position in (50, REMEMBERED, 950):
         hosts = Outputs(*examination.host_outputs(models, text, picture, noise, position))
         asked = Question(text, picture, noise, position)
         for name, apart in compare(outputs(folder, asked), hosts):
             print(f"Converted for others, {name} at step {position}: differs by {apart:.1e}")
-        remember(folder, asked, hosts)
+        if position == REMEMBERED:
+            remember(folder, asked, hosts)

@@ -12,7 +12,7 @@ from ti_core.optimisers import FreeSettings, SphericalSettings
 from toyworld import world
 
 
-def test_the_networks_converted_for_diffusers_compute_what_the_host_computes(
+def test_the_converted_networks_compute_what_the_host_computes(
     checkpoint_file: Path, loaded: Loaded, comfyui: Path, tmp_path: Path
 ):
     from examination import Models

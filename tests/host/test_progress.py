@@ -1,5 +1,6 @@
 """What the user reads on a node."""
 
+import pytest
 import torch
 
 from ti_core.host.progress import LINES, Progress, progress_line, shortened
@@ -27,6 +28,20 @@ def test_progress_is_counted_from_where_the_run_goes_on():
         progress(state)
     assert shown == [50, 51, 52]
     assert progress.first == 50
+
+
+def test_the_line_is_told_from_what_was_said_before_where_lines_run_together(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    shown: list[str] = []
+    monkeypatch.setattr("ti_core.host.progress.say", lambda text, node_id: shown.append(text))
+    progress = Progress(400, None)
+    progress.tell("A step takes 1.00 s.")
+    state = begun({"clip_l": torch.zeros(1, 4)}, 1.0)
+    for step in (0, 1):
+        state.losses = [0.1] * step
+        progress(state)
+    assert " ".join(shown[-1].split()).endswith(" left. A step takes 1.00 s.")
 
 
 def test_a_long_text_keeps_its_summary_and_its_findings():
