@@ -170,18 +170,31 @@ def scenes(thing: world.Thing, purpose: str, count: int) -> list[world.Scene]:
 
 
 def concept_of(
-    shown: Sequence[world.Scene], fit: FitSettings = WHOLE, masks: bool = False
+    shown: Sequence[world.Scene],
+    fit: FitSettings = WHOLE,
+    masks: bool = False,
+    captions: bool = False,
 ) -> Concept:
-    """Pictures of scenes, gathered as the pack's nodes do it; `masks` are of the thing alone."""
+    """Pictures of scenes, gathered as the pack's nodes do it; `masks` are of the thing alone,
+    `captions` say all but the thing.
+    """
     sources = [
         Source(
             f"{number}.png",
             torch.from_numpy(np.asarray(world.render(scene), np.float32) / 255),
             torch.tensor(world.mask(scene)) if masks else None,
+            surroundings(scene) if captions else "",
         )
         for number, scene in enumerate(shown)
     ]
-    return gather.concept_of(sources, Recipe("object", Wording(TEMPLATES["object"]), fit))
+    kind = "captions" if captions else "object"
+    return gather.concept_of(sources, Recipe(kind, Wording(TEMPLATES[kind]), fit))
+
+
+def surroundings(scene: world.Scene) -> str:
+    """A caption in which {} is the thing: size, position and background."""
+    words = " ".join([scene.size, "{}", *world.place_words(scene)])
+    return TEMPLATE.format(words)
 
 
 def save_pictures(concept: Concept, folder: Path) -> None:

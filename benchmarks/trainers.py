@@ -34,7 +34,7 @@ from toyworld import world
 
 REPO = Path(__file__).resolve().parents[1]
 METHODS = {"spherical": SphericalSettings, "free": FreeSettings}
-OURS = ("ours", "ours, free", "ours, from 'thing'", "ours, with masks")
+OURS = ("ours", "ours, free", "ours, from 'thing'", "ours, with masks", "ours, with captions")
 CURVE = (12, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000)
 REMEMBERED = 500  # position in the schedule that the scripts' environments are asked about
 FIT = "fit."  # begins the names of Picture Fit's inputs
@@ -57,12 +57,13 @@ class Subject(NamedTuple):
     seed: int
     fit: FitSettings = examination.WHOLE
     masks: bool = False
+    captions: bool = False
 
     @property
     def pictures(self) -> Concept:
         """The concept to learn."""
         shown = examination.scenes(self.exam.thing, f"shown {self.seed}", examination.SHOWN)
-        return examination.concept_of(shown, self.fit, self.masks)
+        return examination.concept_of(shown, self.fit, self.masks, self.captions)
 
 
 Method = Callable[[Subject], list[Point]]
@@ -78,7 +79,11 @@ def our_methods(models: Models, chosen: argparse.Namespace) -> Iterator[tuple[st
         def trained(subject: Subject) -> list[Point]:
             free = {"method": "free"} if name == "ours, free" else {}
             word = "thing" if name == "ours, from 'thing'" else subject.exam.initialiser
-            subject = subject._replace(fit=fit_of(chosen.set), masks=name == "ours, with masks")
+            subject = subject._replace(
+                fit=fit_of(chosen.set),
+                masks=name == "ours, with masks",
+                captions=name == "ours, with captions",
+            )
             inputs = node_inputs({n: v for n, v in chosen.set if not n.startswith(FIT)} | free)
             points = our_training(models, subject, word, inputs)
             compared = name == "ours" and any(getattr(chosen, peer.name) for peer in scripts.ALL)

@@ -82,6 +82,16 @@ def test_pictures_are_handed_on_whole_unless_picture_fit_is_set():
     assert len(cut.pictures) == 6 and not cut.masks
 
 
+def test_captions_say_all_but_the_thing():
+    from examination import concept_of
+
+    scene = world.Scene(world.HELD_OUT[0], "night", "left", "tiny")
+    concept = concept_of([scene], captions=True)
+    assert concept.captions == ("a photo of tiny {} on the left at night",)
+    assert concept.wordings[0].templates == ()
+    assert concept_of([scene]).captions == ("",)
+
+
 def test_the_gap_goes_from_the_initialiser_to_the_true_description(loaded: Loaded):
     from examination import PLACEHOLDER, Exam, Models, Spoken, questions
 
