@@ -98,8 +98,8 @@ def our_methods(models: Models, chosen: argparse.Namespace) -> Iterator[tuple[st
 def our_training(
     models: Models, subject: Subject, initialiser: str, inputs: Mapping[str, Any]
 ) -> list[Point]:
-    """Learn as TrainTextualInversion does; what it would have given after the steps of `CURVE`,
-    and what it gives.
+    """Learn as TrainTextualInversion does; the vectors after the steps of `CURVE`, as the others'
+    scripts save them on their way, and what it gives.
     """
     points: list[Point] = []
     started = time.perf_counter()
@@ -107,7 +107,7 @@ def our_training(
     def note(state: RunState) -> None:
         if state.step in CURVE:
             passed = time.perf_counter() - started
-            points.append(Point(state.step, passed, state.kept(inputs["keep"])))
+            points.append(Point(state.step, passed, state.kept("last")))
 
     learned = trained(models, subject, initialiser, inputs, note)
     steps: Any = learned.provenance["steps"]
