@@ -217,13 +217,16 @@ def compared(ours: Sequence[Row], theirs: Sequence[Row], method: str) -> list[st
     if not pairs:
         return []
     times = [time_to(one.curve, other.marks.loss) for one, other in pairs]
-    ratios = [other.seconds / t for t, (_, other) in zip(times, pairs, strict=True) if t]
-    share = f"{len(ratios)} of {len(pairs)} words"
-    found = [f"Ours reaches the last loss of '{method}' for {share}"]
-    if ratios:
-        found.append(
-            reached(f"Times faster to it than '{method}', median", median(ratios), FASTER, ".1f")
-        )
+    ratios = [
+        other.seconds / spent if spent else 0.0  # never there
+        for spent, (_, other) in zip(times, pairs, strict=True)
+    ]
+    share = f"{sum(map(bool, ratios))} of {len(pairs)} words"
+    faster = f"Times faster to it than '{method}', median (0 where never)"
+    found = [
+        f"Ours reaches the last loss of '{method}' for {share}",
+        reached(faster, median(ratios), FASTER, ".1f"),
+    ]
     edits = fmean(one.marks.edit - other.marks.edit for one, other in pairs)
     concepts = fmean(one.marks.concept - other.marks.concept for one, other in pairs)
     found.append(reached(f"Edits, ours minus '{method}'", edits, EDITS, ".3f"))
