@@ -1,7 +1,7 @@
 """The figures of benchmarks/learning.py as a table, a JSON and a contact sheet."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median, pstdev
@@ -139,6 +139,8 @@ def page(rows: Sequence[Row], setting: Mapping[str, object]) -> str:
         if some:
             parts.append(f"## {title}\n\n{table(some)}")
     parts.append(f"## Gap closed, word by word\n\n{gaps_by_word(compositions)}")
+    if ways := list(ways_of(compositions)):
+        parts.append("## Gap closed on the way\n\n" + "\n".join(f"- {text}" for text in ways))
     parts.append("## Goals\n\n" + "\n".join(f"- {text}" for text in goals(compositions)))
     return "\n\n".join(parts) + "\n"
 
@@ -163,6 +165,45 @@ def gaps_by_word(rows: Sequence[Row]) -> str:
         cells = [mean(some, 3) for some in gaps]
         lines.append(f"| {thing} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def ways_of(rows: Sequence[Row]) -> Iterator[str]:
+    """The gap closed after seconds and steps, mean over the words that a peer and ours learned."""
+    losses = {(row.thing, row.method): row.marks.loss for row in rows if not row.steps}
+    ends = {
+        thing: (losses[thing, "initialiser"], last)
+        for (thing, name), last in losses.items()
+        if name == "truth" and (thing, "initialiser") in losses
+    }
+    learned = by_method(row for row in rows if row.steps and row.thing in ends)
+    for method, theirs in learned.items():
+        pairs = [] if method.startswith(OURS) else paired(learned.get(OURS, []), theirs)
+        if pairs:
+            yield f"{method}, {len(pairs)} words: {way([other for _, other in pairs], ends)}"
+            yield f"ours, the same words: {way([one for one, _ in pairs], ends)}"
+
+
+def way(rows: Sequence[Row], ends: Mapping[str, tuple[float, float]]) -> str:
+    """The mean curve of a method's words, at the steps that all of them have; `ends` are the losses
+    of each thing's initialiser and true description.
+    """
+    points: dict[int, list[tuple[float, float]]] = {}
+    for row in rows:
+        first, last = ends[row.thing]
+        for step, (seconds, loss) in {step: point for step, *point in row.curve}.items():
+            points.setdefault(step, []).append((seconds, (first - loss) / (first - last)))
+    return ", ".join(
+        f"{fmean(gaps):.2f} at {fmean(seconds):.0f} s ({step})"
+        for step, found in points.items()
+        if len(found) == len(rows)
+        for seconds, gaps in [zip(*found, strict=True)]
+    )
+
+
+def paired(ours: Sequence[Row], theirs: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """The words that both have learned from the same pictures."""
+    known = {(row.thing, row.seed): row for row in ours}
+    return [(known[key], row) for row in theirs if (key := (row.thing, row.seed)) in known]
 
 
 def mean(values: Iterable[float | None], digits: int) -> str:
@@ -212,8 +253,7 @@ def reached(what: str, value: float, goal: float, form: str, most: bool = False)
 
 def compared(ours: Sequence[Row], theirs: Sequence[Row], method: str) -> list[str]:
     """Speed and editability against a peer, word by word."""
-    known = {(row.thing, row.seed): row for row in ours}
-    pairs = [(known[key], row) for row in theirs if (key := (row.thing, row.seed)) in known]
+    pairs = paired(ours, theirs)
     if not pairs:
         return []
     times = [time_to(one.curve, other.marks.loss) for one, other in pairs]

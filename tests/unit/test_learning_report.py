@@ -17,6 +17,7 @@ from learning_report import (
     spread,
     table,
     time_to,
+    ways_of,
     write,
 )
 from PIL import Image
@@ -122,4 +123,22 @@ def test_words_stand_beside_each_other_by_trainer():
     assert gaps_by_word(rows).splitlines()[2:] == [
         f"| {' '.join(world.HELD_OUT[0])} | 0.200 |  |",
         f"| {' '.join(world.HELD_OUT[1])} |  | 0.950 |",
+    ]
+
+
+def test_the_way_is_the_mean_over_the_words_of_both():
+    """Of the steps that all of them have; a word that only one has learned is left out."""
+    ends = [
+        row(name, thing=thing, steps=0, loss=loss)
+        for thing in (0, 1)
+        for name, loss in (("initialiser", 1.0), ("truth", 0.2))
+    ]
+    peers = [
+        row("kohya", curve=((5, 1.0, 0.6), (10, 2.0, 0.6))),
+        row("kohya", thing=1, curve=((10, 4.0, 0.2),)),
+    ]
+    alone = row("diffusers", thing=2)
+    assert list(ways_of([*ends, row(), row(thing=1), *peers, alone])) == [
+        "kohya, 2 words: 0.75 at 3 s (10)",
+        "ours, the same words: 0.62 at 2 s (10), 0.75 at 4 s (20), 0.74 at 8 s (40)",
     ]
