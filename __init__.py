@@ -12,7 +12,7 @@ from .nodes.inspection import InspectTextualInversion
 from .nodes.previews import TrainingPreviews
 from .nodes.run_store import TrainingRunStore
 from .nodes.train import TrainTextualInversion
-from .ti_core.host.stop_and_keep import add_route
+from .ti_core.host.page.stop_and_keep import add_route
 
 WEB_DIRECTORY = "./web"
 

@@ -20,17 +20,17 @@ from torch import Tensor
 from toyworld import gate, judge, world  # finds the host, which those below import
 
 # isort: split
-from ti_core import gather
-from ti_core.captions import TEMPLATES
-from ti_core.concept import Concept
-from ti_core.fit import FitSettings
-from ti_core.gather import Recipe, Source
-from ti_core.host.borrow import BorrowSettings, borrowed
-from ti_core.host.latents import encode_pictures
-from ti_core.host.text import Word, create_embedding, with_word
-from ti_core.latents import expected, shape_of
-from ti_core.validation import validation_batches, validation_loss
-from ti_core.wording import Wording
+from ti_core.concept import gather
+from ti_core.concept.concept import Concept
+from ti_core.concept.fit import FitSettings
+from ti_core.concept.gather import Recipe, Source
+from ti_core.concept.templates import TEMPLATES
+from ti_core.concept.wording import Wording
+from ti_core.host.models.borrow import BorrowSettings, borrowed
+from ti_core.host.models.encode import encode_pictures
+from ti_core.host.models.text import Word, create_embedding, with_word
+from ti_core.training.latents import expected, shape_of
+from ti_core.training.validation import validation_batches, validation_loss
 
 PLACEHOLDER = "toyword"
 TEMPLATE = "a photo of {}"

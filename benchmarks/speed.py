@@ -163,16 +163,16 @@ def our_training(dtype: Any, pictures: Path, steps: int, checkpointing: str = "o
     """Our training as the node runs it, batch 1, one vector; the first step is not counted."""
     import torch
 
-    from ti_core.concept import Concept
-    from ti_core.fit import centre_crop
-    from ti_core.host.borrow import BorrowSettings, borrowed
-    from ti_core.host.latents import encode_pictures
-    from ti_core.host.pictures import picture_files, read_picture
-    from ti_core.host.text import create_embedding
-    from ti_core.latents import shape_of
-    from ti_core.optimisers import SphericalSettings
-    from ti_core.schedule import schedule
-    from ti_core.training import TrainingSettings, train
+    from ti_core.concept.concept import Concept
+    from ti_core.concept.fit import centre_crop
+    from ti_core.host.models.borrow import BorrowSettings, borrowed
+    from ti_core.host.models.encode import encode_pictures
+    from ti_core.host.models.text import create_embedding
+    from ti_core.host.pictures.picture_files import picture_files, read_picture
+    from ti_core.training.latents import shape_of
+    from ti_core.training.loop import TrainingSettings, train
+    from ti_core.training.optimisers import SphericalSettings
+    from ti_core.training.schedule import schedule
 
     with torch.inference_mode():  # As the host runs its nodes.
         model, clip, vae = load(dtype)
@@ -198,7 +198,7 @@ def bare_loop(dtype: Any, pictures: Path, steps: int) -> Any:
     import comfy.model_management as memory_management
     import torch
 
-    from ti_core.host.gradients import attention_with_backward
+    from ti_core.host.models.gradients import attention_with_backward
 
     model, clip, _ = load(dtype)  # Outside inference mode: normal tensors, nothing to swap.
     model.add_object_patch("manual_cast_dtype", None)

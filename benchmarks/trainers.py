@@ -19,17 +19,17 @@ from peers import scripts
 from peers.scripts import Recipe, Script, Task
 from torch import Tensor
 
-from ti_core.concept import Concept
-from ti_core.embedding import Embedding
-from ti_core.fit import FitSettings
-from ti_core.formats import read_embedding
-from ti_core.host.borrow import BorrowSettings
+from ti_core.concept.concept import Concept
+from ti_core.concept.fit import FitSettings
 from ti_core.host.learn import LearnOptions, learn
-from ti_core.host.text import create_embedding
-from ti_core.optimisers import FreeSettings, SphericalSettings
-from ti_core.schedule import schedule
-from ti_core.state import RunState
-from ti_core.training import TrainingSettings
+from ti_core.host.models.borrow import BorrowSettings
+from ti_core.host.models.text import create_embedding
+from ti_core.training.loop import TrainingSettings
+from ti_core.training.optimisers import FreeSettings, SphericalSettings
+from ti_core.training.run import RunState
+from ti_core.training.schedule import schedule
+from ti_core.word.embedding import Embedding
+from ti_core.word.formats import read_embedding
 from toyworld import world
 
 REPO = Path(__file__).resolve().parents[1]

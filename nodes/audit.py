@@ -4,10 +4,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..ti_core.concept import Concept
-from ..ti_core.embedding import Embedding
-from ..ti_core.host.audit import audit
-from ..ti_core.host.progress import say
+from ..ti_core.concept.concept import Concept
+from ..ti_core.host.page.progress import say
+from ..ti_core.host.pictures.token_counts import audit
+from ..ti_core.word.embedding import Embedding
 from .sockets import CATEGORY, ConceptSocket, EmbeddingSocket
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..ti_core.blending import Mix, average, blended, concatenate, shortened, slerp, subtract
-from ..ti_core.embedding import Embedding, check_placeholder
-from ..ti_core.host.progress import say
-from ..ti_core.inspection import inspection_report
+from ..ti_core.host.page.progress import say
+from ..ti_core.word.blending import Mix, average, blended, concatenate, shortened, slerp, subtract
+from ..ti_core.word.embedding import Embedding, check_placeholder
+from ..ti_core.word.inspection import inspection_report
 from .sockets import CATEGORY, EmbeddingSocket
 
 BALANCE = io.Float.Input(

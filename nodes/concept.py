@@ -5,18 +5,18 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..ti_core.audit import crops_batch, report
-from ..ti_core.concept import Concept, joined
-from ..ti_core.gather import CaptionOptions
-from ..ti_core.host.concepts import (
+from ..ti_core.concept.audit import crops_batch, report
+from ..ti_core.concept.concept import Concept, joined
+from ..ti_core.concept.gather import CaptionOptions
+from ..ti_core.concept.masks import MaskSettings
+from ..ti_core.host.page.progress import say
+from ..ti_core.host.pictures.concept_requests import (
     Request,
     dataset_file_state,
     load_concept,
     load_dataset_file,
 )
-from ..ti_core.host.folders import NO_FOLDER, folder_state, picture_folders
-from ..ti_core.host.progress import say
-from ..ti_core.masks import MaskSettings
+from ..ti_core.host.pictures.folders import NO_FOLDER, folder_state, picture_folders
 from .concept_options import PictureFitting
 from .sockets import (
     CATEGORY,

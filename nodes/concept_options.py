@@ -7,12 +7,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..ti_core.concept import LatentChoice
-from ..ti_core.fit import FitSettings
-from ..ti_core.gather import CaptionFiles, CaptionOptions
-from ..ti_core.host.concepts import read_templates, template_state
-from ..ti_core.masks import BACKGROUNDS, MaskSettings
-from ..ti_core.wording import Wording
+from ..ti_core.concept.concept import LatentChoice
+from ..ti_core.concept.fit import FitSettings
+from ..ti_core.concept.gather import CaptionFiles, CaptionOptions
+from ..ti_core.concept.masks import BACKGROUNDS, MaskSettings
+from ..ti_core.concept.wording import Wording
+from ..ti_core.host.pictures.concept_requests import read_templates, template_state
 from .sockets import CATEGORY, CaptionOptionsSocket, MaskOptionsSocket, PictureFitSocket
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..ti_core.embedding import Embedding
-from ..ti_core.host.text import apply_embedding, create_embedding
+from ..ti_core.host.models.text import apply_embedding, create_embedding
+from ..ti_core.word.embedding import Embedding
 from .sockets import CATEGORY, EmbeddingSocket
 
 

@@ -7,9 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..ti_core.embedding import Embedding
-from ..ti_core.formats import FORMATS
-from ..ti_core.host.files import (
+from ..ti_core.host.embedding_files import (
     chosen_file,
     embedding_files,
     export_settings,
@@ -17,8 +15,10 @@ from ..ti_core.host.files import (
     load_embedding,
     save_embedding,
 )
-from ..ti_core.host.progress import say
-from ..ti_core.inspection import inspection_report
+from ..ti_core.host.page.progress import say
+from ..ti_core.word.embedding import Embedding
+from ..ti_core.word.formats import FORMATS
+from ..ti_core.word.inspection import inspection_report
 from .sockets import CATEGORY, EmbeddingSocket
 
 FORMAT_HELP = (

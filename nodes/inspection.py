@@ -4,10 +4,10 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..ti_core.embedding import Embedding
-from ..ti_core.host.inspection import vocabularies
-from ..ti_core.host.progress import say
-from ..ti_core.inspection import inspection_picture, inspection_report
+from ..ti_core.host.nearest_words import vocabularies
+from ..ti_core.host.page.progress import say
+from ..ti_core.word.embedding import Embedding
+from ..ti_core.word.inspection import inspection_picture, inspection_report
 from .sockets import CATEGORY, EmbeddingSocket
 
 

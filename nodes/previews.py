@@ -4,8 +4,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..ti_core.host.previews import SAMPLERS, SCHEDULERS
-from ..ti_core.previews import PreviewSettings
+from ..ti_core.host.page.previews import SAMPLERS, SCHEDULERS
+from ..ti_core.training.preview_pictures import PreviewSettings
 from .sockets import CATEGORY, PreviewsSocket
 
 

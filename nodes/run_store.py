@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..ti_core.runs import StoreSettings
+from ..ti_core.store.run_store import StoreSettings
 from .sockets import CATEGORY, RunStoreSocket
 
 

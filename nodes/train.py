@@ -5,18 +5,18 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..ti_core.concept import Concept
-from ..ti_core.embedding import Embedding
-from ..ti_core.host.borrow import BorrowSettings
+from ..ti_core.concept.concept import Concept
 from ..ti_core.host.learn import LearnOptions, learn
-from ..ti_core.host.previews import Previews
-from ..ti_core.host.progress import Progress, say
-from ..ti_core.host.stop_and_keep import stoppable
-from ..ti_core.optimisers import FreeSettings, SphericalSettings
-from ..ti_core.previews import PreviewSettings
-from ..ti_core.runs import StoreSettings
-from ..ti_core.schedule import schedule as make_schedule
-from ..ti_core.training import TrainingSettings
+from ..ti_core.host.models.borrow import BorrowSettings
+from ..ti_core.host.page.previews import Previews
+from ..ti_core.host.page.progress import Progress, say
+from ..ti_core.host.page.stop_and_keep import stoppable
+from ..ti_core.store.run_store import StoreSettings
+from ..ti_core.training.loop import TrainingSettings
+from ..ti_core.training.optimisers import FreeSettings, SphericalSettings
+from ..ti_core.training.preview_pictures import PreviewSettings
+from ..ti_core.training.schedule import schedule as make_schedule
+from ..ti_core.word.embedding import Embedding
 from .sockets import (
     CATEGORY,
     ConceptSocket,

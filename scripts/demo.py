@@ -132,9 +132,9 @@ def lay_out_base(base: Path) -> None:
 
 def checkpoint() -> Path:
     """Toyworld's checkpoint, assembled anew when its parts have changed."""
-    from toyworld.checkpoint import WEIGHTS, assemble
+    from toyworld.assembly import WEIGHTS, assemble
 
-    parts = (WEIGHTS, WEIGHTS.with_name("checkpoint.py"))
+    parts = (WEIGHTS, WEIGHTS.with_name("assembly.py"))
     version = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:8]
     file = CACHE / f"toyworld-{version}.safetensors"
     if not file.is_file():

@@ -31,8 +31,8 @@ host_arguments.use_pytorch_cross_attention = True
 
 from tiny_checkpoint import UNET  # noqa: E402
 
-from ti_core.captions import OBJECT_TEMPLATES, STYLE_TEMPLATES  # noqa: E402
-from toyworld import checkpoint, world  # noqa: E402
+from ti_core.concept.templates import OBJECT_TEMPLATES, STYLE_TEMPLATES  # noqa: E402
+from toyworld import assembly, world  # noqa: E402
 
 TEMPLATES = (*OBJECT_TEMPLATES, *STYLE_TEMPLATES)
 CAPTIONS, SCENES = 10_000, 3
@@ -187,7 +187,7 @@ def encode_captions(folder: Path, seconds: float) -> None:
     from comfy.sd1_clip import SDClipModel, SDTokenizer
 
     encoder = SDClipModel(device=str(DEVICE), model_class=CLIPTextModel, dtype=torch.bfloat16)
-    encoder.transformer.load_state_dict(checkpoint.text_encoder(), strict=False)
+    encoder.transformer.load_state_dict(assembly.text_encoder(), strict=False)
     texts, tokenizer = all_captions(), SDTokenizer()
     for first in range(0, CAPTIONS, PART):
         try:
@@ -357,13 +357,13 @@ def pack(folder: Path, seconds: float) -> None:
     """Round the averaged UNet and the VAE to 8 bits."""
     unet = load_file(folder / "unet.safetensors")
     state = {
-        checkpoint.UNET + name.removeprefix("average."): weight
+        assembly.UNET + name.removeprefix("average."): weight
         for name, weight in unet.items()
         if name.startswith("average.")
     }
     vae = load_file(folder / "vae.safetensors")
-    state |= {checkpoint.VAE + name: weight for name, weight in vae.items()}
-    checkpoint.pack(state, checkpoint.WEIGHTS, {"unet_steps": int(unet["step"])})
+    state |= {assembly.VAE + name: weight for name, weight in vae.items()}
+    assembly.pack(state, assembly.WEIGHTS, {"unet_steps": int(unet["step"])})
 
 
 STAGES: dict[str, Any] = {

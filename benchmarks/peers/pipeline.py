@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from toyworld.checkpoint import LAYERS, POSITIONS, TEXT, UNET, VAE, VOCABULARY, WIDTH
+from toyworld.assembly import LAYERS, POSITIONS, TEXT, UNET, VAE, VOCABULARY, WIDTH
 
 LIBRARY: Any = diffusers  # Its names appear on their first use, where no type checker sees them.
 SCALE_FACTOR = 0.18215  # SD 1.x's, between VAE and UNet

@@ -19,12 +19,12 @@ from comfy.text_encoders.sd2_clip import SD2ClipModel, SD2Tokenizer
 from tiny_checkpoint import randomised
 from torch import Tensor
 
-from ti_core.concept import Concept
-from ti_core.embedding import Embedding
-from ti_core.host.text import create_embedding
-from ti_core.optimisers import SphericalSettings
-from ti_core.schedule import schedule
-from ti_core.training import TrainingSettings
+from ti_core.concept.concept import Concept
+from ti_core.host.models.text import create_embedding
+from ti_core.training.loop import TrainingSettings
+from ti_core.training.optimisers import SphericalSettings
+from ti_core.training.schedule import schedule
+from ti_core.word.embedding import Embedding
 
 SHALLOW = {
     "clip_l_model_config": {"num_hidden_layers": 3},

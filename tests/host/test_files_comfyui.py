@@ -15,21 +15,19 @@ import pytest
 import torch
 from comfy.sd1_clip import SD1Tokenizer
 from comfy.sdxl_clip import SDXLTokenizer
-from embedding_files import (  # pyright: ignore[reportMissingImports]
+from safetensors.torch import save_file
+from sample_embeddings import (  # pyright: ignore[reportMissingImports]
     FAMILIES,
     embedding,
     rows,
     same_vectors,
     write,
 )
-from safetensors.torch import save_file
 from small import Loaded, small_flux, small_sdxl, word
 from test_text import learned, spliced
 from torch import Tensor
 
-from ti_core.embedding import Embedding
-from ti_core.formats import Export, read_embedding
-from ti_core.host.files import (
+from ti_core.host.embedding_files import (
     checkpoint_hash,
     chosen_file,
     embedding_files,
@@ -39,9 +37,11 @@ from ti_core.host.files import (
     load_embedding,
     save_embedding,
 )
-from ti_core.host.inspection import vocabularies
-from ti_core.host.text import apply_embedding, encoders
-from ti_core.inspection import inspection_picture, inspection_report
+from ti_core.host.models.text import apply_embedding, encoders
+from ti_core.host.nearest_words import vocabularies
+from ti_core.word.embedding import Embedding
+from ti_core.word.formats import Export, read_embedding
+from ti_core.word.inspection import inspection_picture, inspection_report
 
 TOKENIZERS: dict[str, Any] = {
     "SD 1": SD1Tokenizer,
@@ -234,7 +234,7 @@ def test_a_changed_file_is_noticed_and_so_is_its_other_half(folder: Path):
 
 
 def test_the_graph_goes_into_the_picture_unless_metadata_is_off(monkeypatch: pytest.MonkeyPatch):
-    import ti_core.host.files as files
+    import ti_core.host.embedding_files as files
 
     batch = torch.rand(2, 20, 30, 3)
     made = export_settings("fp32", batch, {"1": {}}, {"workflow": {"nodes": []}})

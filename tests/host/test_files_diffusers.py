@@ -6,13 +6,13 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from embedding_files import (  # pyright: ignore[reportMissingImports]
+from safetensors.torch import load_file, save_file
+from sample_embeddings import (  # pyright: ignore[reportMissingImports]
     FAMILIES,
     embedding,
     same_vectors,
     write,
 )
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     CLIPTextConfig,
@@ -21,7 +21,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from ti_core.formats import read_embedding
+from ti_core.word.formats import read_embedding
 
 LIBRARY: Any = diffusers  # Its names appear on their first use, where no type checker sees them.
 

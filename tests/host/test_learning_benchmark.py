@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from small import Loaded
 
-from ti_core.optimisers import FreeSettings, SphericalSettings
+from ti_core.training.optimisers import FreeSettings, SphericalSettings
 from toyworld import world
 
 

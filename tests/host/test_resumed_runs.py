@@ -10,16 +10,16 @@ import pytest
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from small import Loaded, concept, load_checkpoint, settings, word
-from test_learning import differences, patched, run, sampled, state
+from test_learn import differences, patched, run, sampled, state
 from torch import Tensor
 
-from ti_core.host.borrow import BorrowSettings, borrowed
 from ti_core.host.learn import FULL, Learned, LearnOptions, learn, next_remedy
-from ti_core.host.runs import FOLDER, run_key
-from ti_core.host.text import apply_embedding
-from ti_core.runs import StoreSettings, checkpoints
-from ti_core.state import RunState
-from ti_core.training import Batch, batch_loss
+from ti_core.host.models.borrow import BorrowSettings, borrowed
+from ti_core.host.models.text import apply_embedding
+from ti_core.host.run_key import FOLDER, run_key
+from ti_core.store.run_store import StoreSettings, checkpoints
+from ti_core.training.loop import Batch, batch_loss
+from ti_core.training.run import RunState
 
 STORED = LearnOptions(resume="resume", store=StoreSettings(save_every=2))
 

@@ -7,7 +7,7 @@ import pytest
 from small import Loaded
 from torch import Tensor
 
-from ti_core import training
+from ti_core.training import loop as training
 from toyworld import world
 
 pytestmark = pytest.mark.slow  # under 3 minutes on 2 CPU cores
@@ -71,7 +71,7 @@ def test_a_wrong_objective_does_not(exam: Any, monkeypatch: pytest.MonkeyPatch):
 def test_an_untrained_word_does_not(exam: Any):
     from examination import PLACEHOLDER
 
-    from ti_core.host.text import create_embedding
+    from ti_core.host.models.text import create_embedding
 
     for word in (exam.initialiser, "thing", ANOTHER.shape):
         untrained = create_embedding(exam.models.clip, PLACEHOLDER, word, 1)

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from embedding_files import embedding, rows
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from sample_embeddings import embedding, rows
 from torch._utils import _rebuild_tensor_v2
 
-from ti_core.formats import FORMATS, Export
-from ti_core.formats.panels import with_panels
+from ti_core.word.formats import FORMATS, Export
+from ti_core.word.formats.panels import with_panels
 
 GIGABYTE = 1 << 30
 Named = Iterator[tuple[str, bytes]]

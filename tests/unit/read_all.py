@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from ti_core.formats import read_embedding
+from ti_core.word.formats import read_embedding
 
 MEGABYTE = 1 << 20
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from toyworld import checkpoint, judge, world
+from toyworld import assembly, judge, world
 from toyworld.world import Scene, Thing
 
 
@@ -89,15 +89,15 @@ def test_the_judge_sees_a_wrong_value():
 
 
 def test_the_text_encoder_is_the_same_on_every_machine():
-    assert checkpoint.digest(checkpoint.text_encoder()) == checkpoint.TEXT_SHA256
+    assert assembly.digest(assembly.text_encoder()) == assembly.TEXT_SHA256
 
 
 def test_weights_of_8_bits_come_back_within_half_a_step(tmp_path: Path):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(6, 5, 3, 3, generator=generator)
     bias = torch.randn(6, generator=generator)
-    checkpoint.pack({"a.weight": weight, "a.bias": bias}, tmp_path / "w.safetensors", {"steps": 1})
-    found = checkpoint.unpacked(tmp_path / "w.safetensors")
+    assembly.pack({"a.weight": weight, "a.bias": bias}, tmp_path / "w.safetensors", {"steps": 1})
+    found = assembly.unpacked(tmp_path / "w.safetensors")
     step = weight.flatten(1).abs().amax(1) / 127
     assert ((found["a.weight"] - weight).flatten(1).abs().amax(1) <= 0.51 * step + 1e-3).all()
     assert torch.equal(found["a.bias"], bias.half())

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ti_core.concept import Concept
-from ti_core.embedding import Embedding
-from ti_core.objective import Prediction
+from ti_core.concept.concept import Concept
+from ti_core.training.objective import Prediction
+from ti_core.word.embedding import Embedding
 
 WIDTH = 6
 

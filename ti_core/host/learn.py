@@ -14,25 +14,25 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 from torch import Tensor
 
-from ..concept import Concept, check_words
-from ..embedding import Embedding
-from ..latents import Latents, expected, shape_of
-from ..preflight import Preflight, measured_step, preflight_line
-from ..report import Outcome, training_report
-from ..run import Ending, begin, run, why_ended
-from ..runs import Resume, RunStore, StoreSettings
-from ..state import Keep, RunState
-from ..stopping import StoppingRule
-from ..training import TrainingSettings
-from ..watches import before
-from .borrow import BorrowSettings, borrowed
-from .denoise import HostModel
-from .files import checkpoint_hash
-from .inspection import vocabularies
-from .latents import encode_pictures
-from .previews import Previews
-from .runs import run_key, run_store
-from .text import check_fits
+from ..concept.concept import Concept, check_words
+from ..store.run_store import Resume, RunStore, StoreSettings
+from ..training.latents import Latents, expected, shape_of
+from ..training.loop import TrainingSettings
+from ..training.preflight import Preflight, measured_step, preflight_line
+from ..training.report import Outcome, training_report
+from ..training.run import Keep, RunState
+from ..training.stopping import StoppingRule
+from ..training.validated_run import Ending, begin, run, why_ended
+from ..training.watches import before
+from ..word.embedding import Embedding
+from .embedding_files import checkpoint_hash
+from .models.borrow import BorrowSettings, borrowed
+from .models.encode import encode_pictures
+from .models.host_model import HostModel
+from .models.text import check_fits
+from .nearest_words import vocabularies
+from .page.previews import Previews
+from .run_key import run_key, run_store
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,410 @@
+"""Folders as users of other trainers lay them out, and what is refused."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import pytest
+import torch
+from PIL import Image
+from small import Loaded
+from tiny_checkpoint import randomised
+
+from ti_core.concept.audit import report
+from ti_core.concept.concept import Concept
+from ti_core.concept.fit import FitSettings
+from ti_core.concept.gather import CaptionFiles, CaptionOptions
+from ti_core.concept.masks import MaskSettings
+from ti_core.concept.wording import Wording
+from ti_core.host.models.encode import encode_pictures
+from ti_core.host.models.text import create_embedding
+from ti_core.host.pictures.concept_requests import (
+    Request,
+    load_concept,
+    load_dataset_file,
+    read_templates,
+)
+from ti_core.host.pictures.folders import NO_FOLDER, folder_path, folder_state, text_file
+from ti_core.host.pictures.token_counts import audit, encoder_facts, native_side
+from ti_core.training.latents import Gaussian, expected
+
+toml = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 reads no TOML")
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An input folder of its own."""
+    folder = tmp_path / "input"
+    folder.mkdir()
+    monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(folder))
+    return folder
+
+
+def put(folder: Path, **files: str | None) -> Path:
+    """Pictures of different colours with their captions (None: no caption file)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (stem, caption) in enumerate(files.items()):
+        picture = Image.effect_noise((96, 80), 60 + number).convert("RGB")
+        picture.save(folder / f"{stem}.png")
+        if caption is not None:
+            (folder / f"{stem}.txt").write_text(caption, "utf-8")
+    return folder
+
+
+def load(folder: str, kind: Any = "captions", **more: Any) -> Concept:
+    return loaded_with_notes(folder, kind, **more)[0]
+
+
+def loaded_with_notes(
+    folder: str, kind: Any = "captions", texts: Sequence[str] = ("",), **more: Any
+) -> tuple[Concept, list[str]]:
+    images = more.pop("images", [])
+    return load_concept(Request(folder, images, kind, texts, FitSettings(64, 64), **more))
+
+
+def options(source: Any = "auto", **wording: Any) -> CaptionOptions:
+    return CaptionOptions(CaptionFiles(source), Wording(**wording))
+
+
+def test_the_layout_of_automatic1111_loads_as_it_is(inputs: Path):
+    """Pre-processing writes numbered names with a caption in a text file, or in the name itself;
+    templates say [name] and [filewords].
+    """
+    folder = put(
+        inputs / "a1111",
+        **{"00000-0-a red cat": None, "00001-0-IMG": "a cat, on grass", "00002-0-sleeping": None},
+    )
+    (inputs / "subject_filewords.txt").write_text("a photo of a [name], [filewords]\n# x\n\n")
+    templates = read_templates("", "input/subject_filewords.txt")
+    concept = load(f"input/{folder.name}", "object", captions=options(templates=templates))
+    assert [concept.text(n, "my-cat") for n in range(3)] == [
+        "a photo of a my-cat, a red cat",
+        "a photo of a my-cat, a cat, on grass",
+        "a photo of a my-cat, sleeping",
+    ]
+    assert "caption from the file name" in report(concept)
+
+
+def test_the_folders_of_kohya_load_as_they_are(inputs: Path):
+    put(inputs / "train" / "20_my-cat animal", one=None, two="a my-cat on grass")
+    put(inputs / "train" / "5_other", three=None)
+    concept = load("input/train")
+    assert concept.names == (
+        "5_other/three.png",
+        "20_my-cat animal/one.png",
+        "20_my-cat animal/two.png",
+    )
+    assert concept.repeats == (5, 20, 20)
+    texts = [concept.text(n, "my-cat") for n in range(3)]
+    assert texts == ["my-cat, other", "my-cat animal", "a my-cat on grass"]
+    assert load("input/train/20_my-cat animal", repeats=3).repeats == (60, 60)
+
+
+def test_kohyas_caption_files_and_metadata_are_found(inputs: Path):
+    folder = put(inputs / "meta", a=None, b=None)
+    (folder / "a.caption").write_text("from caption")
+    entries = {"C:\\x\\b.png": {"caption": "from json", "tags": "t"}}
+    (folder / "meta_cap.json").write_text(json.dumps(entries))
+    assert load("input/meta").captions == ("from caption", "from json, t")
+    (folder / "own.json").write_text(json.dumps({"a": {"caption": "x"}, "b": {"caption": "y"}}))
+    files = CaptionFiles("metadata", metadata="own.json")
+    assert load("input/meta", captions=CaptionOptions(files)).captions == ("x", "y")
+    files = CaptionFiles("metadata", metadata="../../secret.json")
+    with pytest.raises(ValueError, match="There is no metadata file"):
+        load("input/meta", captions=CaptionOptions(files))
+
+
+DATASET = """
+[general]
+shuffle_caption = true
+caption_extension = '.txt'
+keep_tokens = 1
+
+[[datasets]]
+resolution = 128
+batch_size = 4
+keep_tokens = 2
+
+  [[datasets.subsets]]
+  image_dir = 'C:\\hoge'
+  class_tokens = 'hoge girl'
+  num_repeats = 3
+
+  [[datasets.subsets]]
+  image_dir = 'C:\\fuga'
+  class_tokens = 'fuga boy'
+  keep_tokens = 3
+
+  [[datasets.subsets]]
+  is_reg = true
+  image_dir = 'C:\\reg'
+  class_tokens = 'human'
+
+[[datasets]]
+resolution = [192, 128]
+batch_size = 2
+
+  [[datasets.subsets]]
+  image_dir = 'C:\\piyo'
+  metadata_file = 'C:\\piyo\\piyo_md.json'
+"""
+
+
+@toml
+def test_a_dataset_file_of_kohya_loads_as_its_document_shows_it(inputs: Path):
+    put(inputs / "hoge", a="a, b, c, d, e", b=None)
+    put(inputs / "fuga", c=None)
+    (put(inputs / "piyo", d=None) / "piyo_md.json").write_text('{"d": {"caption": "piyo"}}')
+    (inputs / "set.toml").write_text(DATASET)
+    concept, notes = load_dataset_file("input/set.toml", "captions", 0)
+    assert concept.names == ("a.png", "b.png", "c.png", "d.png")
+    assert concept.captions == ("a, b, c, d, e", "hoge girl", "fuga boy", "piyo")
+    assert concept.repeats == (3, 3, 1, 1)
+    assert [tuple(crop.shape[:2]) for crop in concept.pictures] == [(128, 128)] * 3 + [(128, 192)]
+    assert [concept.wording(n).keep_tokens for n in range(4)] == [2, 2, 3, 1]
+    told = "\n".join(notes)
+    assert "batch_size has no effect" in told
+    assert "'C:\\\\reg' was left out" in told
+    assert "image_dir 'C:\\\\hoge' was found as input/hoge." in told
+    style, _ = load_dataset_file("input/set.toml", "style", 0)
+    assert style.text(0, "x") == "a painting in the style of x"
+
+
+@toml
+@pytest.mark.parametrize("image_dir", ["/etc", "../..", "..", "C:\\Windows", "a\0b", "input/../.."])
+def test_a_dataset_file_cannot_read_outside_of_the_folders(inputs: Path, image_dir: str):
+    written = json.dumps(image_dir)
+    (inputs / "set.toml").write_text(f"[[datasets]]\n[[datasets.subsets]]\nimage_dir = {written}\n")
+    with pytest.raises(ValueError, match="is not in ComfyUI's input/ or datasets/"):
+        load_dataset_file("input/set.toml", "captions", 0)
+
+
+@pytest.mark.parametrize(
+    "choice", ["input/../secret", "/etc", "input", "input/", "input/a\0b", "output/x", "input//etc"]
+)
+def test_folders_and_files_outside_are_refused(inputs: Path, choice: str):
+    (inputs.parent / "secret").mkdir()
+    with pytest.raises(ValueError, match="There is no picture folder"):
+        folder_path(choice)
+    with pytest.raises(ValueError, match="There is no file"):
+        text_file(choice)
+
+
+def test_links_that_lead_outside_are_refused(inputs: Path):
+    folder = put(inputs / "cats", a="one")
+    outside = put(inputs.parent / "outside", b="secret")
+    (folder / "b.png").symlink_to(outside / "b.png")
+    with pytest.raises(ValueError, match="'b.png' leads out of ComfyUI's input/"):
+        load("input/cats")
+    (folder / "b.png").unlink()
+    (folder / "a.txt").unlink()
+    (folder / "a.txt").symlink_to(outside / "b.txt")
+    assert "secret" not in " ".join(load("input/cats").captions)
+
+
+def test_broken_files_stop_or_are_skipped_and_named(inputs: Path):
+    folder = put(inputs / "cats", a="one", b="two")
+    (folder / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
+    (folder / "text.jpg").write_text("no picture")
+    Image.new("RGB", (8, 200)).save(folder / "tiny.png")
+    with pytest.raises(ValueError) as stopped:
+        load("input/cats")
+    concept, skipped = loaded_with_notes("input/cats", skip=True)
+    assert concept.names == ("a.png", "b.png")
+    for name in ("torn.png", "text.jpg", "tiny.png"):
+        assert name in str(stopped.value)
+        assert name in " ".join(skipped)
+    for path in folder.glob("[ab].png"):
+        path.unlink()
+    with pytest.raises(ValueError, match="No picture can be used"):
+        load("input/cats", skip=True)
+
+
+def test_pictures_without_captions_are_named_unless_the_kind_needs_none(inputs: Path):
+    put(inputs / "cats", IMG_1=None, DSC0002=None, a="one")
+    with pytest.raises(ValueError, match=r"no captions for 2 pictures \(DSC0002.png, IMG_1.png\)"):
+        load("input/cats")
+    assert load("input/cats", "object").captions == ("", "", "")
+    named = load("input/cats", captions=options("file names"))
+    assert named.captions == ("a", "DSC0002", "IMG_1")
+
+
+def test_typed_captions_go_before_files_and_lists_belong_to_pictures(inputs: Path):
+    put(inputs / "cats", a="one", b="two")
+    assert load("input/cats", texts=("x\ny",)).captions == ("x", "y")
+    assert load("input/cats", texts=("", "p embedding:q")).text(1, "w") == "w, p q"
+    with pytest.raises(ValueError, match="list has 3 captions for 2 pictures"):
+        load("input/cats", texts=("x", "y", "z"))
+    with pytest.raises(ValueError, match="3 captions for 2 pictures"):
+        load("input/cats", texts=("x\ny\nz",))
+
+
+def test_sub_folders_can_be_left_out(inputs: Path):
+    put(inputs / "cats", a="one")
+    put(inputs / "cats" / "more", b="two")
+    assert load("input/cats").names == ("a.png", "more/b.png")
+    assert load("input/cats", deep=False).names == ("a.png",)
+
+
+def white_left(width: int, height: int) -> Image.Image:
+    mask = Image.new("L", (width, height), 0)
+    mask.paste(255, (0, 0, width // 2, height))
+    return mask
+
+
+def test_masks_come_from_files_transparency_and_sockets(inputs: Path):
+    folder = put(inputs / "cats", a="one", b="two")
+    white_left(96, 80).save(folder / "a_mask.png")
+    picture = Image.open(folder / "b.png").convert("RGBA")
+    picture.putalpha(white_left(96, 80))
+    picture.save(folder / "b.png")
+    plain = load("input/cats")
+    assert [mask is not None for mask in plain.masks] == [True, False]
+    assert "Mask Options can leave it out" in report(plain)
+    both = load("input/cats", masking=MaskSettings("auto"))
+    assert all(mask is not None for mask in both.masks)
+    assert load("input/cats", masking=MaskSettings("none")).masks == ()
+    connected = torch.zeros(2, 80, 96)
+    connected[:, :, 48:] = 1
+    given = load("input/cats", masks=[connected])
+    assert given.masks[0] is not None
+    assert given.masks[0][:, 0].max() == 0
+    with pytest.raises(ValueError, match="There are 3 masks for 2 pictures"):
+        load("input/cats", masks=[torch.ones(3, 80, 96)])
+
+
+def test_pictures_masks_and_captions_of_the_graph_belong_together():
+    images = [torch.rand(2, 80, 80, 3), torch.rand(1, 64, 96, 3)]
+    concept = load(
+        NO_FOLDER,
+        images=images,
+        texts=("a", "b", "c"),
+        masks=[torch.ones(80, 80)] * 2 + [torch.ones(64, 96)],
+    )
+    assert concept.names == ("image 1", "image 2", "image 3")
+    assert concept.captions == ("a", "b", "c")
+    with pytest.raises(ValueError, match="pictures of the graph have no captions"):
+        load(NO_FOLDER, images=images)
+    with pytest.raises(ValueError, match="There are no pictures"):
+        load(NO_FOLDER)
+
+
+def test_templates_come_from_the_node_or_a_file_not_both(inputs: Path):
+    (inputs / "mine.txt").write_text("# c\na {} embedding:evil\n")
+    assert read_templates("", "input/mine.txt") == ("a {} evil",)
+    assert read_templates("x {}", "") == ("x {}",)
+    assert read_templates(" ", "") == ()
+    with pytest.raises(ValueError, match="Empty one of the two"):
+        read_templates("x", "input/mine.txt")
+    (inputs / "huge.txt").write_bytes(b"x" * (2 << 20))
+    with pytest.raises(ValueError, match="'huge.txt' is larger than 1024 KiB"):
+        read_templates("", "input/huge.txt")
+
+
+def test_a_change_of_any_file_changes_the_folders_state(inputs: Path):
+    folder = put(inputs / "cats", a="one")
+    before = folder_state("input/cats")
+    (folder / "a.txt").write_text("another")
+    assert folder_state("input/cats") != before
+
+
+HOSTILE = {
+    "parentheses": "(" * 100_000,
+    "braces": "{" * 200_000,
+    "wildcards": "a {b|c " * 30_000,
+    "nameless": "x embedding:",
+    "nameless twice": "embedding: " * 20_000,
+    "others": "embedding:other " * 10_000,
+    "the host's own escapes": "\0\1\2\x7f a",
+    "a weight": "((a:1e30)",
+    "tags": "a, " * 60_000,
+    "slots": "[filewords]" * 5000,
+}
+
+
+@pytest.mark.parametrize("caption", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_captions_reach_the_encoder_as_plain_words(
+    inputs: Path, loaded: Loaded, caption: str
+):
+    """The host's own tokenizer recurses into parentheses and fails on a nameless `embedding:`."""
+    put(inputs / "cats", a=caption, b="two", c="three")
+    wording = {"shuffle": True, "wildcards": True, "templates": ("{} [filewords]",)}
+    concept = load("input/cats", "object", captions=options(**wording))
+    word = create_embedding(loaded.clip, "my-cat", "cat", 2)
+    facts = encoder_facts(loaded.clip, word, concept.text(0, "my-cat"))
+    assert facts[0].longest < 5000
+    assert "embedding:" not in concept.text(0, "my-cat")
+
+
+def test_the_audit_counts_tokens_and_knows_ordinary_words(inputs: Path, loaded: Loaded):
+    put(inputs / "cats", a="a red thing, " * 40, b="two", c="three")
+    concept = load("input/cats")
+    word = create_embedding(loaded.clip, "cat", "cat", 3)
+    sheet, text = audit(concept, word, loaded.clip, 2, 1)
+    assert sheet.ndim == 3
+    assert "'cat' is an ordinary word in the vocabulary of clip_l" in text
+    assert "chunks of 75" in text
+    assert "below the 512 x 512" in text
+    assert "One round is 1.5 steps" in text
+    assert native_side(loaded.clip) == 512
+    assert audit(concept, None, None, 1, 1)[1].startswith("3 pictures at 64 x 64")
+
+
+def test_latents_can_be_the_middle_one_sample_or_a_distribution(loaded: Loaded):
+    """The tiny checkpoint's VAE has no distribution, and says so."""
+    picture = torch.rand(64, 64, 3)
+    scale = loaded.model.model.latent_format
+    (middle,) = encode_pictures(loaded.vae, scale, [picture])
+    assert isinstance(middle, torch.Tensor)
+    with pytest.raises(ValueError, match="Set 'latents' in Picture Fit to 'deterministic'"):
+        encode_pictures(loaded.vae, scale, [picture], "random")
+
+
+class GaussianVae:
+    """The host's KL autoencoder, small, behind the two attributes that are used of a VAE."""
+
+    def __init__(self) -> None:
+        from comfy.ldm.models.autoencoder import AutoencoderKL
+
+        layout = {
+            "double_z": True,
+            "z_channels": 4,
+            "resolution": 32,
+            "in_channels": 3,
+            "out_ch": 3,
+            "ch": 32,
+            "ch_mult": [1, 1],
+            "num_res_blocks": 1,
+            "attn_resolutions": [],
+            "dropout": 0.0,
+        }
+        self.first_stage_model = AutoencoderKL(ddconfig=layout, embed_dim=4)
+        randomised(self.first_stage_model, torch.Generator().manual_seed(0))
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        latents = self.first_stage_model.encode(pixels.movedim(-1, 1) * 2 - 1)
+        assert isinstance(latents, torch.Tensor)
+        return latents
+
+
+def test_the_distribution_is_the_hosts_and_scaled_as_its_middle(loaded: Loaded):
+    vae = GaussianVae()
+    scale = loaded.model.model.latent_format
+    picture, state = torch.rand(64, 64, 3), torch.get_rng_state()
+    before = vae.first_stage_model.regularization
+    (middle,) = encode_pictures(vae, scale, [picture])
+    (found,) = encode_pictures(vae, scale, [picture], "random")
+    once = [expected(encode_pictures(vae, scale, [picture], "once", n)[0]) for n in (1, 1, 2)]
+    assert vae.first_stage_model.regularization is before
+    assert torch.get_rng_state().equal(state)
+    assert isinstance(found, Gaussian)
+    assert isinstance(middle, torch.Tensor)
+    torch.testing.assert_close(found.mean, middle)
+    assert found.spread.min() > 0
+    assert once[0].equal(once[1])
+    assert not once[0].equal(once[2])
+    deviation = ((once[0] - middle) / found.spread).std()
+    assert 0.9 < deviation < 1.1

@@ -1,0 +1,342 @@
+"""Picture files of every kind, sound and broken: each has a clear verdict."""
+
+import io
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFile
+
+from ti_core.host.pictures.picture_files import MOST_PIXELS, picture_files, read, read_mask
+
+SIZE = (40, 24)
+Bytes = Callable[[], bytes]
+
+
+def gradient(mode: str = "RGB", size: tuple[int, int] = SIZE) -> Image.Image:
+    """Red from left to right."""
+    width, height = size
+    red = np.linspace(0, 255, width).astype(np.uint8)[None].repeat(height, 0)
+    rgb = np.stack((red, np.full_like(red, 60), np.full_like(red, 60)), -1)
+    return Image.fromarray(rgb).convert(mode)
+
+
+def saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    """A file's bytes."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def exif(orientation: int) -> bytes:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags.tobytes()
+
+
+def deep(values: np.ndarray, kind: str) -> bytes:
+    return saved(Image.fromarray(values), kind)
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(width: int, height: int, *chunks: bytes, bits: int = 8, kind: int = 2) -> bytes:
+    """A PNG of given dimensions around given chunks."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def animated(kind: str) -> bytes:
+    frames = [gradient(), gradient().rotate(180), gradient()]
+    return saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=50)
+
+
+def flat(size: tuple[int, int]) -> bytes:
+    return saved(Image.new("RGB", size, "red"), "PNG", compress_level=9)
+
+
+def cmyk() -> bytes:
+    return saved(gradient("CMYK"), "JPEG", quality=95)
+
+
+def transparent() -> Image.Image:
+    picture = gradient("RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize(SIZE))
+    return picture
+
+
+def turned(orientation: int) -> bytes:
+    return saved(gradient(), "JPEG", exif=exif(orientation))
+
+
+def palette_with_hole() -> bytes:
+    return saved(gradient().quantize(8), "PNG", transparency=0)
+
+
+WIDE = np.linspace(0, 65535, SIZE[0]).astype(np.uint16)[None].repeat(SIZE[1], 0)
+FLOAT = np.linspace(0, 1, SIZE[0]).astype(np.float32)[None].repeat(SIZE[1], 0)
+PROFILE = b"\0" * 128 + b"not a real profile"
+
+# name, contents, what a note says
+SOUND: list[tuple[str, Bytes, str]] = [
+    ("rgb.png", lambda: saved(gradient(), "PNG"), ""),
+    ("grey.png", lambda: saved(gradient("L"), "PNG"), ""),
+    ("grey with alpha.png", lambda: saved(gradient("LA"), "PNG"), ""),
+    ("palette.png", lambda: saved(gradient("P"), "PNG"), ""),
+    ("palette with a hole.png", palette_with_hole, "partly transparent"),
+    ("one bit.png", lambda: saved(gradient("1"), "PNG"), ""),
+    ("opaque rgba.png", lambda: saved(gradient("RGBA"), "PNG"), ""),
+    ("transparent.png", lambda: saved(transparent(), "PNG"), "partly transparent"),
+    ("16 bits.png", lambda: deep(WIDE, "PNG"), "16 bits"),
+    ("interlaced.png", lambda: saved(gradient(), "PNG", optimize=True), ""),
+    ("turned.png", lambda: saved(gradient(), "PNG", exif=exif(6)), ""),
+    ("profile.png", lambda: saved(gradient(), "PNG", icc_profile=PROFILE), "colour profile"),
+    ("animated.png", lambda: animated("PNG"), "first of several frames"),
+    ("baseline.jpg", lambda: saved(gradient(), "JPEG", quality=95), ""),
+    ("progressive.jpeg", lambda: saved(gradient(), "JPEG", progressive=True), ""),
+    ("grey.jpg", lambda: saved(gradient("L"), "JPEG"), ""),
+    ("cmyk.jpg", cmyk, "CMYK"),
+    ("profile.jpg", lambda: saved(gradient(), "JPEG", icc_profile=PROFILE), "colour profile"),
+    *((f"turned {n}.jpg", partial(turned, n), "") for n in range(1, 10)),
+    ("UPPER.JPG", lambda: saved(gradient(), "JPEG"), ""),
+    ("plain.webp", lambda: saved(gradient(), "WEBP"), ""),
+    ("transparent.webp", lambda: saved(transparent(), "WEBP", lossless=True), "transparent"),
+    ("animated.webp", lambda: animated("WEBP"), "first of several frames"),
+    ("plain.bmp", lambda: saved(gradient(), "BMP"), ""),
+    ("plain.gif", lambda: saved(gradient(), "GIF"), ""),
+    ("animated.gif", lambda: animated("GIF"), "first of several frames"),
+    ("plain.tif", lambda: saved(gradient(), "TIFF"), ""),
+    ("compressed.tiff", lambda: saved(gradient(), "TIFF", compression="tiff_lzw"), ""),
+    ("several pages.tif", lambda: animated("TIFF"), "first of several frames"),
+    ("16 bits.tif", lambda: deep(WIDE, "TIFF"), "16 bits"),
+    ("float.tif", lambda: deep(FLOAT, "TIFF"), "16 bits or more"),
+    ("lab.tif", lambda: saved(gradient("LAB"), "TIFF"), "colour profile"),
+    ("cmyk.tif", lambda: saved(gradient("CMYK"), "TIFF"), "CMYK"),
+    ("png in disguise.jpg", lambda: saved(gradient(), "PNG"), ""),
+    ("ünïcode 猫.png", lambda: saved(gradient(), "PNG"), ""),
+]
+
+
+def torn(kind: str, part: float) -> bytes:
+    whole = saved(gradient(size=(200, 200)), kind)
+    return whole[: int(len(whole) * part)]
+
+
+def flipped_bits() -> bytes:
+    whole = bytearray(saved(gradient(size=(200, 200)), "PNG"))
+    whole[len(whole) // 2] ^= 0xFF
+    return bytes(whole)
+
+
+def text_bomb() -> bytes:
+    """A few kilobytes that decompress to 64 MiB of text."""
+    data = b"Comment\0\0" + zlib.compress(b"\0" * (64 << 20), 9)
+    return png(8, 8, chunk(b"zTXt", data), chunk(b"IDAT", zlib.compress(b"\0" * 200)))
+
+
+def pixel_bomb() -> bytes:
+    """Ten thousand times ten thousand pixels in 100 kB."""
+    data = chunk(b"IDAT", zlib.compress(b"\0" * 100_000_000, 9))
+    return png(10_000, 10_000, data, bits=1, kind=0)
+
+
+BROKEN: list[tuple[str, Bytes, str]] = [
+    ("empty.png", lambda: b"", "not a picture of a kind"),
+    ("text.png", lambda: b"this is no picture", "not a picture of a kind"),
+    ("zeros.jpg", lambda: b"\0" * 5000, "not a picture of a kind"),
+    ("head only.png", lambda: b"\x89PNG\r\n\x1a\n", "cannot be read"),
+    ("no data.png", lambda: png(64, 64), "cannot be read"),
+    ("no width.png", lambda: png(0, 64, chunk(b"IDAT", b"")), "cannot be read"),
+    ("torn in half.png", lambda: torn("PNG", 0.5), "cannot be read"),
+    ("torn in half.jpg", lambda: torn("JPEG", 0.5), "cannot be read"),
+    ("torn in half.webp", lambda: torn("WEBP", 0.5), "cannot be read"),
+    ("torn in half.gif", lambda: torn("GIF", 0.5), "cannot be read"),
+    ("torn in half.bmp", lambda: torn("BMP", 0.5), "cannot be read"),
+    ("torn in half.tif", lambda: torn("TIFF", 0.5), "cannot be read"),
+    ("torn at the end.jpg", lambda: torn("JPEG", 0.97), "cannot be read"),
+    ("flipped bits.png", flipped_bits, "cannot be read"),
+    ("pixel bomb.png", pixel_bomb, "10000 x 10000 pixels"),
+    ("claims a gigapixel.png", lambda: png(40_000, 40_000), "cannot be read"),
+    ("claims too much.png", lambda: png(2**31 - 1, 2**31 - 1), "cannot be read"),
+    ("text bomb.png", text_bomb, "cannot be read"),
+    (
+        "postscript.png",
+        lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n",
+        "not a picture",
+    ),
+    ("svg.png", lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+    ("archive.gif", lambda: b"PK\x03\x04" + b"\0" * 100, "not a picture"),
+    ("script.bmp", lambda: b"#!/bin/sh\necho hello\n", "not a picture"),
+]
+LARGE: list[tuple[str, Bytes, str]] = [
+    ("24 megapixels.png", lambda: flat((6000, 4000)), ""),
+    ("60 megapixels.png", lambda: flat((10_000, 6000)), "shrunk to 1/2"),
+    ("a long line.png", lambda: flat((60_000, 64)), ""),
+]
+
+
+def names(files: list[tuple[str, Bytes, str]]) -> list[str]:
+    """What the tests of some files are called."""
+    return [name for name, *_ in files]
+
+
+def measured(path: Path) -> tuple[Any, float]:
+    """A reading (or its error), and the seconds that it took."""
+    started = time.perf_counter()
+    try:
+        found: Any = read(path)
+    except ValueError as error:
+        found = error
+    return found, time.perf_counter() - started
+
+
+def write(folder: Path, name: str, contents: Bytes) -> Path:
+    path = folder / name
+    path.write_bytes(contents())
+    return path
+
+
+def test_there_are_sixty_files():
+    assert len(SOUND) + len(BROKEN) + len(LARGE) >= 60
+
+
+@pytest.mark.parametrize(("name", "contents", "note"), SOUND, ids=names(SOUND))
+def test_sound_pictures_are_read_and_what_is_special_is_said(
+    tmp_path: Path, name: str, contents: Bytes, note: str
+):
+    found, seconds = measured(write(tmp_path, name, contents))
+    assert not isinstance(found, Exception), found
+    lying = name.startswith("turned ") and name[7] in "5678" or name == "turned.png"
+    assert found.picture.shape == ((40, 24, 3) if lying else (24, 40, 3))
+    assert found.picture.dtype == torch.float32
+    assert 0 <= found.picture.min() <= found.picture.max() <= 1
+    assert note in ", ".join(found.notes)
+    assert bool(found.notes) == bool(note)
+    assert (found.opacity is not None) == ("transparent" in note)
+    assert seconds < 2
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(("name", "contents", "says"), BROKEN, ids=names(BROKEN))
+def test_broken_pictures_are_named_with_the_reason(
+    tmp_path: Path, name: str, contents: Bytes, says: str
+):
+    path = write(tmp_path, name, contents)
+    found, seconds = measured(path)
+    assert isinstance(found, ValueError)
+    assert str(found).startswith(f"The picture {name!r} cannot be read (")
+    assert says in str(found)
+    assert str(tmp_path) not in str(found)
+    assert seconds < 2
+
+
+@pytest.mark.parametrize(("name", "contents", "note"), LARGE, ids=names(LARGE))
+def test_large_pictures_are_read_in_bounded_time_and_memory(
+    tmp_path: Path, name: str, contents: Bytes, note: str
+):
+    found, seconds = measured(write(tmp_path, name, contents))
+    assert note in ", ".join(found.notes)
+    assert found.picture.numel() * 4 < 400 << 20
+    assert seconds < 2
+
+
+def test_no_odd_file_takes_a_gigabyte(tmp_path: Path):
+    """Peak memory of a process that reads them all, above what it has before."""
+    import subprocess
+    import sys
+
+    for name, contents, _ in (*SOUND, *BROKEN, *LARGE):
+        write(tmp_path, name, contents)
+    script = """
+import resource, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from ti_core.host.pictures import read
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        read(path)
+    except ValueError:
+        pass
+print((peak() - before) >> 10)
+"""
+    root = str(Path(__file__).parents[3])
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), root],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) < 1024
+
+
+def test_a_truncated_file_is_an_error_even_where_another_pack_allows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    path = write(tmp_path, "torn.jpg", lambda: torn("JPEG", 0.5))
+    with pytest.raises(ValueError, match="cannot be read"):
+        read(path)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_pictures_are_turned_as_their_exif_entry_says(tmp_path: Path):
+    path = write(tmp_path, "a.png", lambda: saved(gradient(), "PNG", exif=exif(8)))
+    picture = read(path).picture
+    assert picture[0, 0, 0] > 0.9
+    assert picture[-1, 0, 0] < 0.1
+
+
+def test_deep_pictures_keep_their_range(tmp_path: Path):
+    for values, kind in ((WIDE, "PNG"), (FLOAT, "TIFF")):
+        picture = read(write(tmp_path, f"a.{kind[:3]}", partial(deep, values, kind))).picture
+        assert picture[0, :, 0].tolist() == pytest.approx(FLOAT[0].tolist(), abs=0.01)
+
+
+def test_transparency_lies_over_the_chosen_colour_and_can_be_a_mask(tmp_path: Path):
+    path = write(tmp_path, "a.png", lambda: saved(transparent(), "PNG"))
+    over_white, over_black = read(path), read(path, (0, 0, 0))
+    assert over_white.picture[0, 0].min() > 0.95
+    assert over_black.picture[0, 0].max() < 0.05
+    assert over_white.opacity is not None
+    assert over_white.opacity[0].max() < 0.05
+    assert over_white.opacity[-1].min() > 0.95
+
+
+def test_a_palette_keeps_its_colours(tmp_path: Path):
+    palette = read(write(tmp_path, "a.png", lambda: saved(gradient("P"), "PNG"))).picture
+    plain = read(write(tmp_path, "b.png", SOUND[0][1])).picture
+    assert (palette - plain).abs().max() < 0.2
+
+
+def test_masks_are_white_where_they_count(tmp_path: Path):
+    half = Image.new("L", SIZE, 0)
+    half.paste(255, (0, 0, 20, 24))
+    mask = read_mask(write(tmp_path, "m.png", lambda: saved(half, "PNG")))
+    assert mask.shape == (24, 40)
+    assert mask[:, :20].min() == 1
+    assert mask[:, 20:].max() == 0
+
+
+def test_files_come_in_natural_order_and_masks_are_no_pictures(tmp_path: Path):
+    for name in ("10.png", "2.png", "b/1.png", "2_mask.png", "face_mask.png", "2-masklabel.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "notes.txt").touch()
+    names = [path.relative_to(tmp_path).as_posix() for path in picture_files(tmp_path, deep=True)]
+    assert names == ["2.png", "10.png", "b/1.png", "face_mask.png"]
+    assert len(picture_files(tmp_path)) == 3
+
+
+def test_the_limit_is_above_what_cameras_make():
+    assert MOST_PIXELS > 8688 * 5792

@@ -1,0 +1,184 @@
+"""What the audit finds, and the contact sheet."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ti_core.concept.audit import (
+    EncoderFacts,
+    crops_batch,
+    drawn_texts,
+    findings,
+    longest_text,
+    report,
+    summary,
+    word_findings,
+)
+from ti_core.concept.concept import Concept, Found
+from ti_core.concept.contact_sheet import contact_sheet
+from ti_core.concept.fit import FitSettings
+from ti_core.concept.gather import Recipe, Source, concept_of
+from ti_core.concept.masks import MaskSettings
+from ti_core.concept.wording import Wording
+
+
+def noise(width: int, height: int, seed: int) -> torch.Tensor:
+    return torch.rand(height, width, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def concept(count: int = 4, **more: object) -> Concept:
+    sources = [
+        Source(f"{n}.png", noise(80, 64, n), caption=f"{{}} number {n}", caption_from=f"{n}.txt")
+        for n in range(count)
+    ]
+    chosen = {"kind": "captions", "wording": Wording(), "fit": FitSettings(64, 64), **more}
+    return concept_of(sources, Recipe(**chosen))  # type: ignore[arg-type]
+
+
+def captioned(*captions: str, **wording: object) -> Concept:
+    count = len(captions)
+    found = tuple(Found(512, 512, look=0xFFFF << 12 * n) for n in range(count))
+    return Concept(
+        (torch.zeros(512, 512, 3),) * count,
+        tuple(f"{n}.png" for n in range(count)),
+        "captions",
+        captions,
+        wordings=(Wording(**wording),) * count,  # type: ignore[arg-type]
+        found=found,
+    )
+
+
+def found(one: Concept, word: str = "my-cat", vectors: int = 1, native: int = 0) -> str:
+    return "\n".join(word_findings(one, word, vectors, [], native))
+
+
+def test_a_good_concept_has_no_findings():
+    assert findings(concept()) == []
+    assert found(concept()) == ""
+
+
+def test_the_report_names_each_picture_with_size_and_caption():
+    lines = report(concept()).splitlines()
+    assert lines[0] == "4 pictures at 64 x 64, kind 'captions'."
+    assert lines[1] == "0.png (80 x 64, caption from 0.txt): {} number 0"
+
+
+def test_sizes_and_counts_are_told():
+    sizes = {"a": 128, "b": 64, "c": 66}
+    sources = [Source(name, noise(width, 64, width)) for name, width in sizes.items()]
+    masked = [*sources, Source("d", noise(64, 64, 4), torch.eye(64), repeats=3)]
+    fit = FitSettings(64, 64, buckets=True, step=16, flip=0.5, variants=2)
+    one = concept_of(masked, Recipe("object", Wording(("a {}",)), fit))
+    assert "4 pictures in 2 sizes (64 x 64: 3, 80 x 48: 1), 6 with repeats, 8 crops, 1" in summary(
+        one, 2, 2
+    )
+    assert "One round is 1.5 steps at batch size 2 x 2." in summary(one, 2, 2)
+    assert "Only one picture in 80 x 48" in report(one)
+    assert "d (64 x 64, cut to 64 x 64, 3 times)" in report(one)
+
+
+@pytest.mark.parametrize(("count", "says"), [(2, "Fewer than 3"), (51, "More than 50")])
+def test_few_and_many_pictures_are_told(count: int, says: str):
+    assert any(says in finding for finding in findings(concept(count)))
+
+
+def test_duplicates_and_near_duplicates_are_told():
+    picture = (
+        torch.nn.functional.interpolate(
+            noise(9, 9, 0).movedim(-1, 0)[None], (90, 90), mode="bicubic"
+        )[0]
+        .movedim(0, -1)
+        .clamp(0, 1)
+    )
+    sources = [Source("a", picture), Source("b", noise(64, 64, 1)), Source("c", picture * 0.9)]
+    one = concept_of(sources, Recipe("object", Wording(("a {}",)), FitSettings(64, 64)))
+    assert any("nearly so: a and c." in finding for finding in findings(one))
+
+
+def test_extreme_shapes_are_told_unless_padded():
+    for method, told in (("crop", True), ("squash", True), ("pad", False)):
+        fit = FitSettings(64, 64, method=method)  # type: ignore[arg-type]
+        recipe = Recipe("object", Wording(("a {}",)), fit)
+        one = concept_of([Source("a", noise(400, 64, 0))], recipe)
+        assert any("takes much of a (84%)" in text for text in findings(one)) == told
+
+
+def test_captions_that_never_vary_are_told():
+    same = findings(captioned("a {}", "a {}", "a {}"))
+    assert any("same caption, always" in text for text in same)
+    assert findings(captioned("a {}", "b {}", "c {}")) == []
+    assert findings(captioned("a, {}", "a, {}", "a, {}", shuffle=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [("add", "put in front"), ("leave", "teach the word nothing"), ("error", "will refuse them")],
+)
+def test_missing_placeholders_are_told_with_what_becomes_of_them(missing: str, says: str):
+    text = found(captioned("a {}", "b", "c", missing=missing))
+    assert f"'my-cat' is missing from the captions of 2 pictures: {text.split(': ')[1]}" in text
+    assert says in text
+    assert "(1.png, 2.png)" in text
+
+
+def test_a_word_that_is_said_twice_is_told():
+    text = found(captioned("{} and {}", "{} a", "b {}"))
+    assert "texts of 1 pictures say 'my-cat' more than once (0.png)" in text
+
+
+def test_words_that_contain_the_placeholder_are_told():
+    text = found(captioned("a Cat", "cat of the catalog", "cat's scat"), "cat")
+    assert "part of other words in the captions: catalog, scat." in text
+
+
+def test_many_vectors_and_a_low_resolution_are_told():
+    assert "20 vectors take 20 of the 75 tokens" in found(concept(), vectors=20)
+    assert "below the 512 x 512" in found(concept(), native=512)
+    assert found(captioned("{} a", "{} b", "{} c"), native=512) == ""
+
+
+def test_ordinary_words_and_long_captions_are_told():
+    facts = [EncoderFacts("clip_l", 1, 160, 3, 75), EncoderFacts("t5xxl", 2, 150, 1, None)]
+    text = "\n".join(word_findings(concept(), "cat", 1, facts, 0))
+    assert "'cat' is an ordinary word in the vocabulary of clip_l" in text
+    assert "160 tokens in clip_l: it is read in 3 chunks of 75" in text
+    assert "t5xxl" not in text
+
+
+def test_drawn_texts_are_those_of_training():
+    one = concept(wording=Wording(("a {}, [filewords]", "b {}, [filewords]"), shuffle=True))
+    texts = drawn_texts(one, 1, "my-cat")
+    assert len(texts) == 3
+    assert all("my-cat number 1" in text for text in texts)
+    assert texts == drawn_texts(one, 1, "my-cat")
+    templates = Wording(("a {}", "a professional {}", "my {}"))
+    assert longest_text(concept(wording=templates), "x") == "a professional x"
+
+
+def test_crops_of_several_sizes_make_one_batch():
+    crops = (torch.zeros(64, 64, 3), torch.ones(32, 96, 3))
+    batch = crops_batch(Concept(crops, ("a", "b"), "object"))
+    assert batch.shape == (2, 64, 96, 3)
+    assert batch[1, 16:48].min() == 1
+    assert batch[1, :16].max() == 0.5
+    assert crops_batch(Concept(crops[:1], ("a",), "object")).equal(crops[0][None])
+
+
+def test_the_sheet_shows_crops_and_reddens_what_does_not_count():
+    mask = torch.zeros(64, 64)
+    mask[:, :32] = 1
+    sources = [Source("a", torch.full((64, 64, 3), 0.2), mask), Source("b", noise(64, 64, 1))]
+    recipe = Recipe("object", Wording(("a {}",)), FitSettings(64, 64), MaskSettings())
+    sheet = contact_sheet(concept_of(sources, recipe), "my-cat", "two\nlines")
+    assert sheet.shape[2] == 3
+    assert 0 <= sheet.min() <= sheet.max() <= 1
+    red = (sheet[..., 0] - sheet[..., 1]) > 0.3
+    assert 0.005 < red.float().mean() < 0.1
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=4))
+def test_any_names_and_captions_can_be_drawn(texts: list[str]):
+    one = Concept((torch.zeros(64, 64, 3),) * len(texts), tuple(texts), "captions", tuple(texts))
+    report(one)
+    contact_sheet(one, "my-cat", "x")

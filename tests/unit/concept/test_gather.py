@@ -1,0 +1,180 @@
+"""From sources to a concept: sizes, masks, variants."""
+
+import pytest
+import torch
+
+from ti_core.concept.fit import FitSettings
+from ti_core.concept.gather import CaptionOptions, Recipe, Source, concept_of, look_of
+from ti_core.concept.masks import MaskSettings, latent_weights, over_picture, stacked_weights
+from ti_core.concept.wording import Wording
+
+
+def noise(width: int, height: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(height, width, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def half_mask(width: int, height: int) -> torch.Tensor:
+    """White on the left half."""
+    mask = torch.zeros(height, width)
+    mask[:, : width // 2] = 1
+    return mask
+
+
+def recipe(masks: MaskSettings | None = None, **fit: object) -> Recipe:
+    chosen = FitSettings(64, 64, **fit)  # type: ignore[arg-type]
+    return Recipe("captions", Wording(), chosen, masks or MaskSettings())
+
+
+def test_pictures_get_their_buckets():
+    sources = [
+        Source("a", noise(300, 200)),
+        Source("b", noise(100, 100)),
+        Source("c", noise(64, 128)),
+    ]
+    concept = concept_of(sources, recipe(buckets=True, step=16))
+    assert [tuple(crop.shape[:2]) for crop in concept.pictures] == [(48, 80), (64, 64), (80, 48)]
+    assert concept.masks == ()
+    assert concept.found[0].width == 300
+
+
+def test_random_fits_make_variants_that_repeat_with_the_seed():
+    sources = [Source("a", noise(200, 100)), Source("b", noise(100, 200))]
+    fit = {"position": "random", "flip": 0.5, "variants": 3}
+    one, two = (concept_of(sources, recipe(**fit)) for _ in range(2))
+    other = concept_of(sources, recipe(**fit, seed=1))
+    assert one.variants == (3, 3)
+    assert one.crops == (range(0, 3), range(3, 6))
+    assert all(a.equal(b) for a, b in zip(one.pictures, two.pictures, strict=True))
+    assert not all(a.equal(b) for a, b in zip(one.pictures, other.pictures, strict=True))
+    assert not one.pictures[0].equal(one.pictures[1])
+
+
+def test_without_chance_there_is_one_crop_whatever_variants_says():
+    concept = concept_of([Source("a", noise(99, 70))], recipe(variants=8))
+    assert concept.variants == (1,)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (128, 64), (64, 128)])
+def test_a_mask_lies_over_its_crop_in_any_shape(size: tuple[int, int]):
+    """Also where width and height differ; AUTOMATIC1111 transposes such masks."""
+    width, height = size
+    picture = half_mask(width, height)[..., None].expand(-1, -1, 3).clone()
+    masked = Source("a", picture, half_mask(width, height))
+    fit = FitSettings(width, height)
+    concept = concept_of([masked], Recipe("object", Wording(), fit, MaskSettings(normalise=False)))
+    crop, weights = concept.pictures[0], concept.masks[0]
+    assert weights is not None
+    assert weights.shape == (height, width)
+    assert torch.allclose(crop[..., 0], weights, atol=1e-4)
+    latents = latent_weights(weights, (4, height // 8, width // 8))
+    assert latents.shape == (1, height // 8, width // 8)
+    assert latents[0, :, 0].min() == 1
+    assert latents[0, :, -1].max() == 0
+
+
+def test_flips_take_the_mask_along():
+    source = Source("a", half_mask(64, 64)[..., None].expand(-1, -1, 3).clone(), half_mask(64, 64))
+    concept = concept_of([source], recipe(MaskSettings(normalise=False), flip=1.0))
+    assert concept.masks[0] is not None
+    assert concept.masks[0][:, -1].min() == 1
+    assert torch.allclose(concept.pictures[0][..., 0], concept.masks[0], atol=1e-4)
+
+
+def test_unmasked_weight_normalisation_and_inversion():
+    mask = half_mask(64, 64)
+    weights = MaskSettings(unmasked=0.2, normalise=False).weights(mask)
+    assert weights[0, 0] == 1
+    assert weights[0, -1] == pytest.approx(0.2)
+    assert MaskSettings(unmasked=0.2).weights(mask).mean() == pytest.approx(1.0)
+    source = Source("a", noise(64, 64), mask)
+    inverted = concept_of([source], recipe(MaskSettings(invert=True))).masks[0]
+    assert inverted is not None
+    assert inverted[0, 0] == 0
+    assert inverted[0, -1] == 2
+
+
+def test_a_mask_that_is_white_everywhere_is_none():
+    source = Source("a", noise(64, 64), torch.ones(64, 64))
+    assert concept_of([source], recipe()).masks == ()
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (torch.zeros(64, 64), "The mask of 'a' is empty"),
+        (torch.ones(64, 128), "mask of 'a' is 128 x 64, but the picture is 64 x 64"),
+    ],
+)
+def test_masks_that_cannot_be_meant_are_explained(mask: torch.Tensor, says: str):
+    with pytest.raises(ValueError, match=says):
+        concept_of([Source("a", noise(64, 64), mask)], recipe())
+
+
+def test_a_smaller_mask_of_the_same_shape_is_enlarged():
+    assert over_picture(half_mask(32, 16), noise(64, 32), "a").shape == (32, 64)
+
+
+def test_random_crops_see_what_counts():
+    mask = torch.zeros(64, 640)
+    mask[:, 300:330] = 1
+    source = Source("a", noise(640, 64), mask)
+    concept = concept_of([source], recipe(position="random", variants=8))
+    assert all(weights is not None and weights.max() > 0 for weights in concept.masks)
+
+
+def test_padding_is_not_learned():
+    concept = concept_of([Source("a", noise(128, 64))], recipe(method="pad"))
+    weights = concept.masks[0]
+    assert weights is not None
+    assert weights[0].max() == 0
+    assert weights[32].min() == pytest.approx(2.0, abs=0.01)
+
+
+def test_batches_mix_pictures_with_and_without_masks():
+    weights = torch.rand(1, 8, 8)
+    both = stacked_weights([None, weights])
+    assert both is not None
+    assert both.shape == (2, 1, 8, 8)
+    assert both[0].min() == both[0].max() == 1
+    assert stacked_weights([None, None]) is None
+
+
+def test_weights_broadcast_over_latents_of_videos():
+    assert latent_weights(torch.ones(64, 64), (16, 1, 8, 8)).shape == (1, 1, 8, 8)
+
+
+def test_a_tiny_picture_is_named():
+    with pytest.raises(ValueError, match="'a' is 15 x 300 pixels, too small"):
+        concept_of([Source("a", noise(15, 300))], recipe())
+
+
+def test_captions_of_files_and_typed_ones_are_told_apart():
+    sources = [
+        Source("a", noise(64, 64), caption="embedding:x", caption_from="a.txt"),
+        Source("b", noise(64, 64), caption="embedding:x", caption_from="typed"),
+    ]
+    concept = concept_of(sources, recipe())
+    assert concept.text(0, "my-cat") == "my-cat, x"
+    assert concept.text(1, "my-cat") == "my-cat, embedding:x"
+
+
+def test_own_templates_replace_the_built_in_ones():
+    assert CaptionOptions(wording=Wording(("x {}",))).for_kind("object").templates == ("x {}",)
+    assert len(CaptionOptions().for_kind("style").templates) == 19
+    assert not CaptionOptions().wanted("object")
+    assert CaptionOptions().wanted("captions")
+    assert CaptionOptions().wanted("object and captions")
+    assert CaptionOptions(wording=Wording(("[filewords]",))).wanted("object")
+
+
+def test_looks_survive_scaling_and_tell_pictures_apart():
+    smooth = (
+        torch.nn.functional.interpolate(
+            noise(12, 12).movedim(-1, 0)[None], (240, 240), mode="bicubic"
+        )[0]
+        .movedim(0, -1)
+        .clamp(0, 1)
+    )
+    small = smooth[::2, ::2] * 0.9
+    assert (look_of(smooth) ^ look_of(small)).bit_count() <= 5
+    assert (look_of(smooth) ^ look_of(noise(240, 240, 5))).bit_count() > 10

@@ -1,0 +1,78 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ti_core.concept.placeholder import lacks_placeholder, replace_words, with_placeholder
+from ti_core.concept.templates import OBJECT_TEMPLATES, STYLE_TEMPLATES
+
+
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("a photo of my-cat", "a photo of <>"),
+        ("(my-cat:1.2)", "(<>:1.2)"),
+        ("a,my-cat", "a,<>"),
+        ("my-cat, my-cat", "<>, <>"),
+        ("a photo of embedding:my-cat", "a photo of <>"),
+        ("(embedding:my-cat:1.2) runs", "(<>:1.2) runs"),
+        ("Here is My-Cat.", "Here is <>."),
+        ("embedding:my-cat.", "<>."),
+        ("my-cat's toy", "<>'s toy"),
+        ("[my-cat]", "[<>]"),
+    ],
+)
+def test_the_word_is_found_as_a_person_writes_it(text: str, marked: str):
+    assert replace_words(text, {"my-cat": "<>"}) == marked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my-cats",
+        "my-cat-2",
+        "not-my-cat",
+        "my-cat.v2",
+        "xmy-cat",
+        "my_cat",
+        "embedding:pets/my-cat",
+        "embedding:my-cat-2",
+        "embedding:other",
+        "émy-cat",
+    ],
+)
+def test_other_words_are_left_alone(text: str):
+    assert replace_words(text, {"my-cat": "<>"}) == text
+
+
+def test_the_longest_word_wins():
+    assert replace_words("my-cat.v2 and my-cat", {"my-cat": "1", "my-cat.v2": "2"}) == "2 and 1"
+
+
+@given(st.text())
+def test_text_without_the_word_is_unchanged(text: str):
+    if "zqxj" not in text.lower():
+        assert replace_words(text, {"zqxj": "<>"}) == text
+
+
+def test_slots_are_filled():
+    for caption in ("a {} here", "a [name] here", "a [trigger] here", "a my-cat here"):
+        assert with_placeholder(caption, "my-cat") == "a my-cat here"
+
+
+def test_a_missing_placeholder_is_put_in_front():
+    assert with_placeholder("on a table", "my-cat") == "my-cat, on a table"
+    assert with_placeholder(" ", "my-cat") == "my-cat"
+    assert with_placeholder("my-cats", "my-cat") == "my-cat, my-cats"
+
+
+def test_lacking_captions_are_told_apart():
+    assert lacks_placeholder("on a table", "my-cat")
+    assert not lacks_placeholder("{} on a table", "my-cat")
+    assert not lacks_placeholder("My-Cat on a table", "my-cat")
+
+
+def test_every_template_says_the_word_once():
+    for template in (*OBJECT_TEMPLATES, *STYLE_TEMPLATES):
+        assert with_placeholder(template, "my-cat").count("my-cat") == 1
+    assert len(set(OBJECT_TEMPLATES)) == 27
+    assert len(set(STYLE_TEMPLATES)) == 19

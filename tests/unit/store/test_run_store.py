@@ -1,0 +1,334 @@
+"""The run store: what is written is there whole, what is damaged is noticed, and no disk ends a
+run.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from test_run import ran, settings
+from toy import concept, word
+
+from ti_core.concept.wording import Wording
+from ti_core.store.checkpoint import FACTS, VERSION, checkpoint, opened, restored, sealed
+from ti_core.store.digest import digest_of
+from ti_core.store.run_store import RunStore, StoreSettings, checkpoints
+from ti_core.training.optimisers import FreeSettings
+from ti_core.training.run import RunState, packed
+from ti_core.training.validated_run import Ending
+
+LIKE = word().vectors
+
+
+@pytest.fixture(scope="module")
+def state() -> RunState:
+    """A run of the free method after ten steps."""
+    return ran(settings(10, method=FreeSettings()), ending=Ending(None, average=True))
+
+
+def store(root: Path, resume: Any = "resume", name: str = "cat-1", **changes: Any) -> RunStore:
+    return RunStore(root, name, StoreSettings(**changes), resume)
+
+
+def saved(root: Path, *states: RunState, **changes: Any) -> list[str]:
+    """Names of the checkpoints after some states were saved."""
+    with store(root, **changes) as kept:
+        for one in states:
+            kept.save(one)
+        assert kept.notes == []
+    return [path.name for path in checkpoints(root / "cat-1")]
+
+
+def test_a_state_comes_back_as_it_was(state: RunState):
+    again = restored(checkpoint(state), LIKE)
+    assert checkpoint(again) == checkpoint(state)
+    assert again.validations == state.validations
+    assert again.norms == state.norms
+    assert set(again.memory) == {f"clip_l.{name}" for name in ("step", "exp_avg", "exp_avg_sq")}
+    assert again.vectors["clip_l"].equal(state.vectors["clip_l"])
+
+
+def test_every_flipped_bit_is_noticed(state: RunState):
+    """In the length, the header, the metadata and the tensors: every byte, a bit of each."""
+    data = checkpoint(state)
+    for place in range(len(data)):
+        broken = bytearray(data)
+        broken[place] ^= 1 << (place % 8)
+        with pytest.raises(ValueError, match="it is|its "):
+            restored(bytes(broken), LIKE)
+
+
+def test_every_cut_is_noticed(state: RunState):
+    data = checkpoint(state)
+    for length in {*range(0, len(data), 97), len(data) - 1}:
+        with pytest.raises(ValueError, match="it is no checkpoint"):
+            restored(data[:length], LIKE)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"version": 1}, "it is of version 1"),
+        ({"loss_scale": -1.0}, "loss_scale is -1.0"),
+        ({"loss_scale": "1"}, "loss_scale is '1', not a number"),
+        ({"rollbacks": 99}, "rollbacks is 99"),
+        ({"rollbacks": 0.5}, "rollbacks is 0.5"),
+        ({"initialiser_loss": True}, "initialiser_loss is True"),
+        ({"seconds": None}, "seconds is None"),
+        ({"trouble": ["a"]}, "facts are not those of a run"),
+    ],
+)
+def test_facts_are_checked_even_in_a_sealed_file(state: RunState, change: dict, says: str):
+    tensors, facts = packed(state)
+    with pytest.raises(ValueError, match=says):
+        restored(sealed(tensors, {"version": VERSION, **facts, **change}), LIKE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("vectors/clip_l", torch.zeros(3, 6), "its vectors are"),
+        ("best/clip_g", torch.zeros(2, 6), "its best are"),
+        ("average/clip_l", torch.full((2, 6), float("nan")), "no finite numbers"),
+        ("memory/clip_l.exp_avg", torch.zeros(2, 6, dtype=torch.long), "no finite numbers"),
+        ("losses", torch.zeros(9, dtype=torch.float64), "different lengths"),
+        ("losses", torch.zeros(10), "no history of losses"),
+        ("rates", torch.full((10,), float("inf"), dtype=torch.float64), "rates is not finite"),
+        ("validation_steps", torch.tensor([11]), "not those of its steps"),
+        ("validation_steps", torch.tensor([0, 0]), "do not fit together"),
+        ("validation_steps", torch.tensor([0.0]), "do not fit together"),
+    ],
+)
+def test_tensors_are_checked_even_in_a_sealed_file(
+    state: RunState, name: str, value: torch.Tensor, says: str
+):
+    tensors, facts = packed(state)
+    with pytest.raises(ValueError, match=says):
+        restored(sealed({**tensors, name: value}, {"version": VERSION, **facts}), LIKE)
+
+
+def test_files_of_others_are_no_checkpoints():
+    for metadata in (None, {FACTS: "[]"}, {FACTS: "{"}, {FACTS: "[" * 100_000}, {"a": "b"}):
+        data = safetensors.torch.save({"a": torch.zeros(1)}, metadata)
+        with pytest.raises(ValueError, match="it is no checkpoint|its facts|it is of version"):
+            restored(data, LIKE)
+
+
+def test_the_last_checkpoints_are_kept_and_the_newest_is_loaded(tmp_path: Path):
+    states = [ran(settings(10), until=step) for step in (2, 4, 6, 8)]
+    names = saved(tmp_path, *states, keep_last=2)
+    assert names == ["step-000000006.safetensors", "step-000000008.safetensors"]
+    with store(tmp_path) as kept:
+        found = kept.load(LIKE)
+    assert found is not None
+    assert found.step == 8
+    assert not list((tmp_path / "cat-1").glob(".*"))
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_put_aside(tmp_path: Path):
+    states = [ran(settings(10), until=step) for step in (2, 4, 6)]
+    saved(tmp_path, *states)
+    newest = checkpoints(tmp_path / "cat-1")[-1]
+    newest.write_bytes(newest.read_bytes()[:-1] + b"\7")
+    with store(tmp_path) as kept:
+        found = kept.load(LIKE)
+        assert "content has changed since it was written" in kept.notes[0]
+    assert found is not None
+    assert found.step == 4
+    assert newest.with_suffix(".damaged").is_file()
+    assert len(checkpoints(tmp_path / "cat-1")) == 2
+
+
+def test_a_damaged_checkpoint_is_an_error_where_that_was_chosen(tmp_path: Path):
+    saved(tmp_path, ran(settings(10), until=2))
+    (path,) = checkpoints(tmp_path / "cat-1")
+    path.write_bytes(b"")
+    with store(tmp_path, strict=True) as kept:
+        with pytest.raises(RuntimeError, match="cannot be read: it is no checkpoint"):
+            kept.load(LIKE)
+    assert path.is_file()
+
+
+def test_start_anew_leaves_the_old_run_until_the_new_one_has_something(tmp_path: Path):
+    saved(tmp_path, *(ran(settings(10), until=step) for step in (6, 8)))
+    with store(tmp_path, "start anew") as kept:
+        assert kept.load(LIKE) is None
+        assert len(checkpoints(tmp_path / "cat-1")) == 2
+        kept.save(ran(settings(10), until=2))
+        kept.save(ran(settings(10), until=4))
+    names = [path.name for path in checkpoints(tmp_path / "cat-1")]
+    assert names == ["step-000000002.safetensors", "step-000000004.safetensors"]
+
+
+def test_off_touches_no_disk(tmp_path: Path, state: RunState):
+    with store(tmp_path, "off") as kept:
+        assert kept.load(LIKE) is None
+        kept.save(state)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_of_one_key_do_not_share_a_folder(tmp_path: Path, state: RunState):
+    with store(tmp_path) as first, store(tmp_path) as second:
+        first.save(state)
+        assert second.load(LIKE) is None
+        second.save(ran(settings(10), until=2))
+        assert "This one is not stored" in second.notes[0]
+        assert first.notes == []
+        assert len(checkpoints(first.folder)) == 1
+        with pytest.raises(RuntimeError, match="is not stored"):
+            store(tmp_path, strict=True).__enter__()
+    with store(tmp_path) as third:
+        assert third.load(LIKE) is not None
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from ti_core.store.run_store import RunStore, StoreSettings
+with RunStore(Path(sys.argv[1]), "cat-1", StoreSettings(), "resume") as kept:
+    print("held" if kept.lock else "refused", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path, state: RunState):
+    repo = Path(__file__).resolve().parents[3]
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)],
+        cwd=repo,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    leftover = tmp_path / "cat-1" / ".step-000000002.safetensors.abc.part"
+    leftover.write_bytes(b"half")
+    with store(tmp_path) as refused:
+        assert refused.lock is None
+    process.kill()
+    process.wait()
+    with store(tmp_path) as taken:
+        assert taken.lock is not None
+        taken.save(state)
+        assert taken.notes == []
+    assert not leftover.exists()
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let this process write no larger files: what a full disk looks like."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_older_checkpoint_and_ends_nothing(tmp_path: Path):
+    with store(tmp_path) as kept:
+        kept.save(ran(settings(10), until=2))
+        with largest_file(1000):
+            kept.save(ran(settings(10), until=4))
+            kept.save(ran(settings(10), until=6))
+        assert len(kept.notes) == 2
+        assert "step 4 could not be written" in kept.notes[0]
+        files = sorted(path.name for path in kept.folder.iterdir())
+        assert files == ["lock", "step-000000002.safetensors"]
+        kept.save(ran(settings(10), until=8))
+        assert len(checkpoints(kept.folder)) == 2
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user without all rights")
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, state: RunState):
+    tmp_path.chmod(0o500)
+    cannot_be_stored(tmp_path, state)
+    tmp_path.chmod(0o700)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, state: RunState):
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    cannot_be_stored(file, state)
+
+
+def cannot_be_stored(root: Path, state: RunState) -> None:
+    with store(root) as kept:
+        assert kept.load(LIKE) is None
+        kept.save(state)
+        assert "The run cannot be stored" in kept.notes[0]
+    with pytest.raises(RuntimeError, match="Make room or give ComfyUI the right"):
+        store(root, strict=True).__enter__()
+
+
+def test_all_runs_together_stay_below_the_limit(tmp_path: Path, state: RunState):
+    for number in range(5):
+        with store(tmp_path, name=f"cat-{number}") as kept:
+            kept.save(state)
+        padding = tmp_path / f"cat-{number}" / f"step-{number:09d}.safetensors"
+        padding.write_bytes(b"\0" * (1 << 20))
+        for path in padding.parent.iterdir():
+            os.utime(path, (number, number))
+    with store(tmp_path, name="cat-1"), store(tmp_path, name="cat-9", megabytes=3):
+        pass
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"cat-1", "cat-4", "cat-9"}
+
+
+def test_equal_values_have_equal_digests_and_others_do_not():
+    pictures, _ = concept()
+    values: list[object] = [
+        None,
+        0,
+        0.0,
+        False,
+        "",
+        "0",
+        b"0",
+        [],
+        [[]],
+        {},
+        {"a": 1},
+        {"a": 1, "b": 1},
+        ["ab", "c"],
+        ["a", "bc"],
+        torch.zeros(2, 3),
+        torch.zeros(3, 2),
+        torch.zeros(2, 3, dtype=torch.float16),
+        torch.zeros(0),
+        Wording(),
+        Wording(shuffle=True),
+        settings(),
+        settings(seed=6),
+        pictures.pictures,
+    ]
+    digests = [digest_of(value) for value in values]
+    assert len(set(digests)) == len(values)
+    assert digest_of({"b": 1, "a": 1}) == digest_of({"a": 1, "b": 1})
+    assert digest_of(settings()) == digest_of(settings())
+    with pytest.raises(TypeError):
+        digest_of(object())
+
+
+def test_a_digest_is_the_same_in_another_process():
+    script = "from ti_core.store.digest import digest_of; print(digest_of({'a': [1.5, 'x']}, b'y'))"
+    repo = Path(__file__).resolve().parents[3]
+    found = subprocess.run([sys.executable, "-c", script], cwd=repo, capture_output=True, text=True)
+    assert found.stdout.strip() == digest_of({"a": [1.5, "x"]}, b"y")
+
+
+def test_a_checkpoint_has_some_kilobytes_and_plain_facts(state: RunState):
+    data = checkpoint(state)
+    assert len(data) < 8192
+    _, facts = opened(data)
+    assert json.loads(json.dumps(facts)) == facts

@@ -1,0 +1,250 @@
+from collections.abc import Iterator
+
+import pytest
+import torch
+from toy import ToyModel, concept, word
+
+from ti_core.concept.concept import Concept
+from ti_core.concept.wording import Wording
+from ti_core.training.latents import Gaussian
+from ti_core.training.loop import Batch, StepReport, TrainingSettings, batch_loss, batches, train
+from ti_core.training.optimisers import FreeSettings, SphericalSettings, gradient_norm, method
+from ti_core.training.schedule import schedule
+from ti_core.training.validation import validation_batches, validation_loss
+
+
+def settings(steps: int = 30, rate: str = "0.05", **changes: object) -> TrainingSettings:
+    chosen = {"method": SphericalSettings(), "batch_size": 2, "seed": 5, **changes}
+    return TrainingSettings(schedule(rate, steps, "constant"), **chosen)  # type: ignore[arg-type]
+
+
+def run(model: ToyModel, chosen: TrainingSettings) -> Iterator[StepReport]:
+    pictures, latents = concept()
+    return train(model, pictures, latents, word(), chosen)
+
+
+@pytest.mark.parametrize("chosen", [SphericalSettings(), FreeSettings()])
+def test_the_validation_loss_falls(chosen: object):
+    model, (pictures, latents) = ToyModel(), concept()
+    drawn = validation_batches(model, pictures, latents, "my-cat", 0, 8, 4)
+    reports = list(run(model, settings(200, "0.02", method=chosen)))
+    before = validation_loss(model, drawn, word().vectors)
+    assert validation_loss(model, drawn, reports[-1].vectors) < 0.8 * before
+
+
+def test_the_same_seed_gives_the_same_vectors_whatever_ran_before():
+    first = list(run(ToyModel(), settings()))[-1].vectors["clip_l"]
+    torch.rand(100)
+    second = list(run(ToyModel(), settings()))[-1].vectors["clip_l"]
+    other = list(run(ToyModel(), settings(seed=6)))[-1].vectors["clip_l"]
+    assert first.equal(second)
+    assert not first.equal(other)
+
+
+def test_the_global_generator_is_left_as_it_was():
+    before = torch.get_rng_state()
+    list(run(ToyModel(), settings(5)))
+    assert torch.get_rng_state().equal(before)
+
+
+def test_accumulation_equals_a_larger_batch():
+    """Two runs of two samples give the gradient of one run of four: the same samples, one draw."""
+    model, (pictures, latents) = ToyModel(), concept()
+    accumulated = settings(1, batch_size=2, accumulation=2)
+    draws = batches(model, pictures, latents, "my-cat", accumulated)
+    parts = [next(draws), next(draws)]
+    report = next(train(model, pictures, latents, word(), accumulated))
+    joined = Batch(
+        torch.cat([part.latents for part in parts]),
+        torch.cat([part.noise for part in parts]),
+        torch.cat([part.positions for part in parts]),
+        parts[0].captions + parts[1].captions,
+    )
+    vectors = method(SphericalSettings(), word().vectors, model.vocabulary_norms).vectors
+    loss = batch_loss(model, joined, vectors).mean()
+    loss.backward()
+    assert report.loss == pytest.approx(loss.item())
+    assert report.gradient_norm == pytest.approx(gradient_norm(vectors.values()))
+
+
+def test_every_round_shows_every_picture_once():
+    model, (pictures, latents) = ToyModel(), concept(5)
+    draws = batches(model, pictures, latents, "my-cat", settings(batch_size=1))
+    for _ in range(3):
+        shown = torch.stack([next(draws).latents[0] for _ in range(5)])
+        assert sorted(shown.flatten(1).sum(1).tolist()) == sorted(
+            torch.stack(latents).flatten(1).sum(1).tolist()
+        )
+
+
+def test_a_batch_shares_a_template_and_steps_differ():
+    model = ToyModel()
+    list(run(model, settings(40, batch_size=2)))
+    pairs = list(zip(model.seen[::2], model.seen[1::2], strict=True))
+    assert all(one == other for one, other in pairs)
+    assert len(set(pairs)) > 10
+
+
+def test_each_picture_keeps_its_own_caption():
+    model, (pictures, latents) = ToyModel(), concept()
+    captioned = type(pictures)(pictures.pictures, pictures.names, "captions", ("a {}", "b {}", "c"))
+    draws = batches(model, captioned, latents, "my-cat", settings(batch_size=3))
+    for _ in range(5):
+        batch = next(draws)
+        for latent, caption in zip(batch.latents, batch.captions, strict=True):
+            index = next(i for i, own in enumerate(latents) if own.equal(latent))
+            assert caption == ("a my-cat", "b my-cat", "my-cat, c")[index]
+
+
+class Broken(ToyModel):
+    """A model with a fault in its conditioning."""
+
+    def __init__(self, fault: str):
+        super().__init__()
+        self.fault = fault
+
+    def encode(self, captions, vectors):  # type: ignore[no-untyped-def]
+        rows = vectors["clip_l"]
+        if self.fault == "detached":
+            rows = rows.detach() + 0 * next(iter(vectors.values())).sum().detach().requires_grad_()
+        if self.fault == "cut":
+            rows = rows[:1]
+        if self.fault == "nan":
+            rows = rows * float("nan")
+        return super().encode(captions, {"clip_l": rows})
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("detached", "No gradient reached the clip_l"),
+        ("cut", r"row \[2\] of 2"),
+        ("nan", "loss of step 1 is nan"),
+    ],
+)
+def test_a_first_step_that_cannot_be_right_stops_with_the_likely_cause(fault: str, says: str):
+    with pytest.raises(RuntimeError, match=says):
+        next(run(Broken(fault), settings()))
+
+
+class Overflowing(ToyModel):
+    """An fp16 model whose first three gradients overflow."""
+
+    loss_scale = 64.0
+    backwards = 0
+
+    def denoise(self, noisy, sigma, conditioning):  # type: ignore[no-untyped-def]
+        out = super().denoise(noisy, sigma, conditioning)
+        if out.requires_grad:
+            out.register_hook(self.overflow)
+        return out
+
+    def overflow(self, gradient: torch.Tensor) -> torch.Tensor:
+        self.backwards += 1
+        return gradient * (float("inf") if self.backwards <= 3 else 1.0)
+
+
+def test_the_loss_scale_falls_until_the_gradient_is_finite_and_changes_nothing_else():
+    plain = [report.loss for report in run(ToyModel(), settings(5))]
+    model = Overflowing()
+    assert [report.loss for report in run(model, settings(5))] == pytest.approx(plain, rel=1e-5)
+    assert model.backwards == 5 + 3
+
+
+def test_an_overflow_at_no_loss_scale_is_an_error():
+    model = Overflowing()
+    model.loss_scale = 1.0
+    with pytest.raises(RuntimeError, match="clip_l vectors at step 1 is not finite"):
+        next(run(model, settings(5)))
+
+
+def masked(weights: torch.Tensor | None) -> tuple[Concept, list[torch.Tensor]]:
+    """Pictures whose left half has one colour, and the right half another one."""
+    latent = torch.tensor([1.0, 0.5, -0.5])[:, None, None].repeat(1, 4, 8)
+    latent[:, :, 4:] = torch.tensor([-1.0, -0.5, 1.0])[:, None, None]
+    crops = (torch.zeros(32, 64, 3),) * 3
+    masks = () if weights is None else (weights,) * 3
+    return Concept(crops, ("a", "b", "c"), "object", masks=masks), [latent] * 3
+
+
+def learned_colour(weights: torch.Tensor | None) -> torch.Tensor:
+    """What the toy model draws after training: half of the noisy picture is its own prediction."""
+    pictures, latents = masked(weights)
+    model = ToyModel()
+    model.sigmas = torch.tensor([2.0])
+    chosen = settings(400, "0.02", method=FreeSettings())
+    *_, last = train(model, pictures, latents, word(), chosen)
+    return 2 * model.encode(["x"], last.vectors)[0]
+
+
+def test_what_is_masked_is_learned_and_the_background_is_not():
+    """On a wide picture: with the mask on the left half its colour is learned, without a mask the
+    mean of both.
+    """
+    left, right = torch.tensor([1.0, 0.5, -0.5]), torch.tensor([-1.0, -0.5, 1.0])
+    weights = torch.zeros(32, 64)
+    weights[:, :32] = 2.0
+    assert (learned_colour(weights) - left).norm() < 0.3
+    assert (learned_colour(weights.flip(1)) - right).norm() < 0.3
+    assert (learned_colour(None) - (left + right) / 2).norm() < 0.3
+
+
+def test_a_mask_of_ones_changes_nothing():
+    pictures, latents = masked(None)
+    ones, _ = masked(torch.ones(32, 64))
+    runs = [
+        list(train(ToyModel(), one, latents, word(), settings(5)))[-1] for one in (pictures, ones)
+    ]
+    assert runs[0].loss == runs[1].loss
+    assert runs[0].vectors["clip_l"].equal(runs[1].vectors["clip_l"])
+
+
+def test_batches_and_validation_hold_one_size_of_latents():
+    sizes = [(4, 4), (4, 6), (4, 4), (6, 4), (4, 6)]
+    latents = [torch.rand(3, *size) for size in sizes]
+    crops = tuple(torch.zeros(8 * h, 8 * w, 3) for h, w in sizes)
+    pictures = Concept(crops, tuple("abcde"), "object")
+    reports = list(train(ToyModel(), pictures, latents, word(), settings(20, accumulation=2)))
+    assert all(report.loss > 0 for report in reports)
+    drawn = validation_batches(ToyModel(), pictures, latents, "my-cat", 0, 8, 4)
+    assert sum(len(batch.latents) for batch in drawn) == 8
+    assert {tuple(batch.latents.shape[2:]) for batch in drawn} == set(sizes)
+
+
+def test_latents_of_a_distribution_are_drawn_anew_and_validated_at_their_mean():
+    mean = torch.zeros(3, 4, 4)
+    found = [Gaussian(mean, torch.full_like(mean, 0.5))]
+    pictures = Concept((torch.zeros(32, 32, 3),), ("a",), "object")
+    draws = batches(ToyModel(), pictures, found, "my-cat", settings(batch_size=1))
+    seen = torch.stack([next(draws).latents for _ in range(50)])
+    assert seen.std() == pytest.approx(0.5, abs=0.05)
+    drawn = validation_batches(ToyModel(), pictures, found, "my-cat", 0, 2, 2)
+    assert drawn[0].latents.abs().max() == 0
+
+
+def test_captions_are_drawn_anew_for_every_sample_of_every_step():
+    pictures, latents = concept(2)
+    shuffling = Concept(
+        pictures.pictures,
+        pictures.names,
+        "captions",
+        ("{}, a, b, c, d", "{}, e, f, g, h"),
+        wordings=(Wording(shuffle=True, keep_tokens=1),) * 2,
+    )
+    model = ToyModel()
+    list(train(model, shuffling, latents, word(), settings(20)))
+    assert len(set(model.seen)) > 20
+    assert all(caption.startswith("my-cat, ") for caption in model.seen)
+
+
+def test_captions_that_are_not_allowed_stop_before_the_first_step():
+    pictures, latents = concept(2)
+    strict = Concept(
+        pictures.pictures,
+        pictures.names,
+        "captions",
+        ("a", "b"),
+        wordings=(Wording(missing="error"),) * 2,
+    )
+    with pytest.raises(ValueError, match="missing from the captions of 2 pictures"):
+        next(train(ToyModel(), strict, latents, word(), settings(1)))

@@ -1,0 +1,362 @@
+"""Runs of the engine: they go on exactly where they were, recover, and end by themselves."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from toy import ToyModel, concept, word
+
+from ti_core.store.checkpoint import checkpoint, restored
+from ti_core.training.loop import Batch, NotFinite, TrainingSettings, batches
+from ti_core.training.optimisers import FreeSettings, SphericalSettings
+from ti_core.training.run import AVERAGED, MOST_ROLLBACKS, RunState
+from ti_core.training.schedule import schedule
+from ti_core.training.stopping import StoppingRule, Validation, best_of
+from ti_core.training.validated_run import Ending, begin, fixed_samples, run, why_ended
+from ti_core.training.validation import SAMPLES, validation_every
+
+TO_THE_END = Ending(None)
+METHODS = [SphericalSettings(), FreeSettings(norm_pull=0.01)]
+
+
+def settings(steps: int = 40, rate: str = "0.05", **changes: Any) -> TrainingSettings:
+    chosen = {"method": SphericalSettings(), "batch_size": 2, "seed": 5, **changes}
+    return TrainingSettings(schedule(rate, steps, "cosine"), **chosen)
+
+
+def ran(
+    chosen: TrainingSettings,
+    state: RunState | None = None,
+    ending: Ending = TO_THE_END,
+    until: int | None = None,
+    model: ToyModel | None = None,
+) -> RunState:
+    """The state at the end, or when it is broken off at a step."""
+    model = model or ToyModel()
+    pictures, latents = concept()
+    state = state or begin(model, word(), chosen)
+    for now in run(model, pictures, latents, word(), chosen, ending, state):
+        if now.step == until:
+            break
+    return state
+
+
+def same(one: RunState, other: RunState) -> bool:
+    """Whether two states are equal bit for bit, apart from the time that they took."""
+    return checkpoint(replace(one, seconds=0.0)) == checkpoint(replace(other, seconds=0.0))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_killed_at_any_step_ends_with_the_same_bits(method: Any):
+    chosen = settings(method=method)
+    whole = ran(chosen)
+    for step in range(41):
+        broken = ran(chosen, until=step)
+        revived = restored(checkpoint(broken), word().vectors)
+        assert same(ran(chosen, revived), whole), step
+
+
+def test_a_run_killed_after_every_step_ends_with_the_same_bits():
+    chosen = settings(accumulation=2, method=FreeSettings())
+    state = ran(chosen, until=0)
+    for step in range(1, 41):
+        state = ran(chosen, restored(checkpoint(state), word().vectors), until=step)
+    assert same(ran(chosen, state), ran(chosen))
+
+
+class Interrupting(ToyModel):
+    """A model in the middle of whose work somebody cancels."""
+
+    def __init__(self, calls: int):
+        super().__init__()
+        self.calls = calls
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Tensor) -> Tensor:
+        self.calls -= 1
+        if self.calls == 0:
+            raise KeyboardInterrupt
+        return super().denoise(noisy, sigma, conditioning)
+
+
+def test_a_run_cancelled_at_any_moment_goes_on_as_if_nothing_had_been():
+    chosen = settings()
+    whole = ran(chosen)
+    for calls in range(1, 100):
+        model = Interrupting(calls)
+        state = begin(model, word(), chosen)
+        try:
+            ran(chosen, state, model=model)
+        except KeyboardInterrupt:
+            revived = restored(checkpoint(state), word().vectors) if state.step else None
+            assert same(ran(chosen, revived), whole), calls
+        else:
+            break
+    assert calls > 40
+
+
+def test_more_steps_go_on_and_a_finished_run_is_left_alone():
+    constant = replace(settings(20), schedule=schedule("0.05", 20, "constant"))
+    longer = replace(constant, schedule=schedule("0.05", 40, "constant"))
+    first = ran(constant)
+    before = checkpoint(first)
+    assert same(ran(constant, first), restored(before, word().vectors))
+    assert same(ran(longer, first), ran(longer))
+
+
+def test_the_best_validated_vectors_are_kept_and_their_loss_is_the_lowest():
+    wild = replace(settings(), schedule=schedule("0.3", 90, "constant"))
+    state = ran(wild)
+    best = best_of(state.history)
+    every = validation_every(SAMPLES, 2)
+    assert [one.step for one in state.history] == [0, *range(every, 90, every), 90]
+    assert 0 < best.step < 90
+    assert state.choice == best
+    assert state.kept_loss("best") == best.loss
+    again = ran(wild, until=best.step)
+    assert again.vectors["clip_l"].equal(state.kept("best")["clip_l"])
+
+
+@pytest.mark.parametrize(("last", "rate", "chosen"), [(1.2, 0.0, 2), (1.3, 0.0, 1), (1.2, 0.1, 1)])
+def test_settled_vectors_are_the_best_unless_they_are_clearly_worse(
+    last: float, rate: float, chosen: int
+):
+    state = ran(settings(2))
+    state.validations = [Validation(0, 2.0), Validation(1, 1.0), Validation(2, last)]
+    state.closing_loss = None
+    state.rates[-1] = rate * max(state.rates)
+    state.best = {"clip_l": torch.zeros(2, 6)}
+    assert state.choice.step == chosen
+    assert bool(state.kept("best")["clip_l"].any()) == (chosen == 2)
+    assert state.kept_loss("best") == state.validations[chosen].loss
+
+
+def test_the_average_is_that_of_the_last_steps_at_the_last_length():
+    chosen, seen = settings(30), []
+    model, (pictures, latents) = ToyModel(), concept()
+    state = begin(model, word(), chosen)
+    ending = Ending(None, average=True)
+    for now in run(model, pictures, latents, word(), chosen, ending, state):
+        seen.append(now.vectors["clip_l"])
+    assert AVERAGED >= 30
+    mean = torch.stack(seen[1:]).mean(0)
+    kept = state.kept("average")["clip_l"]
+    cosine = torch.cosine_similarity(kept, mean, dim=-1)
+    torch.testing.assert_close(cosine, torch.ones(2))
+    torch.testing.assert_close(kept.norm(dim=-1), state.vectors["clip_l"].norm(dim=-1))
+    assert state.average_loss is not None
+    assert state.kept_loss("average") == state.average_loss
+    assert restored(checkpoint(state), word().vectors).average_loss == state.average_loss
+
+
+class Poisoned(ToyModel):
+    """A model in whose training steps NaN appears, at the step or the gradient that is named."""
+
+    def __init__(self, at: tuple[int, ...], where: str):
+        super().__init__()
+        self.at, self.where, self.training_calls = at, where, 0
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Tensor) -> Tensor:
+        out = super().denoise(noisy, sigma, conditioning)
+        if not out.requires_grad:
+            return out
+        self.training_calls += 1
+        if self.training_calls not in self.at:
+            return out
+        if self.where == "loss":
+            return out * float("nan")
+        out.register_hook(lambda gradient: gradient * float("inf"))
+        return out
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_nan_goes_back_to_the_best_vectors_and_halves_the_rate(where: str, times: int):
+    model = Poisoned(tuple(range(21, 21 + times)), where)
+    chosen = settings(method=FreeSettings())
+    state = ran(chosen, model=model)
+    plain = ran(chosen)
+    assert state.step == 40
+    assert state.rollbacks == times
+    assert state.rates[:20] == plain.rates[:20]
+    assert state.rates[20:] == pytest.approx([rate * 0.5**times for rate in plain.rates[20:]])
+    assert all(rows.isfinite().all() for rows in state.vectors.values())
+    assert "not finite" in state.trouble or "is nan" in state.trouble
+
+
+def test_nan_too_often_stops_with_the_best_and_the_reason():
+    chosen = settings()
+    state = ran(chosen, model=Poisoned(tuple(range(36, 200)), "loss"))
+    assert (state.step, state.rollbacks) == (35, MOST_ROLLBACKS + 1)
+    why = why_ended(state, chosen, TO_THE_END)
+    assert why.startswith("Stopped at step 35: The loss of step 36 is nan.")
+    assert state.kept_loss("best") < state.validations[0].loss
+    revived = restored(checkpoint(state), word().vectors)
+    assert same(ran(chosen, revived), state)
+
+
+def test_a_killed_run_that_had_recovered_ends_with_the_same_bits():
+    chosen = settings(method=FreeSettings())
+    whole = ran(chosen, model=Poisoned((11,), "loss"))
+    for step in range(10, 41):
+        model = Poisoned((11,), "loss")
+        broken = ran(chosen, until=step, model=model)
+        revived = restored(checkpoint(broken), word().vectors)
+        assert same(ran(chosen, revived, model=model), whole), step
+
+
+class BadSample(ToyModel):
+    """A model that cannot bear one of the draws, however often it sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad, self.seen_noisy = Tensor(), 0
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Tensor) -> Tensor:
+        self.seen_noisy += conditioning.requires_grad
+        if self.seen_noisy == 21 and not self.bad.numel():
+            self.bad = noisy.clone()
+        out = super().denoise(noisy, sigma, conditioning)
+        return out * float("nan") if noisy.equal(self.bad) else out
+
+
+def test_a_sample_that_breaks_a_step_is_not_met_again():
+    state = ran(settings(), model=BadSample())
+    assert (state.step, state.rollbacks) == (40, 1)
+
+
+def test_nan_in_the_first_step_is_an_error():
+    with pytest.raises(NotFinite, match="loss of step 1 is nan"):
+        ran(settings(), model=Poisoned((1,), "loss"))
+
+
+class Diverging(ToyModel):
+    """A model whose validation, not its training, overflows once the vectors have moved."""
+
+    def encode(self, captions: Any, vectors: Mapping[str, Tensor]) -> Tensor:
+        out = super().encode(captions, vectors)
+        moved = not vectors["clip_l"].requires_grad and len(self.seen) > 40
+        return out * float("inf") if moved else out
+
+
+def test_a_validation_that_is_no_number_goes_back_too():
+    state = ran(settings(60), model=Diverging())
+    assert state.rollbacks >= 1
+    assert all(one.loss < float("inf") for one in state.validations)
+    assert "validation loss is" in state.trouble
+
+
+def test_the_run_stops_when_nothing_more_is_learned_and_not_before():
+    rule = StoppingRule(patience=0.25, improvement=0.05, minimum=60)
+    chosen = settings(3000, "0.02", method=FreeSettings())
+    state = ran(chosen, ending=Ending(rule))
+    assert 60 <= state.step < 1500
+    assert why_ended(state, chosen, Ending(rule)).endswith("of 3000: nothing more was learned.")
+    whole = ran(replace(chosen, schedule=schedule("0.02", 1500, "constant")))
+    first, lowest = whole.validations[0].loss, best_of(whole.validations).loss
+    assert first - state.kept_loss("best") > 0.9 * (first - lowest)
+
+
+def cooling(steps: int) -> TrainingSettings:
+    return replace(settings(), schedule=schedule("0.05", steps, "cool-down"))
+
+
+EAGER = Ending(StoppingRule(patience=0.25, improvement=0.1, minimum=40))
+
+
+@pytest.mark.parametrize(("steps", "ending"), [(3000, EAGER), (81, TO_THE_END)])
+def test_a_run_cools_down_from_its_best_and_may_be_killed_meanwhile(steps: int, ending: Ending):
+    whole = ran(cooling(steps), ending=ending)
+    told = next(step for step in range(whole.step) if whole.rates[step] < 0.05) - 1
+    assert whole.step == whole.last_step == (steps if ending is TO_THE_END else 2 * told)
+    assert whole.rates[: told + 1] == [0.05] * (told + 1)
+    assert whole.rates[told:] == sorted(whole.rates[told:], reverse=True)
+    assert whole.rates[-1] < 2 * 0.05 / (whole.step - told)
+    begun = ran(cooling(steps), ending=ending, until=told)
+    assert begun.vectors["clip_l"].equal(begun.best["clip_l"])
+    assert whole.settled_down and not begun.settled_down
+    for step in range(told - 3, whole.step + 1, 4):
+        broken = ran(cooling(steps), ending=ending, until=step)
+        revived = restored(checkpoint(broken), word().vectors)
+        assert same(ran(cooling(steps), revived, ending=ending), whole), step
+
+
+def test_a_run_that_ended_by_itself_is_left_alone_unless_the_rule_is_taken_away():
+    state = ran(cooling(3000), ending=EAGER)
+    before, ended = checkpoint(state), state.step
+    assert checkpoint(ran(cooling(9000), state, ending=EAGER)) == before
+    assert why_ended(state, cooling(ended + 40), EAGER)
+    assert not why_ended(state, cooling(ended + 40), TO_THE_END)
+    state = ran(cooling(ended + 40), state)
+    assert (state.step, state.last_step, state.by_rule) == (ended + 40, ended + 40, False)
+
+
+def test_more_steps_for_a_run_that_has_cooled_down_hold_the_rate_again():
+    state = ran(cooling(40))
+    assert not why_ended(state, cooling(160), TO_THE_END)
+    state = ran(cooling(160), state)
+    assert state.step == 160
+    assert state.rates[40:81] == [0.05] * 41
+    assert state.rates[-1] < 0.002
+
+
+def test_stop_and_keep_ends_after_the_step_and_validates_what_is_there():
+    model, (pictures, latents) = ToyModel(), concept()
+    state = begin(model, word(), settings())
+    for _ in run(
+        *(model, pictures, latents, word(), settings(), TO_THE_END, state),
+        should_stop=lambda: state.step == 7,
+    ):
+        pass
+    assert state.step == 7
+    assert state.history[-1].step == 7
+    assert same(ran(settings(), state), ran(settings()))
+
+
+def test_a_trained_word_is_measured_against_its_initialiser():
+    trained = replace(word(), vectors=ran(settings()).kept("best"))
+    model, (pictures, latents) = ToyModel(), concept()
+    state = begin(model, trained, settings(5))
+    for _ in run(model, pictures, latents, trained, settings(5), TO_THE_END, state):
+        pass
+    assert state.initialiser_loss is not None
+    assert state.validations[0].loss < state.initialiser_loss
+
+
+def number_of(latents: list[Tensor], batch: Batch) -> set[int]:
+    """Numbers of the pictures in a batch."""
+    return {
+        n for n, one in enumerate(latents) if bool((batch.latents == one).flatten(1).all(1).any())
+    }
+
+
+@pytest.mark.parametrize(("count", "held"), [(9, set()), (10, {4, 9})])
+def test_held_out_pictures_are_validated_with_and_never_trained_on(count: int, held: set[int]):
+    chosen = settings(hold_out=True, batch_size=1)
+    model, (pictures, latents) = ToyModel(), concept(count)
+    drawn = fixed_samples(model, pictures, latents, word(), chosen)
+    validated = set().union(*(number_of(latents, batch) for batch in drawn))
+    assert validated == (held or set(range(count)))
+    draws = batches(model, pictures, latents, "my-cat", chosen)
+    trained = set().union(*(number_of(latents, next(draws)) for _ in range(3 * count)))
+    assert trained == set(range(count)) - held
+
+
+def test_a_small_memory_splits_batches_and_changes_the_result_by_rounding_only():
+    whole = ran(settings(10, batch_size=4))
+    model = ToyModel()
+    model.rows = 3
+    split = ran(settings(10, batch_size=4), model=model)
+    assert split.losses == pytest.approx(whole.losses, rel=1e-4)
+    torch.testing.assert_close(split.vectors, whole.vectors)
+
+
+def test_the_state_is_its_own():
+    state = ran(settings(3))
+    kept = copy.deepcopy(state)
+    state.kept("last")["clip_l"].zero_()
+    state.kept("best")["clip_l"].zero_()
+    assert same(state, kept)

@@ -1,0 +1,163 @@
+"""What we write, and that it comes back."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+from sample_embeddings import FAMILIES, embedding, same_vectors, write
+
+from ti_core.word.embedding import Embedding
+from ti_core.word.formats import (
+    FORMATS,
+    Export,
+    file_metadata,
+    file_tensors,
+    free_base,
+    free_path,
+    read_embedding,
+    write_files,
+    write_safetensors,
+)
+
+TWO_ENCODERS = ("SD 1", "SD 2", "SDXL")
+EVERY = [(name, kind) for name in FAMILIES for kind in ("standard", "diffusers", "onetrainer")]
+EVERY += [(name, kind) for name in TWO_ENCODERS for kind in ("automatic1111", "share picture")]
+
+
+@pytest.mark.parametrize(("family", "kind"), EVERY)
+def test_what_is_written_comes_back_bit_for_bit_with_its_recipe(
+    family: str, kind: str, tmp_path: Path
+):
+    made = embedding(**FAMILIES[family])
+    for path in write(tmp_path / "other-name", made, kind):
+        found = read_embedding(path)
+        same_vectors(found, made)
+        if (family, kind) != ("SDXL", "automatic1111"):  # It has a place for the vectors only.
+            assert found.placeholder == made.placeholder
+            assert found.initialiser == made.initialiser
+            assert found.provenance["steps"] == 400
+            assert found.provenance["validation_loss"] == {"initialiser": 0.5, "learned": 0.25}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_fp16_is_rounded_and_nothing_else(kind: str, tmp_path: Path):
+    made = embedding(clip_l=768)
+    (path,) = write(tmp_path / "a", made, kind, Export("fp16"))
+    found = read_embedding(path).vectors["clip_l"]
+    assert found.equal(made.vectors["clip_l"].half().float())
+
+
+def test_vectors_too_large_for_fp16_are_not_written_as_infinite(tmp_path: Path):
+    rows = {"clip_l": torch.full((1, 768), 1e6)}
+    with pytest.raises(ValueError, match="do not fit into fp16. Save as fp32"):
+        write(tmp_path / "a", Embedding("a", "b", rows, rows), "standard", Export("fp16"))
+
+
+@pytest.mark.parametrize(
+    ("family", "keys"),
+    [
+        ("SD 1", {"emb_params"}),
+        ("SD 2", {"emb_params"}),
+        ("SDXL", {"clip_l", "clip_g"}),
+        ("SD 3", {"clip_l", "clip_g", "t5xxl", "t5"}),
+        ("Flux", {"clip_l", "t5xxl", "t5"}),
+        ("T5 only", {"t5xxl", "t5"}),
+        ("Z-Image", {"qwen3_4b"}),
+    ],
+)
+def test_files_use_the_names_that_most_tools_read(family: str, keys: set[str]):
+    assert set(file_tensors(embedding(**FAMILIES[family]))) == keys
+
+
+@pytest.mark.parametrize("kind", ["automatic1111", "share picture"])
+def test_what_automatic1111_cannot_hold_is_an_error_with_the_way_out(kind: str, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"Flux.1 \(clip_l, t5xxl\). Use the format 'standard'"):
+        write(tmp_path / "a", embedding(**FAMILIES["Flux"]), kind)
+
+
+def test_metadata_tells_what_it_is_and_how_it_was_made(tmp_path: Path):
+    (path,) = write(tmp_path / "a", embedding(clip_l=768), "standard")
+    metadata = metadata_of(path)
+    assert metadata["modelspec.architecture"] == "stable-diffusion-v1/textual-inversion"
+    assert metadata["modelspec.prediction_type"] == "epsilon"
+    assert metadata["modelspec.date"].startswith("20")
+    recipe = json.loads(metadata["textual_inversion"])
+    assert recipe["placeholder"] == "my-cat"
+    assert recipe["initialiser"] == "cat"
+    assert recipe["steps"] == 400
+    assert recipe["vectors"] == 2
+    assert recipe["version"] == 1
+
+
+def test_the_hash_is_that_of_the_file_without_its_header(tmp_path: Path):
+    (path,) = write(tmp_path / "a", embedding(clip_l=768, clip_g=1280), "standard")
+    data = path.read_bytes()
+    digest = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
+    assert metadata_of(path)["modelspec.hash_sha256"] == f"0x{digest}"
+
+
+def test_a_sample_becomes_the_thumbnail_and_stays_with_the_word(tmp_path: Path):
+    sample = Image.new("RGB", (640, 512), "orange")
+    (path,) = write(tmp_path / "a", embedding(clip_l=768), "standard", Export(picture=sample))
+    thumbnail = metadata_of(path)["modelspec.thumbnail"]
+    assert thumbnail.startswith("data:image/jpeg;base64,")
+    (again,) = write(tmp_path / "b", read_embedding(path), "standard")
+    assert metadata_of(again)["modelspec.thumbnail"] == thumbnail
+
+
+def test_what_a_person_wrote_into_a_file_goes_on_into_the_next(tmp_path: Path):
+    known = {"modelspec.author": "Ada", "modelspec.license": "CC0-1.0"}
+    write_safetensors(tmp_path / "a.safetensors", {"emb_params": torch.ones(1, 768)}, known)
+    (again,) = write(tmp_path / "b", read_embedding(tmp_path / "a.safetensors"), "standard")
+    assert known.items() <= metadata_of(again).items()
+
+
+def test_a_guessed_initialiser_is_not_written_as_a_fact(tmp_path: Path):
+    write_safetensors(tmp_path / "my-cat.safetensors", {"emb_params": torch.ones(1, 768)}, {})
+    found = read_embedding(tmp_path / "my-cat.safetensors")
+    assert (found.placeholder, found.initialiser, found.has_origin) == ("my-cat", "my cat", False)
+    assert "initialiser" not in json.loads(file_metadata(found)["textual_inversion"])
+
+
+def metadata_of(path: Path) -> Mapping[str, str]:
+    with safe_open(path, "pt") as opened:
+        return opened.metadata()
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"old")
+    with pytest.raises(Exception, match="metadata"):
+        write_safetensors(path, {"a": torch.zeros(1)}, {"bad": 1})  # type: ignore[dict-item]
+    with pytest.raises(TypeError):
+        write_files(tmp_path / "a", {".safetensors": b"new", "_2.safetensors": None})  # type: ignore[dict-item]
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_safetensors_are_readable_in_sub_folders_that_did_not_exist(tmp_path: Path):
+    made = embedding(clip_l=768)
+    write_safetensors(tmp_path / "sub" / "a.safetensors", file_tensors(made), {})
+    assert load_file(tmp_path / "sub" / "a.safetensors")["emb_params"].equal(made.vectors["clip_l"])
+
+
+def test_a_taken_name_counts_up(tmp_path: Path):
+    path = tmp_path / "style.v2.safetensors"
+    assert free_path(path) == path
+    path.touch()
+    (tmp_path / "style.v2-2.safetensors").touch()
+    assert free_path(path).name == "style.v2-3.safetensors"
+
+
+def test_a_pair_of_files_counts_up_together(tmp_path: Path):
+    (tmp_path / "a_2.safetensors").touch()
+    single = FORMATS["diffusers"].write(embedding(clip_l=768), Export())
+    assert free_base(tmp_path / "a", single).name == "a"
+    pair = FORMATS["diffusers"].write(embedding(clip_l=768, clip_g=1280), Export())
+    assert free_base(tmp_path / "a", pair).name == "a-2"

@@ -1,0 +1,252 @@
+"""Files of the other trainers, laid out as those publish and write them, load here."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from sample_embeddings import rows
+from torch import Tensor, nn
+
+from ti_core.word.embedding import Embedding
+from ti_core.word.formats import read_embedding, read_words
+
+SAVERS: dict[str, Callable[[Any, Path], None]] = {
+    ".safetensors": lambda data, path: save_file(data, path),
+    ".pt": lambda data, path: torch.save(data, path),
+    ".ckpt": lambda data, path: torch.save(data, path, _use_new_zipfile_serialization=False),
+    # Content decides, not the name.
+    ".renamed": lambda data, path: torch.save(data, path),
+}
+
+
+def read(data: Any, path: Path, **more: Any) -> Embedding:
+    """Save as the ending says, and read."""
+    SAVERS[path.suffix](data, path)
+    return read_embedding(path, **more)
+
+
+def holds(found: Embedding, **expected: Tensor) -> None:
+    assert list(found.vectors) == list(expected)
+    for key, value in expected.items():
+        assert found.vectors[key].dtype == torch.float32
+        assert found.vectors[key].equal(value), key
+
+
+@pytest.mark.parametrize("ending", SAVERS)
+@pytest.mark.parametrize("name", ["emb_params", "emp_params", "<my-cat>"])
+def test_one_tensor_of_kohya_onetrainer_and_diffusers(name: str, ending: str, tmp_path: Path):
+    found = read({name: rows(3, 768)}, tmp_path / f"a-cat{ending}")
+    holds(found, clip_l=rows(3, 768))
+    assert found.placeholder == ("my-cat" if name == "<my-cat>" else "a-cat")
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pt"])
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_number_formats_become_fp32(kind: torch.dtype, ending: str, tmp_path: Path):
+    holds(
+        read({"emb_params": rows(2, 768).to(kind)}, tmp_path / f"a{ending}"),
+        clip_l=rows(2, 768).to(kind).float(),
+    )
+
+
+def test_sdxl_keys_of_kohya_invoke_and_ai_toolkit(tmp_path: Path):
+    data = {"clip_g": rows(2, 1280), "clip_l": rows(2, 768)}
+    holds(read(data, tmp_path / "a.safetensors"), clip_l=rows(2, 768), clip_g=rows(2, 1280))
+
+
+@pytest.mark.parametrize("alias", ["t5", "t5xxl"])
+def test_flux_keys_of_the_pivotal_scripts_and_onetrainer(alias: str, tmp_path: Path):
+    data = {"clip_l": rows(2, 768), alias: rows(2, 4096), f"{alias}_out": rows(2, 4096, 5)}
+    found = read(data, tmp_path / "a.safetensors")
+    holds(found, clip_l=rows(2, 768), t5xxl=rows(2, 4096))
+    assert found.provenance["left_out"] == [f"{alias}_out"]
+
+
+def test_hidream_keys_of_onetrainer(tmp_path: Path):
+    data = {"clip_l": rows(1, 768), "clip_g": rows(1, 1280), "t5": rows(1, 4096)}
+    found = read({**data, "llama": rows(1, 4096, 3)}, tmp_path / "a.safetensors")
+    assert list(found.vectors) == ["clip_l", "clip_g", "t5xxl", "llama"]
+
+
+def test_ai_toolkit_metadata(tmp_path: Path):
+    known = {"name": "my cat", "step": 900, "string_to_param": {"*": "emb_params"}}
+    metadata = {key: json.dumps(value) for key, value in known.items()}
+    save_file({"emb_params": rows(4, 768)}, tmp_path / "a.safetensors", metadata)
+    found = read_embedding(tmp_path / "a.safetensors")
+    holds(found, clip_l=rows(4, 768))
+    assert (found.placeholder, found.provenance["steps"]) == ("my-cat", 900)
+
+
+@pytest.mark.parametrize("ending", [".pt", ".ckpt"])
+@pytest.mark.parametrize("wrap", [dict, nn.ParameterDict])
+@pytest.mark.parametrize(("count", "width"), [(1, 768), (8, 768), (3, 1024), (4, 768)])
+def test_automatic1111_and_the_papers_code(
+    wrap: Any, ending: str, count: int, width: int, tmp_path: Path
+):
+    """A ParameterDict is a pickled module, which torch's own weights-only loading refuses; ComfyUI
+    takes its 3 x 1024 values for 4 x 768.
+    """
+    data = {
+        "string_to_token": {"*": torch.tensor(265)},
+        "string_to_param": wrap({"*": nn.Parameter(rows(count, width))}),
+        "name": "my-cat",
+        "step": 1500,
+        "sd_checkpoint": "81761151",
+        "sd_checkpoint_name": "v1-5-pruned",
+    }
+    found = read(data, tmp_path / f"a{ending}")
+    holds(found, **{"clip_l" if width == 768 else "clip_h": rows(count, width)})
+    assert found.placeholder == "my-cat"
+    assert found.provenance == {
+        "steps": 1500,
+        "base_model_hash": "81761151",
+        "base_model": "v1-5-pruned",
+    }
+
+
+def test_an_old_torch_lays_out_a_parameter_dict_as_a_module(tmp_path: Path):
+    """Torch before 1.12 kept its entries as the module's parameters, as this state does."""
+    entries = nn.ParameterDict({"*": nn.Parameter(rows(2, 768))})
+    assert entries.__getstate__()["_parameters"]
+    holds(read({"string_to_param": entries}, tmp_path / "a.pt"), clip_l=rows(2, 768))
+
+
+def test_a_slice_of_a_whole_vocabulary_is_read_without_the_rest(tmp_path: Path):
+    """Early scripts of diffusers saved 150 MB for one vector."""
+    table = torch.zeros(49408, 768)
+    table[40000] = rows(1, 768)[0]
+    path = tmp_path / "a.pt"
+    found = read({"<cat>": table[40000]}, path)
+    assert path.stat().st_size > 100_000_000
+    holds(found, clip_l=rows(1, 768))
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("learned_embeds", "learned_embeds_2"),
+        ("learned_embeds-steps-500", "learned_embeds_2-steps-500"),
+        ("cat", "cat_2"),
+    ],
+)
+def test_the_two_files_of_diffusers_sdxl_script_are_one_word(
+    first: str, second: str, tmp_path: Path
+):
+    save_file({"<cat>": rows(2, 768)}, tmp_path / f"{first}.safetensors", {"format": "pt"})
+    save_file({"<cat>": rows(2, 1280)}, tmp_path / f"{second}.safetensors", {"format": "pt"})
+    for name in (first, second):
+        found = read_embedding(tmp_path / f"{name}.safetensors")
+        holds(found, clip_l=rows(2, 768), clip_g=rows(2, 1280))
+        assert found.placeholder == "cat"
+
+
+@pytest.mark.parametrize("other", [{"<dog>": rows(1, 1280)}, {"<cat>": rows(1, 768)}, None])
+def test_a_neighbour_that_is_no_other_half_is_left_alone(
+    other: Mapping[str, Tensor] | None, tmp_path: Path
+):
+    save_file({"<cat>": rows(1, 768)}, tmp_path / "cat.safetensors")
+    if other is None:
+        (tmp_path / "cat_2.safetensors").write_bytes(b"torn")
+    else:
+        save_file(dict(other), tmp_path / "cat_2.safetensors")
+    holds(read_embedding(tmp_path / "cat.safetensors"), clip_l=rows(1, 768))
+
+
+def test_words_in_a_lora_are_found_by_name(tmp_path: Path):
+    data = {
+        "lora_te1_text_model.alpha": torch.tensor(1.0),
+        "lora_unet_conv.lora_down.weight": torch.zeros(4, 320, 3, 3),
+        "bundle_emb.<my.cat>.clip_l": rows(2, 768),
+        "bundle_emb.<my.cat>.clip_g": rows(2, 1280),
+        "bundle_emb.<my.cat>.clip_g_out": rows(2, 1280, 7),
+        "bundle_emb.dog.string_to_param.*": rows(1, 768, 3),
+    }
+    with pytest.raises(
+        ValueError, match=r"Choose what to load from 'a.safetensors'.*<my.cat>, dog"
+    ):
+        read(data, tmp_path / "a.safetensors")
+    found = read_embedding(tmp_path / "a.safetensors", "<my.cat>")
+    holds(found, clip_l=rows(2, 768), clip_g=rows(2, 1280))
+    assert found.placeholder == "my.cat"
+    holds(read_embedding(tmp_path / "a.safetensors", "dog"), clip_l=rows(1, 768, 3))
+    with pytest.raises(ValueError, match="holds <my.cat>, dog, but not 'horse'"):
+        read_embedding(tmp_path / "a.safetensors", "horse")
+
+
+def test_lists_of_dicts_are_joined_by_width(tmp_path: Path):
+    data = [{"a": rows(1, 768), "b": rows(2, 1280)}, {"c": rows(1, 768, 4)}]
+    found = read(data, tmp_path / "a.pt")
+    holds(found, clip_l=torch.cat([rows(1, 768), rows(1, 768, 4)]), clip_g=rows(2, 1280))
+
+
+def test_a_tensor_alone(tmp_path: Path):
+    holds(read(rows(1, 768)[0], tmp_path / "a.pt"), clip_l=rows(1, 768))
+
+
+def test_kohyas_layers_are_offered_one_by_one_with_who_can_use_them_all(tmp_path: Path):
+    names = "IN01 IN02 IN04 IN05 IN07 IN08 MID OUT03 OUT04 OUT05 OUT06 OUT07 OUT08 OUT09".split()
+    layers = {name: rows(2, 768, seed) for seed, name in enumerate([*names, "OUT10", "OUT11"])}
+    with pytest.raises(ValueError, match="per layer of the U-Net.*Only kohya.*IN01, IN02.*average"):
+        read(layers, tmp_path / "a.safetensors")
+    assert len(read_words(tmp_path / "a.safetensors")) == 17
+    holds(read_embedding(tmp_path / "a.safetensors", "MID"), clip_l=layers["MID"])
+    mean = torch.stack(list(layers.values())).mean(0)
+    holds(read_embedding(tmp_path / "a.safetensors", "average"), clip_l=mean)
+
+
+@pytest.mark.parametrize(
+    ("width", "widths", "key"),
+    [
+        (1024, {}, "clip_h"),
+        (1024, {"t5xxl": 1024}, "t5xxl"),
+        (4096, {"qwen3_8b": 4096}, "qwen3_8b"),
+        (4096, {"t5xxl": 4096, "llama": 4096}, "t5xxl"),
+        (2048, {"gemma": 2048}, "gemma"),
+    ],
+)
+def test_where_only_the_width_is_known_the_clip_decides(
+    width: int, widths: dict[str, int], key: str, tmp_path: Path
+):
+    found = read({"emb_params": rows(1, width)}, tmp_path / "a.safetensors", widths=widths)
+    assert list(found.vectors) == [key]
+
+
+def test_a_width_that_no_encoder_has_is_an_error(tmp_path: Path):
+    with pytest.raises(ValueError, match="1234 wide, which no known text encoder is.*connect the"):
+        read({"emb_params": rows(1, 1234)}, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="clip_l vectors are 1280 wide instead of 768"):
+        read({"clip_l": rows(1, 1280)}, tmp_path / "a.safetensors")
+
+
+def test_a_lora_or_a_checkpoint_is_not_mistaken_for_an_embedding(tmp_path: Path):
+    lora = {f"lora_unet_{number}.lora_down.weight": torch.zeros(4, 320) for number in range(100)}
+    with pytest.raises(ValueError, match="100 tensors are those of a model or a LoRA"):
+        read(lora, tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("token", "stem", "placeholder"),
+    [
+        ("<cat toy>", "x", "cat-toy"),
+        ("***", "my cat (final)", "my-cat-final"),
+        ("5", "x", "w5"),
+        ("***", "猫", "embedding"),
+        ("../../etc/passwd", "x", "etc-passwd"),
+        ("c" * 90, "x", "c" * 64),
+    ],
+)
+def test_every_name_becomes_one_that_prompts_can_carry(
+    token: str, stem: str, placeholder: str, tmp_path: Path
+):
+    assert read({token: rows(1, 768)}, tmp_path / f"{stem}.pt").placeholder == placeholder
+
+
+def test_strength_scales_the_length_where_nothing_is_known_of_the_start(tmp_path: Path):
+    found = read({"emb_params": rows(2, 768)}, tmp_path / "a.safetensors")
+    torch.testing.assert_close(found.at_strength(0.25)["clip_l"], 0.25 * rows(2, 768))
+    assert found.at_strength(1.0)["clip_l"].equal(rows(2, 768))

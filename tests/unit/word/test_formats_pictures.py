@@ -1,0 +1,143 @@
+"""Pictures that carry an embedding, in AUTOMATIC1111's layout."""
+
+import base64
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sample_embeddings import FAMILIES, embedding, rows, same_vectors, write
+
+from ti_core.word.formats import Export, read_embedding
+
+SAMPLE = Image.effect_noise((192, 128), 60).convert("RGB")
+
+
+def noise(count: int) -> np.ndarray:
+    """The layout's fixed sequence, one by one."""
+    state, found = 0, []
+    for _ in range(count):
+        state = (1664525 * state + 1013904223) % 2**32
+        found.append(state % 255 & 15)
+    return np.array(found, np.uint8)
+
+
+def dict_in_panels(picture: Image.Image) -> dict:
+    """What the layout's description says about reading the panels, step by step."""
+    low_halves = np.asarray(picture.convert("RGB")) & 15
+    black = [x for x in range(picture.width) if not low_halves[:, x].any()]
+    left, right = low_halves[:, : black[0]], low_halves[:, black[-1] + 1 :]
+    low, high = (part.flatten() ^ noise(part.size) for part in (left, right))
+    return json.loads(zlib.decompressobj().decompress(((high << 4) | low).tobytes()))
+
+
+def panels(data: dict, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """The two panels as the layout's description says, without its dots."""
+    payload = np.frombuffer(zlib.compress(json.dumps(data).encode(), 9), np.uint8)
+    size = len(payload) + height - len(payload) % height
+    size += 3 * height - size % (3 * height)
+    halves = (np.resize(payload & 15, size), np.resize(payload >> 4, size))
+    low, high = ((half ^ noise(size) | 64).reshape(height, -1, 3) for half in halves)
+    return low, high
+
+
+def theirs(count: int, width: int) -> dict:
+    """The dict that AUTOMATIC1111 puts into a picture."""
+    return {
+        "string_to_token": {"*": 265},
+        "string_to_param": {"*": {"TORCHTENSOR": rows(count, width).tolist()}},
+        "name": "my-cat-500",
+        "step": 500,
+        "sd_checkpoint": "81761151",
+        "sd_checkpoint_name": "v1-5",
+    }
+
+
+@pytest.mark.parametrize("family", ["SD 1", "SD 2", "SDXL"])
+def test_chunk_and_panels_hold_what_automatic1111_reads(family: str, tmp_path: Path):
+    made = embedding(**FAMILIES[family])
+    (path,) = write(tmp_path / "a", made, "share picture", Export(picture=SAMPLE))
+    with Image.open(path) as opened:
+        text = opened.text["sd-ti-embedding"]  # type: ignore[attr-defined]
+        for data in (json.loads(base64.b64decode(text)), dict_in_panels(opened)):
+            if family == "SDXL":  # It takes every entry for a tensor, so there must be no other.
+                found = data
+            else:
+                (key,) = made.vectors
+                assert (data["name"], data["step"]) == ("my-cat", 400)
+                found = {key: data["string_to_param"]["*"]}
+            for key, value in made.vectors.items():
+                assert torch.tensor(found[key]["TORCHTENSOR"]).equal(value)
+
+
+@pytest.mark.parametrize("family", ["SD 1", "SD 2", "SDXL"])
+def test_a_picture_that_lost_its_text_still_reads(family: str, tmp_path: Path):
+    made = embedding(**FAMILIES[family])
+    (path,) = write(tmp_path / "a", made, "share picture", Export(picture=SAMPLE))
+    with Image.open(path) as opened:
+        opened.convert("RGB").save(tmp_path / "bare.png")
+        opened.convert("RGB").save(tmp_path / "bare.webp", lossless=True)
+    for name in ("bare.png", "bare.webp"):
+        same_vectors(read_embedding(tmp_path / name), made)
+
+
+@pytest.mark.parametrize("ending", [".png", ".webp"])
+@pytest.mark.parametrize(
+    ("count", "width", "height"), [(1, 768, 512), (8, 768, 96), (3, 1024, 201)]
+)
+def test_pictures_of_automatic1111_read_from_their_panels(
+    ending: str, count: int, width: int, height: int, tmp_path: Path
+):
+    low, high = panels(theirs(count, width), height)
+    middle = np.asarray(Image.effect_noise((64, height), 90).convert("RGB"))
+    divider = np.zeros((height, 1, 3), np.uint8)
+    picture = Image.fromarray(np.concatenate([low, divider, middle, divider, high], axis=1))
+    picture.save(tmp_path / f"a{ending}", lossless=True)  # Which PNG is anyway.
+    found = read_embedding(tmp_path / f"a{ending}")
+    assert next(iter(found.vectors.values())).equal(rows(count, width))
+    assert found.placeholder == "my-cat-500"
+    assert found.provenance["steps"] == 500
+
+
+def test_a_black_frame_around_the_card_does_no_harm(tmp_path: Path):
+    made = embedding(clip_l=768)
+    (path,) = write(tmp_path / "a", made, "share picture", Export(picture=SAMPLE))
+    with Image.open(path) as opened:
+        framed = Image.new("RGB", (opened.width + 30, opened.height + 20))
+        framed.paste(opened, (10, 15))
+    framed.save(tmp_path / "framed.png")
+    same_vectors(read_embedding(tmp_path / "framed.png"), made)
+
+
+@pytest.mark.parametrize("count", [1, 32, 75])
+def test_a_card_needs_no_sample_and_holds_as_many_vectors_as_a_prompt(count: int, tmp_path: Path):
+    made = embedding(clip_l=768, clip_g=1280)
+    vectors = {"clip_l": rows(count, 768), "clip_g": rows(count, 1280)}
+    made = type(made)("my-cat", "cat", vectors, vectors)
+    (path,) = write(tmp_path / "a", made, "share picture")
+    same_vectors(read_embedding(path), made)
+
+
+def test_the_graph_travels_with_the_card(tmp_path: Path):
+    export = Export(picture=SAMPLE, text={"workflow": '{"nodes": []}', "prompt": "{}"})
+    (path,) = write(tmp_path / "a", embedding(clip_l=768), "share picture", export)
+    with Image.open(path) as opened:
+        assert opened.text["workflow"] == '{"nodes": []}'  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("spoil", ["jpeg", "resize"])
+def test_a_card_that_lost_its_exact_pixels_says_so(spoil: str, tmp_path: Path):
+    (path,) = write(tmp_path / "a", embedding(clip_l=768), "share picture", Export(picture=SAMPLE))
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    if spoil == "jpeg":
+        picture.save(tmp_path / "b.jpg", quality=90)
+        picture = Image.open(tmp_path / "b.jpg")
+    else:
+        picture = picture.resize((300, 200))
+    picture.save(tmp_path / "c.png")
+    with pytest.raises(ValueError, match="panels are damaged|without an embedding"):
+        read_embedding(tmp_path / "c.png")

@@ -1,0 +1,200 @@
+"""How pictures of any size become crops of a few sizes: squares or aspect-ratio buckets."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from ..draws import between, fraction
+
+Method = Literal["crop", "squash", "pad"]
+Position = Literal["centre", "top", "random"]
+DOWN: dict[str, float] = {"centre": 0.5, "top": 0.0}
+
+Size = tuple[int, int]  # width, height
+GREY = torch.tensor([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """The crop's size in pixels, or with `buckets` its area; `smallest` and `largest` bound a
+    bucket's sides (0: half and double the resolution). `flip` is a probability; `zoom` and `colour`
+    are the strongest jitter, as fractions. `variants` crops are made of each picture.
+    """
+
+    width: int = 512
+    height: int = 512
+    buckets: bool = False
+    smallest: int = 0
+    largest: int = 0
+    step: int = 64
+    upscale: bool = True
+    method: Method = "crop"
+    position: Position = "centre"
+    pad_colour: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    flip: float = 0.0
+    zoom: float = 0.0
+    colour: float = 0.0
+    variants: int = 1
+    seed: int = 0
+
+    @property
+    def random(self) -> bool:
+        """Whether the variants of a picture can differ."""
+        return bool(self.position == "random" or self.flip or self.zoom or self.colour)
+
+
+class View(NamedTuple):
+    """One way to look at a picture: where the crop lies (0 left or top, 1 right or bottom), how
+    much closer it is, whether it is mirrored, and factors on its colours.
+    """
+
+    across: float = 0.5
+    down: float = 0.5
+    zoom: float = 1.0
+    flipped: bool = False
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+
+
+def bucket_for(width: int, height: int, settings: FitSettings) -> Size:
+    """The size that a picture of `width` x `height` is cut to: of the largest ones that fit into
+    the area and the bounds, the one of the nearest aspect ratio. Without `upscale`, never larger
+    than the picture.
+    """
+    if not settings.buckets:
+        return settings.width, settings.height
+    wanted = math.log(width / height)
+    return min(
+        bucket_sizes(settings, width, height),
+        key=lambda size: (abs(math.log(size[0] / size[1]) - wanted), -size[0] * size[1], size),
+    )
+
+
+def bucket_sizes(settings: FitSettings, width: int, height: int) -> list[Size]:
+    """The buckets for a picture, none of which fits into another one."""
+    step, middle = settings.step, math.sqrt(settings.width * settings.height)
+    bounds = [settings.largest or 2 * middle] * 2
+    smallest = settings.smallest or middle / 2
+    if not settings.upscale:
+        bounds, smallest = [min(bounds[0], width), min(bounds[1], height)], step
+    sides = range(up(smallest, step), int(bounds[0]) + 1, step)
+    heights = {w: down(min(bounds[1], settings.width * settings.height / w), step) for w in sides}
+    found = [(w, h) for w, h in heights.items() if h >= smallest]
+    if not found:
+        raise ValueError(
+            f"A picture of {width} x {height} is smaller than the bucket step of {step} pixels, or "
+            f"no bucket lies between {smallest:.0f} and {bounds[0]:.0f} pixels. Use larger "
+            f"pictures, allow enlarging, or choose other bounds."
+        )
+    return [(w, h) for w, h in found if heights.get(w + step) != h]
+
+
+def up(value: float, step: int) -> int:
+    """The next multiple of `step`."""
+    return max(1, math.ceil(value / step)) * step
+
+
+def down(value: float, step: int) -> int:
+    """The last multiple of `step`."""
+    return int(value // step) * step
+
+
+def draw_view(settings: FitSettings, draws: Generator) -> View:
+    """A way to look at a picture, as far as the settings leave it to chance."""
+    random = settings.position == "random"
+    return View(
+        across=fraction(draws) if random else 0.5,
+        down=fraction(draws) if random else DOWN[settings.position],
+        zoom=1.0 + settings.zoom * fraction(draws) if settings.zoom else 1.0,
+        flipped=bool(settings.flip) and fraction(draws) < settings.flip,
+        brightness=jittered(settings.colour, draws),
+        contrast=jittered(settings.colour, draws),
+        saturation=jittered(settings.colour, draws),
+    )
+
+
+def jittered(reach: float, draws: Generator) -> float:
+    """A factor around 1."""
+    return between(1.0 - reach, 1.0 + reach, draws) if reach else 1.0
+
+
+def fitted(picture: Tensor, size: Size, view: View, settings: FitSettings) -> Tensor:
+    """A crop `[height, width, 3]` in 0..1 of a picture `[h, w, 3]`."""
+    shaped = shape(picture, size, view, settings.method, settings.pad_colour)
+    return recoloured(shaped, view) if settings.colour else shaped
+
+
+def fitted_mask(mask: Tensor, size: Size, view: View, settings: FitSettings) -> Tensor:
+    """The crop `[height, width]` of a mask `[h, w]` that lies over its picture's crop; padding
+    counts for nothing.
+    """
+    return shape(mask[..., None], size, view, settings.method, (0.0,))[..., 0]
+
+
+def shape(
+    picture: Tensor, size: Size, view: View, method: Method, pad_colour: tuple[float, ...]
+) -> Tensor:
+    """Bring `[h, w, c]` to `[height, width, c]`, by the method."""
+    if method == "squash":
+        shaped = scaled(picture, *size)
+    elif method == "pad":
+        shaped = padded(picture, size, pad_colour)
+    else:
+        shaped = cropped(picture, size, view)
+    return shaped.flip(1).contiguous() if view.flipped else shaped
+
+
+def cropped(picture: Tensor, size: Size, view: View) -> Tensor:
+    """Scale a picture `[h, w, c]` to cover the size, and cut it out where the view looks."""
+    width, height = size
+    cover = max(width / picture.shape[1], height / picture.shape[0]) * view.zoom
+    tall = max(height, round(picture.shape[0] * cover))
+    wide = max(width, round(picture.shape[1] * cover))
+    top, left = int((tall - height) * view.down), int((wide - width) * view.across)
+    whole = scaled(picture, wide, tall)
+    return whole[top : top + height, left : left + width].contiguous()
+
+
+def centre_crop(picture: Tensor, width: int, height: int) -> Tensor:
+    """Scale a picture `[h, w, 3]` to cover `width` x `height`, and cut the middle out of it
+    `[height, width, 3]`.
+    """
+    return cropped(picture, (width, height), View())
+
+
+def padded(picture: Tensor, size: Size, colour: tuple[float, ...]) -> Tensor:
+    """Scale a picture `[h, w, c]` to fit inside the size, in the middle of a plain colour."""
+    width, height = size
+    inside = min(width / picture.shape[1], height / picture.shape[0])
+    wide, tall = (max(1, round(picture.shape[axis] * inside)) for axis in (1, 0))
+    wide, tall = min(wide, width), min(tall, height)
+    canvas = torch.tensor(colour, dtype=torch.float32).expand(height, width, len(colour)).clone()
+    top, left = (height - tall) // 2, (width - wide) // 2
+    canvas[top : top + tall, left : left + wide] = scaled(picture, wide, tall)
+    return canvas
+
+
+def scaled(picture: Tensor, width: int, height: int) -> Tensor:
+    """A picture `[h, w, c]` at another size, in 0..1."""
+    planes = picture.movedim(-1, 0)[None].float()
+    resized = F.interpolate(planes, size=(height, width), mode="bicubic", antialias=True)[0]
+    return resized.clamp(0, 1).movedim(0, -1).contiguous()
+
+
+def recoloured(picture: Tensor, view: View) -> Tensor:
+    """A picture `[h, w, 3]` with other brightness, contrast and saturation."""
+    bright = picture * view.brightness
+    contrasted = (bright - bright.mean()) * view.contrast + bright.mean()
+    grey = (contrasted @ GREY)[..., None]
+    return (grey + (contrasted - grey) * view.saturation).clamp(0, 1)
+
+
+def lost(width: int, height: int, size: Size, settings: FitSettings) -> float:
+    """The fraction of a picture that its crop leaves out, or that squashing distorts."""
+    ratio = (width / height) / (size[0] / size[1])
+    return 0.0 if settings.method == "pad" else 1.0 - min(ratio, 1.0 / ratio)

@@ -1,0 +1,53 @@
+"""The placeholder in captions: where it stands, and how it gets there."""
+
+import re
+from collections.abc import Mapping
+
+SLOT = re.compile(r"\{\}|\[name\]|\[trigger\]")
+
+
+def replace_words(text: str, replacements: Mapping[str, str]) -> str:
+    """Write each replacement where its word stands, bare or as `embedding:word`; words are whole,
+    without regard to case, the longest first.
+
+    A word ends where neither a letter, digit, '_', '-' nor a dot inside a name goes on: in
+    "my-cats", "my-cat-2" and "my-cat.v2" there is no my-cat.
+    A reference to another embedding ("embedding:pets/my-cat") is left alone.
+    """
+    by_word = {word.lower(): replacement for word, replacement in replacements.items()}
+    longest_first = "|".join(re.escape(word) for word in sorted(by_word, key=len, reverse=True))
+    reference = r"embedding:(?P<reference>[^\s,<\[():]+)"
+    bare = rf"(?<![\w-])(?<!\w\.)(?P<bare>{longest_first})(?![\w-]|\.\w)"
+
+    def substitute(match: re.Match[str]) -> str:
+        written = match["bare"] or match["reference"]
+        word = written if match["bare"] else written.rstrip(".;!?'\"")
+        replacement = by_word.get(word.lower())
+        return match[0] if replacement is None else replacement + written[len(word) :]
+
+    return re.sub(f"{reference}|{bare}", substitute, text, flags=re.IGNORECASE)
+
+
+def says(text: str, word: str) -> bool:
+    """Whether the text contains the word, bare or as `embedding:word`."""
+    return replace_words(text, {word: "\0"}) != text
+
+
+def filled_in(caption: str, placeholder: str) -> str:
+    """Write the placeholder into `{}`, `[name]` or `[trigger]`."""
+    return SLOT.sub(lambda _: placeholder, caption).strip()
+
+
+def with_placeholder(caption: str, placeholder: str) -> str:
+    """Write the placeholder into its slots; a caption that has none of these and not the word
+    itself gets it in front.
+    """
+    filled = filled_in(caption, placeholder)
+    if says(filled, placeholder):
+        return filled
+    return f"{placeholder}, {filled}" if filled else placeholder
+
+
+def lacks_placeholder(caption: str, placeholder: str) -> bool:
+    """Whether the word has to be added to the caption."""
+    return not SLOT.search(caption) and not says(caption, placeholder)

@@ -1,0 +1,1 @@
+"""The host's models: borrowed, differentiable, in the engine's terms."""

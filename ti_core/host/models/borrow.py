@@ -1,0 +1,222 @@
+"""Borrow the host's models: loaded together, ready to train, given back as they were."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import comfy.model_management as memory
+import torch
+from comfy.clip_model import CLIPLayer
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import merge_nested_dicts
+from comfy.sd import CLIP
+
+from ...word.embedding import Embedding
+from .gradients import attention_with_backward, mutates, training_flag
+from .host_model import HostModel
+from .text import check_fits
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Checkpointing = Literal["auto", "on", "off"]
+DTYPES: dict[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+# Activations per latent pixel and byte of the compute dtype: an SD 1.5 UNet at 512 px, where the
+# host's memory_usage_factor is 1, adds 2.2 GB in fp32 and 1.2 GB in bf16, CLIP included
+# (benchmarks/results/speed-cpu.md). Checkpointing keeps a third of that.
+ACTIVATION_BYTES = 0.1 * 2**20
+CHECKPOINTED_SHARE = 0.4
+
+
+@dataclass(frozen=True)
+class BorrowSettings:
+    """How to run the borrowed models; `rows` is how many samples are denoised together, `offload`
+    keeps what the backward pass needs in the host's memory.
+    """
+
+    rows: int
+    precision: Precision = "auto"
+    checkpointing: Checkpointing = "auto"
+    offload: bool = False
+
+
+@contextmanager
+def borrowed(
+    model: ModelPatcher,
+    clip: CLIP,
+    embedding: Embedding,
+    latent_shape: Sequence[int],
+    settings: BorrowSettings,
+) -> Iterator[HostModel]:
+    """MODEL and CLIP, loaded together and ready to train; afterwards they are as they were."""
+    check_fits(embedding, clip)
+    check_hooks(clip)
+    own_model, own_clip = training_clones(model, clip)
+    set_precision(own_model, settings.precision)
+    own_model.model_options.setdefault("transformer_options", {})[
+        "optimized_attention_override"
+    ] = attention_with_backward
+    merge_wrappers(own_model)
+    needed = memory_estimate(own_model, own_clip, settings.rows, latent_shape)
+    if settings.checkpointing == "on":
+        needed = int(needed * CHECKPOINTED_SHARE)
+
+    def load() -> None:
+        # Under the host's own inference mode, because a patch may write into weights that are
+        # inference tensors (ComfyUI issue 13527).
+        memory.load_models_gpu(
+            [own_model, own_clip.patcher], memory_required=needed, force_full_load=True
+        )
+        check_loaded(own_model, own_clip.patcher)
+        own_model.pre_run()
+
+    try:
+        load()
+        with torch.inference_mode(False), torch.enable_grad(), training_flag():
+            yield HostModel(
+                own_model,
+                own_clip,
+                embedding,
+                checkpointed(own_model, settings.checkpointing, needed),
+                load,
+                settings.rows,
+                settings.offload,
+            )
+    finally:
+        own_model.cleanup()
+        give_back(model, clip)
+
+
+def check_hooks(clip: CLIP) -> None:
+    """Raise ValueError if the CLIP carries hooks, which the host applies while it samples only."""
+    if clip.patcher.forced_hooks is not None or clip.apply_hooks_to_conds is not None:
+        raise ValueError(
+            "This CLIP carries hooks (Set CLIP Hooks), which training would leave out. Connect the "
+            "CLIP from before that node; LoRAs from a LoRA loader take part."
+        )
+
+
+def training_clones(model: Any, clip: Any) -> tuple[ModelPatcher, CLIP]:
+    """Clones that share the weights. With dynamic VRAM weights move under autograd's feet (core
+    ops.py:433), so that the host's non-dynamic delegate stands in.
+    """
+    own_clip = clip.clone()
+    try:
+        own_model = model.get_non_dynamic_delegate() if model.is_dynamic() else model.clone()
+        if clip.patcher.is_dynamic():
+            own_clip.patcher = clip.patcher.get_non_dynamic_delegate()
+            own_clip.cond_stage_model = own_clip.patcher.model
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"This model cannot be trained under dynamic VRAM, because its loader gives ComfyUI no "
+            f"way to load it without ({error}). "
+            "Start ComfyUI with --disable-dynamic-vram, or load the model with a core loader node."
+        ) from error
+    return own_model, own_clip
+
+
+def set_precision(model: ModelPatcher, precision: Precision) -> None:
+    """Choose what the diffusion model computes in. 'auto' takes the weights' own dtype where the
+    device is good at it, because a cast of every weight in every step costs more than it gains.
+    """
+    stored = model.model.get_dtype()
+    wanted = DTYPES.get(precision)
+    if wanted is None:
+        wanted = (
+            stored
+            if stored in native_dtypes(model.load_device)
+            else model.model.get_dtype_inference()
+        )
+    if wanted == model.model.get_dtype_inference():
+        return
+    if wanted == stored:
+        model.add_object_patch("manual_cast_dtype", None)
+    else:
+        model.set_model_compute_dtype(wanted)
+
+
+def native_dtypes(device: torch.device) -> list[torch.dtype]:
+    """What the device computes in as fast as in fp32 or faster."""
+    if memory.is_device_cpu(device):
+        return [torch.float32, torch.bfloat16]
+    halves = [
+        (torch.bfloat16, memory.should_use_bf16(device)),
+        (torch.float16, memory.should_use_fp16(device)),
+    ]
+    return [torch.float32, *(dtype for dtype, good in halves if good)]
+
+
+def merge_wrappers(model: ModelPatcher) -> None:
+    """Put the wrappers of the patcher where the model looks for them, as
+    `comfy.sampler_helpers.prepare_model_patcher` does.
+    """
+    options = model.model_options["transformer_options"]
+    merge_nested_dicts(options.setdefault("wrappers", {}), model.wrappers, copy_dict1=False)
+    merge_nested_dicts(options.setdefault("callbacks", {}), model.callbacks, copy_dict1=False)
+
+
+def compute_dtype(model: Any) -> torch.dtype:
+    """What the diffusion model will compute in, patches included that are not loaded yet."""
+    return model.get_model_object("manual_cast_dtype") or model.model.get_dtype()
+
+
+def memory_estimate(model: Any, clip: CLIP, rows: int, latent_shape: Sequence[int]) -> int:
+    """Bytes that a training step needs beyond the weights, without checkpointing; the host's own
+    estimate is for sampling, which keeps no activations.
+    """
+    area = rows * math.prod(latent_shape[1:])
+    size = memory.dtype_size(compute_dtype(model))
+    activations = area * size * ACTIVATION_BYTES * model.model.memory_usage_factor
+    return int(activations) + cast_bytes(clip)
+
+
+def cast_bytes(clip: CLIP) -> int:
+    """What autograd keeps of the CLIP layers' weights, which the host casts to fp32 (sd.py:265);
+    other encoders are checkpointed block by block.
+    """
+    layers = [m for m in clip.cond_stage_model.modules() if isinstance(m, CLIPLayer)]
+    cast = [w for m in layers for w in m.parameters() if w.dtype != torch.float32]
+    return sum(4 * weight.numel() for weight in cast)
+
+
+def check_loaded(*patchers: ModelPatcher) -> None:
+    """Raise RuntimeError if the host kept a part of the weights off the device: it would cast them
+    through buffers that it overwrites while autograd still needs them.
+    """
+    for patcher in patchers:
+        if getattr(patcher.model, "model_lowvram", False):
+            raise RuntimeError(
+                f"Only a part of {type(patcher.model).__name__} fits into the memory of "
+                f"{patcher.load_device}, and ComfyUI's partial loading cannot be trained through. "
+                "Lower the resolution or the batch size, free memory (other models, other "
+                "programs), or start ComfyUI without --lowvram and --novram."
+            )
+
+
+def checkpointed(model: Any, choice: Checkpointing, needed: int) -> bool:
+    """Whether blocks run again in the backward pass instead of keeping their activations."""
+    if choice != "auto":
+        return choice == "on"
+    network = model.model.diffusion_model
+    # Where weights are cast, autograd would keep a copy of every one of them.
+    casts = compute_dtype(model) != model.model.get_dtype()
+    return casts or mutates(network) or needed > free_memory(model.load_device)
+
+
+def free_memory(device: torch.device) -> int:
+    """Free bytes on the device."""
+    free: Any = memory.get_free_memory(device)
+    return int(free)
+
+
+def give_back(model: ModelPatcher, clip: CLIP) -> None:
+    """Load the given patchers in place of the clones, which takes the clones' patches off the
+    shared modules; nothing is copied where the weights are the same.
+    """
+    clones = [patcher for patcher in (model, clip.patcher) if not patcher.is_dynamic()]
+    if clones:
+        memory.load_models_gpu(clones)

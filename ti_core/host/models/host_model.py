@@ -1,0 +1,228 @@
+"""The host's models as the engine wants them: captions to conditioning, noisy latents to x0."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import comfy.model_sampling as sampling
+import torch
+from comfy.clip_model import CLIPLayer
+from comfy.model_patcher import ModelPatcher
+from comfy.samplers import cond_cat
+from comfy.sd import CLIP
+from torch import Tensor, nn
+from torch.autograd.graph import save_on_cpu
+
+from ...training.objective import Prediction
+from ...word.embedding import Embedding
+from .gradients import (
+    blocks,
+    differentiable,
+    forwards,
+    listed_blocks,
+    mutates,
+    out_of_place,
+    recomputed,
+    training_flag,
+)
+from .text import Word, encoders, with_word
+
+FP16_LOSS_SCALE = 2.0**14
+
+
+class HostModel:
+    """MODEL and CLIP of the host as a frozen model of the engine
+    (`ti_core.training.FrozenModel`).
+    """
+
+    def __init__(
+        self,
+        model: ModelPatcher,
+        clip: CLIP,
+        embedding: Embedding,
+        checkpointed: bool,
+        load: Callable[[], None],
+        rows: int,
+        offload: bool,
+    ):
+        self.model: Any = model.model
+        self.clip = clip
+        self.embedding = embedding
+        self.device = model.load_device
+        self.options = model.model_options
+        self.checkpointed = checkpointed
+        self.patcher = model
+        self.load = load
+        self.rows = rows
+        self.offload = offload
+        schedule = self.model.model_sampling
+        self.sigmas: Tensor = schedule.sigmas.detach().float().cpu().clone()
+        self.prediction: Prediction = prediction(schedule)
+        self.sigma_data = float(getattr(schedule, "sigma_data", 1.0))
+        self.loss_scale = FP16_LOSS_SCALE if self.compute_dtype == torch.float16 else 1.0
+        self.lent_weights = differentiable(self.model, clip.cond_stage_model)
+        self.lent_forwards = list(self.trainable_forwards())
+        self.vocabulary_norms = {
+            key: encoders(clip)[key].vocabulary_norm() for key in embedding.vectors
+        }
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What the diffusion model computes in."""
+        return self.model.get_dtype_inference()
+
+    @contextmanager
+    def differentiable(self) -> Iterator[None]:
+        keeping = save_on_cpu() if self.offload else nullcontext()
+        with self.lent_weights, forwards(self.lent_forwards), keeping:
+            yield
+
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Let the graph's own models be used inside the block as if nobody trained on them; the
+        training goes on afterwards with whatever the host had to move meanwhile.
+        """
+        self.lent_weights.forget()
+        self.patcher.cleanup()
+        with torch.inference_mode():
+            with training_flag(False):
+                yield
+            self.load()
+
+    def trainable_forwards(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+        """The modules that need another forward to be trained through: what works in place, and
+        what is to be checkpointed.
+        """
+        for module in self.clip.cond_stage_model.modules():
+            if isinstance(module, CLIPLayer):
+                forward = out_of_place(module)
+                yield module, recomputed(forward, mutates=False) if self.checkpointed else forward
+        for encoder in self.clip.cond_stage_model.children():
+            if not any(isinstance(module, CLIPLayer) for module in encoder.modules()):
+                yield from (
+                    (block, recomputed(block.forward, mutates=True))
+                    for block in listed_blocks(encoder)
+                )
+        network = self.model.diffusion_model
+        if self.checkpointed or mutates(network):
+            yield from (
+                (block, recomputed(block.forward, mutates(network))) for block in blocks(network)
+            )
+
+    def encode(
+        self, captions: Sequence[str], vectors: Mapping[str, Tensor]
+    ) -> list[dict[str, Any]]:
+        """Conditioning of each caption, as the host's samplers take it; equal captions are encoded
+        once.
+        """
+        clip = with_word(
+            self.clip, self.embedding.placeholder, Word(self.embedding.initialiser, vectors)
+        )
+        # The encoder is loaded; asking the memory manager again in the middle of a step could evict
+        # the diffusion model.
+        clip.load_model = lambda tokens={}: clip.patcher
+        known = {caption: conditioning(clip, caption) for caption in dict.fromkeys(captions)}
+        return [known[caption] for caption in captions]
+
+    def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        return self.model.model_sampling.noise_scaling(sigma, noise, latents).to(self.device)
+
+    def denoise(
+        self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[dict[str, Any]]
+    ) -> Tensor:
+        conds = [
+            self.model_conds(cond, noisy[index : index + 1])
+            for index, cond in enumerate(conditioning)
+        ]
+        groups = together(conds)
+        parts = [
+            self.apply(noisy[rows], sigma[rows], [conds[row] for row in rows]) for rows in groups
+        ]
+        places = torch.tensor([row for rows in groups for row in rows]).argsort()
+        return torch.cat(parts)[places.to(noisy.device)]
+
+    def model_conds(self, cond: Mapping[str, Any], noisy: Tensor) -> dict[str, Any]:
+        """The model's own conditioning objects for one sample, as
+        `comfy.samplers.encode_model_conds` prepares them.
+        """
+        size = {"width": noisy.shape[-1] * 8, "height": noisy.shape[-2] * 8}
+        given = {
+            **size,
+            **cond,
+            "noise": noisy,
+            "latent_image": noisy,
+            "device": self.device,
+            "prompt_type": "positive",
+            "seed": 0,
+        }
+        made = self.model.extra_conds(**given)
+        return {
+            name: value.process_cond(batch_size=1, area=None, device=self.device)
+            for name, value in made.items()
+        }
+
+    def apply(self, noisy: Tensor, sigma: Tensor, conds: Sequence[dict[str, Any]]) -> Tensor:
+        """One call of the diffusion model, as `comfy.samplers.calc_cond_batch` makes it."""
+        sigma = sigma.to(self.device)
+        options = dict(self.options.get("transformer_options", {}))
+        options.update(
+            cond_or_uncond=[0] * len(conds),
+            uuids=[self.patcher.patches_uuid] * len(conds),
+            sigmas=sigma,
+        )
+        arguments = {**cond_cat(list(conds)), "transformer_options": options}
+        wrapper: Any = self.options.get("model_function_wrapper")
+        if wrapper is None:
+            return self.model.apply_model(noisy, sigma, **arguments)
+        return wrapper(
+            self.model.apply_model,
+            {
+                "input": noisy,
+                "timestep": sigma,
+                "c": arguments,
+                "cond_or_uncond": options["cond_or_uncond"],
+            },
+        )
+
+
+def conditioning(clip: Any, caption: str) -> dict[str, Any]:
+    """What CLIPTextEncode would give, under the names that the host's samplers use."""
+    out = clip.encode_from_tokens(clip.tokenize(caption), return_pooled=True, return_dict=True)
+    return {"cross_attn": out.pop("cond"), **out}
+
+
+def prediction(schedule: Any) -> Prediction:
+    """What the network predicts, from the host's sampling class."""
+    if type(schedule).calculate_denoised is sampling.CONST.calculate_denoised:
+        return "flow"
+    if type(schedule).calculate_denoised in (
+        sampling.V_PREDICTION.calculate_denoised,
+        sampling.EDM.calculate_denoised,
+    ):
+        return "v"
+    if type(schedule).calculate_denoised is sampling.EPS.calculate_denoised:
+        return "eps"
+    bases = ", ".join(base.__name__ for base in type(schedule).__mro__[1:3])
+    raise ValueError(
+        f"Models of this kind ({bases}) cannot be trained yet. Noise, v and flow prediction can: "
+        f"SD 1.x, SD 2.x, SDXL, SD3, Flux and their relatives."
+    )
+
+
+def together(conds: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """Group samples whose conditioning the host can put into one call."""
+    groups: list[list[int]] = []
+    for row, cond in enumerate(conds):
+        fitting = next((group for group in groups if joins(conds[group[0]], cond)), None)
+        if fitting is None:
+            groups.append([row])
+        else:
+            fitting.append(row)
+    return groups
+
+
+def joins(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two samples' conditioning can be concatenated."""
+    return one.keys() == other.keys() and all(
+        value.can_concat(other[name]) for name, value in one.items()
+    )

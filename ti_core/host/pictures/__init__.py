@@ -1,0 +1,1 @@
+"""Pictures and captions from the host's folders and graphs."""

@@ -1,0 +1,146 @@
+"""The run store in the host's folders, and what a run on the host's models depends on."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP
+from torch import Tensor, nn
+
+from ..concept.concept import Concept
+from ..store.digest import digest_of
+from ..store.run_store import Resume, RunStore, StoreSettings
+from ..training.loop import TrainingSettings
+from ..word.embedding import Embedding
+from .models.text import encoders
+
+FOLDER = "textual_inversion_runs"
+SAMPLED = 16  # values of each weight; a checkpoint has hundreds of weights
+DEEPEST = 8
+SCHEDULE = "model_sampling"
+# Checkpoints of SD 1.x have none, and the host leaves there what the memory held before.
+UNFILLED = "text_projection.weight"
+
+
+def run_store(placeholder: str, key: str, settings: StoreSettings, resume: Resume) -> RunStore:
+    """The store of the run with that key, below the host's user or output folder."""
+    roots = {
+        "user": folder_paths.get_user_directory,
+        "output": folder_paths.get_output_directory,
+    }
+    name = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', placeholder)}-{key[:16]}"
+    return RunStore(Path(roots[settings.folder](), FOLDER), name, settings, resume)
+
+
+def run_key(
+    model: ModelPatcher,
+    clip: CLIP,
+    vae: Any,
+    concept: Concept,
+    embedding: Embedding,
+    settings: TrainingSettings,
+    precision: str,
+) -> str:
+    """A digest of all that the vectors after a step depend on: not of how many steps there are to
+    be, nor of what they are called. The same in every process.
+    """
+    shown = (concept.pictures, concept.masks, concept.kind, concept.captions, concept.wordings)
+    chosen = (settings.method, settings.batch_size, settings.accumulation, settings.seed)
+    rates = settings.schedule
+    return digest_of(
+        (*shown, concept.repeats, concept.variants, concept.latents, len(concept.names)),
+        (embedding.placeholder, embedding.initialiser, embedding.vectors, embedding.initial),
+        (*chosen, settings.hold_out, rates.pieces, rates.shape, rates.warmup, precision),
+        (described(model), described_clip(clip), weights_of(vae.first_stage_model, {})),
+    )
+
+
+def described_clip(clip: CLIP) -> object:
+    """What a CLIP's conditioning depends on: weights, patches, the layer it stops at, and words
+    that it knows already.
+    """
+    words = {key: getattr(one.tokenizer, "words", {}) for key, one in encoders(clip).items()}
+    return (described(clip.patcher), clip.layer_idx, plain(clip.tokenizer_options), plain(words))
+
+
+def described(patcher: ModelPatcher) -> object:
+    """What the output of a model depends on: class, weights, and patches of all kinds."""
+    options = (patcher.patches, patcher.object_patches, patcher.model_options, patcher.wrappers)
+    return (weights_of(patcher.model, patcher.backup), *sampling_of(patcher), plain(options))
+
+
+def sampling_of(patcher: ModelPatcher) -> list[object]:
+    """The noise schedule of a diffusion model; asked of the patcher, because the module may carry
+    that of another clone.
+    """
+    known = hasattr(patcher.model, SCHEDULE)
+    return [plain(patcher.get_model_object(SCHEDULE))] if known else []
+
+
+def weights_of(module: nn.Module, backup: Mapping[str, Any]) -> object:
+    """A sample of every weight, as it is without patches: `backup` has those that the host has
+    patched in place.
+    """
+    held = module.state_dict()
+    names = [
+        name for name in held if not name.startswith(f"{SCHEDULE}.") and not name.endswith(UNFILLED)
+    ]
+    originals = {name: backup[name].weight if name in backup else held[name] for name in names}
+    return (type(module).__name__, {name: sample(one) for name, one in originals.items()})
+
+
+def sample(tensor: Tensor) -> object:
+    """Kind, shape and some values of a tensor, spread evenly over it."""
+    kind = (type(tensor).__name__, str(tensor.dtype), tuple(tensor.shape))
+    if type(tensor) not in (Tensor, nn.Parameter):  # Quantised: its parts lie in attributes.
+        return (*kind, plain(vars(tensor)))
+    if tensor.is_meta or not tensor.numel():
+        return kind
+    flat = tensor.detach().reshape(-1)
+    places = torch.arange(SAMPLED) * (len(flat) - 1) // (SAMPLED - 1)
+    return (*kind[1:], flat[places.to(flat.device)].cpu())
+
+
+def plain(value: Any) -> object:
+    """A value as numbers, texts and tensors: objects by class and attributes, functions by name."""
+    return Plain().of(value, DEEPEST)
+
+
+class Plain:
+    """Describes values; an object that was described already is only named."""
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def of(self, value: Any, depth: int) -> object:
+        """A description that goes down at most so deep."""
+        if value is None or isinstance(value, bool | int | float | str | bytes):
+            return value
+        if isinstance(value, Tensor):
+            return sample(value)
+        if depth == 0:
+            return type(value).__qualname__
+        if isinstance(value, Mapping):
+            return {str(name): self.of(one, depth - 1) for name, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.of(one, depth - 1) for one in value]
+        return self.thing(value, depth)
+
+    def thing(self, value: Any, depth: int) -> object:
+        """A function's name, or an object's class and what it holds."""
+        name = getattr(value, "__qualname__", None)
+        if name is not None or any(value is other for other in self.seen):
+            return (name or type(value).__qualname__,)
+        self.seen.append(value)
+        weights = weights_of(value, {}) if isinstance(value, nn.Module) else ()
+        held = getattr(value, "__dict__", {})
+        own = {
+            name: self.of(one, depth - 1)
+            for name, one in held.items()
+            if not name.startswith("_") and not isinstance(one, nn.Module)
+        }
+        return (type(value).__qualname__, weights, own)

@@ -1,0 +1,1 @@
+"""How it is learned: what is needed of a frozen model, the loop, and the report."""

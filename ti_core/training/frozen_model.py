@@ -1,0 +1,63 @@
+"""What training needs of a frozen diffusion model with its text encoders."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from .objective import Prediction
+
+
+class FrozenModel(Protocol):
+    """A frozen diffusion model with its text encoders: captions in, conditioning out; noisy latents
+    and conditioning in, x0 out.
+    """
+
+    @property
+    def sigmas(self) -> Tensor:
+        """The schedule that the model was trained on, ascending `[t]`."""
+        ...
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the network predicts."""
+        ...
+
+    @property
+    def sigma_data(self) -> float:
+        """Standard deviation of the data that the schedule assumes."""
+        ...
+
+    @property
+    def loss_scale(self) -> float:
+        """Factor on the loss that keeps fp16 gradients from vanishing; 1 in other precisions."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """How many samples fit into one call; a larger batch is taken in parts."""
+        ...
+
+    @property
+    def vocabulary_norms(self) -> Mapping[str, float]:
+        """Mean norm of the vocabulary's vectors, per encoder key."""
+        ...
+
+    def differentiable(self) -> AbstractContextManager[None]:
+        """Let gradients flow through the frozen weights inside the block."""
+        ...
+
+    def encode(self, captions: Sequence[str], vectors: Mapping[str, Tensor]) -> Any:
+        """Conditioning of the captions, in which the placeholder stands for `vectors` `[n, dim]`
+        per encoder key.
+        """
+        ...
+
+    def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """Noisy latents `[b, ...]` at `sigma` `[b]`."""
+        ...
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Any) -> Tensor:
+        """Predicted x0 `[b, ...]`; each sample sees its own caption."""
+        ...

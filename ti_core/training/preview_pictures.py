@@ -1,0 +1,70 @@
+"""Pictures of what the word means so far: what is drawn, and how often."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..concept.placeholder import filled_in, says
+
+MOST = 64  # pictures of a run that are kept
+SMALLEST_FONT = 12
+FONT_SHARE = 24  # pictures are so many letters high
+INK, PAPER = "#ffffff", "#1c1c1c"
+
+
+@dataclass(frozen=True)
+class PreviewSettings:
+    """A picture every so many training steps; the rest is what a sampler node asks for."""
+
+    every: int = 50
+    prompt: str = "a photo of {}"
+    negative: str = ""
+    steps: int = 20
+    cfg: float = 7.0
+    sampler: str = "euler"
+    scheduler: str = "normal"
+    width: int = 512
+    height: int = 512
+    seed: int = 0
+
+    def text(self, placeholder: str) -> str:
+        """The prompt with the word in it; ValueError if the word has no place there."""
+        written = filled_in(self.prompt, placeholder)
+        if not says(written, placeholder):
+            raise ValueError(
+                f"The prompt of the previews, {self.prompt!r}, does not say '{placeholder}', so "
+                f"that every preview would be the same. Write {{}} or {placeholder} into it, such "
+                f"as 'a photo of {{}}'."
+            )
+        return written
+
+
+def labelled(picture: Tensor, text: str) -> Tensor:
+    """A picture `[h, w, 3]` in 0..1 with a line of text in its lower left corner; the rest of it
+    stays as it is.
+    """
+    height, width, _ = picture.shape
+    font = ImageFont.load_default(max(SMALLEST_FONT, height // FONT_SHARE))
+    left, top, right, bottom = font.getbbox(text)
+    gap = SMALLEST_FONT // 3
+    size = min(width, round(right - left) + 2 * gap), min(height, round(bottom - top) + 2 * gap)
+    label = Image.new("RGB", size, PAPER)
+    ImageDraw.Draw(label).text((gap - left, gap - top), text, INK, font)
+    marked = picture.clone()
+    drawn = torch.from_numpy(np.asarray(label, dtype=np.float32) / np.float32(255.0))
+    marked[height - size[1] :, : size[0]] = drawn.to(marked)
+    return marked
+
+
+def kept(steps: Iterable[int]) -> list[int]:
+    """The steps whose pictures are kept: all up to `MOST`, then every second of them; the first and
+    the last stay.
+    """
+    ascending = sorted(steps)
+    if len(ascending) <= MOST:
+        return ascending
+    return [*ascending[:-1:2], ascending[-1]]

@@ -1,0 +1,123 @@
+"""The report of a run, in words."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ..concept.concept import FEWEST_TO_HOLD_OUT, Concept, held_out
+from ..word.embedding import Embedding
+from ..word.vocabulary import Vocabulary
+from .loop import TrainingSettings
+from .run import Keep, RunState
+from .watches import after, before, turned
+
+KEPT = {"best": "best", "last": "last", "average": "average of the last"}
+
+
+class Outcome(NamedTuple):
+    """How a run went: its state, the settings, which vectors were kept, why it ended, how many
+    steps it had when it was taken up, the vocabulary beside the word, bytes of memory at the peak
+    (None where nobody counts them), where it is stored ('' for nowhere), and what else to say.
+    """
+
+    state: RunState
+    settings: TrainingSettings
+    keep: Keep
+    why: str
+    before: int
+    vocabulary: Mapping[str, Vocabulary]
+    peak: int | None = None
+    stored: str = ""
+    notes: Sequence[str] = ()
+
+
+def explained(first: float, last: float) -> float:
+    """Per cent of a validation loss that is gone."""
+    return 100.0 * (first - last) / first
+
+
+def training_report(concept: Concept, embedding: Embedding, outcome: Outcome) -> str:
+    """Lines about what was learned, and at the end anything that needs a look."""
+    keys = ", ".join(f"{key} {tuple(rows.shape)}" for key, rows in embedding.vectors.items())
+    lines = [
+        f"Learned '{embedding.placeholder}' ({keys}) from {len(concept.names)} pictures, "
+        f"starting at '{embedding.initialiser}'.",
+        *cost(outcome),
+        gain(embedding, outcome),
+        outcome.why,
+        *figures(embedding, outcome),
+    ]
+    if outcome.stored:
+        lines.append(f"Stored in {outcome.stored}: the same run, queued again, goes on from there.")
+    return "\n".join([*lines, *warnings(concept, embedding, outcome)])
+
+
+def cost(outcome: Outcome) -> list[str]:
+    """Steps, time and memory."""
+    state, lines = outcome.state, []
+    if state.step:
+        lines.append(
+            f"{state.step} steps in {state.seconds:.1f} s "
+            f"({state.seconds / state.step:.2f} s per step)."
+        )
+    if outcome.before == state.step and state.step:
+        lines.append("All of them were done in an earlier run; nothing had to be trained.")
+    elif outcome.before:
+        lines.append(f"The first {outcome.before} of them were done in an earlier run.")
+    if outcome.peak is not None:
+        lines.append(f"Memory at the peak: {outcome.peak / 2**30:.2f} GiB.")
+    return lines
+
+
+def gain(embedding: Embedding, outcome: Outcome) -> str:
+    """What the validation says of the vectors that were kept."""
+    state, keep = outcome.state, outcome.keep
+    first = state.initialiser_loss or state.validations[0].loss
+    last = state.kept_loss(keep)
+    best = state.choice.step
+    steps = f"step {best}" if keep == "best" else f"step {state.step}, best at {best}"
+    return (
+        f"Validation loss {first:.5f} -> {last:.5f} ({KEPT[keep]} vectors, {steps}): the learned "
+        f"word explains {explained(first, last):.1f} % more than '{embedding.initialiser}' does."
+    )
+
+
+def figures(embedding: Embedding, outcome: Outcome) -> list[str]:
+    """Length, angle and neighbours of each encoder's vectors."""
+    lines = []
+    for key, rows in embedding.vectors.items():
+        known = outcome.vocabulary[key]
+        norm = float(rows.norm(dim=-1).mean())
+        line = f"Norm of the {key} vectors {norm:.3f} (vocabulary: {known.norm:.3f})"
+        if embedding.has_origin:
+            angle = turned(embedding.initial[key], rows)
+            line += f", turned by {angle:.0f} degrees from '{embedding.initialiser}'"
+        near = dict.fromkeys(one.token for row in known.nearest for one in row)
+        lines.append(f"{line}; nearest words: {', '.join(near)}.")
+    return lines
+
+
+def warnings(concept: Concept, embedding: Embedding, outcome: Outcome) -> list[str]:
+    """What needs a look."""
+    norms = {key: known.norm for key, known in outcome.vocabulary.items()}
+    lines = [
+        *outcome.notes,
+        *before(outcome.settings, embedding.vectors, norms),
+        *after(embedding.placeholder, embedding.vectors, norms, outcome.state.history),
+    ]
+    if outcome.state.rollbacks and outcome.state.trouble not in outcome.why:
+        lines.append(
+            f"The run went back to its best vectors and halved the learning rate "
+            f"{outcome.state.rollbacks} times. The last time: {outcome.state.trouble}"
+        )
+    if outcome.settings.hold_out and not held_out(concept):
+        lines.append(
+            f"No picture was held out for validation, because {len(concept.names)} are fewer than "
+            f"{FEWEST_TO_HOLD_OUT}."
+        )
+    lacking = concept.lacking(embedding.placeholder)
+    if lacking:
+        lines.append(
+            f"The placeholder was missing from the captions of {len(lacking)} pictures and was put "
+            f"in front: {', '.join(lacking)}."
+        )
+    return lines

@@ -1,0 +1,89 @@
+"""What goes wrong with learned words, seen early and said in plain words."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .loop import TrainingSettings
+from .optimisers import SphericalSettings
+from .stopping import Validation, best_of, worse_again
+
+SHORTEST_REACH = 1.0  # radians, or lengths of an ordinary word's vector
+LONGEST_TURN = 0.5  # radians in a step
+LONGEST_MOVE = 1.0  # lengths of an ordinary word's vector in a step
+LONGEST_NORM = 3.0  # lengths of an ordinary word's vector
+
+
+def reach(settings: TrainingSettings, relative: float = 1.0) -> float:
+    """How far all steps together can move a vector: radians for the spherical method; for the free
+    one, whose steps move each element by the learning rate, lengths of an ordinary word, where
+    `relative` is the length of a vector of ones beside it.
+    """
+    steps = range(settings.schedule.steps)
+    return relative * sum(settings.schedule(step) for step in steps)
+
+
+def before(
+    settings: TrainingSettings, vectors: Mapping[str, Tensor], norms: Mapping[str, float]
+) -> list[str]:
+    """Warnings that the settings alone give rise to, for vectors `[n, dim]` beside a vocabulary of
+    mean norms.
+    """
+    highest = max(settings.schedule(step) for step in range(settings.schedule.steps))
+    if isinstance(settings.method, SphericalSettings):
+        relative, limit, unit = 1.0, LONGEST_TURN, "radians"
+    else:
+        relative = max(
+            math.sqrt(rows.shape[-1]) / max(norms[key], 1e-12) for key, rows in vectors.items()
+        )
+        limit, unit = LONGEST_MOVE, "lengths of an ordinary word"
+    found, farthest = [], reach(settings, relative)
+    if farthest < SHORTEST_REACH:
+        found.append(
+            f"The word can hardly learn: learning rate times steps reach {farthest:.2g} {unit}, "
+            f"and {SHORTEST_REACH} are the least to see an effect. Raise one of them."
+        )
+    if relative * highest > limit:
+        found.append(
+            f"The word will overcook: a step moves it by {relative * highest:.2g} {unit}, and more "
+            f"than {limit} forgets what was learned. Lower the learning rate to "
+            f"{limit / relative:.2g} or less."
+        )
+    return found
+
+
+def after(
+    placeholder: str,
+    vectors: Mapping[str, Tensor],
+    norms: Mapping[str, float],
+    history: Sequence[Validation],
+) -> list[str]:
+    """Warnings about what a run has learned."""
+    found = [
+        f"The {key} vectors are {ratio:.1f} times as long as an ordinary word's: prompts may be "
+        f"ignored beside '{placeholder}'. Use the method 'spherical', norm_pull 0.01, or a lower "
+        f"strength in Apply Embedding to CLIP."
+        for key, rows in vectors.items()
+        if (ratio := float(rows.norm(dim=-1).mean()) / norms[key]) > LONGEST_NORM
+    ]
+    best = best_of(history)
+    if best.step == 0:
+        found.append(
+            "Nothing was learned: the validation loss did not fall. Try more steps, another "
+            "initialiser, or another learning rate."
+        )
+    elif worse_again(history):
+        found.append(
+            f"After step {best.step} the word got worse again. Keep 'best', take fewer steps, or "
+            f"lower the learning rate."
+        )
+    return found
+
+
+def turned(start: Tensor, end: Tensor) -> float:
+    """Mean angle in degrees between the rows of two tensors `[n, dim]`."""
+    one, other = F.normalize(start.double(), dim=-1), F.normalize(end.double(), dim=-1)
+    halves = ((one - other).norm(dim=-1) / 2).clamp(max=1.0)
+    return math.degrees(float(2 * halves.asin().mean()))

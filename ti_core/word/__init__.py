@@ -1,0 +1,1 @@
+"""What is learned: a word, its vectors, and its files."""

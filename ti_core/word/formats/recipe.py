@@ -1,0 +1,79 @@
+"""The metadata of a file: the model metadata standard, and our own recipe as JSON."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+import safetensors.torch
+from torch import Tensor
+
+from ..embedding import Embedding
+from ..families import family
+
+RECIPE = "textual_inversion"
+STANDARD = "modelspec."
+VERSION = 1
+# What a person has written into a file; it goes on into every file that is made of it.
+KEPT = ("author", "description", "license", "tags", "usage_hint", "resolution", "encoder_layer")
+KEPT += ("is_negative_embedding", "thumbnail")
+PREDICTIONS = {"eps": "epsilon"}
+HEADER_LENGTH = 8
+
+
+def file_metadata(embedding: Embedding, now: datetime | None = None) -> dict[str, str]:
+    """Metadata of the Stability AI model metadata standard, and our own recipe as JSON under
+    `textual_inversion`.
+    """
+    moment = (now or datetime.now(timezone.utc)).replace(microsecond=0, tzinfo=None)
+    recipe = recipe_of(embedding)
+    kept = recipe.pop("modelspec", {})
+    known = {
+        "sai_model_spec": "1.0.1",
+        "architecture": f"{family(embedding.vectors).architecture}/textual-inversion",
+        "implementation": "comfyui-textual-inversion",
+        "title": embedding.placeholder,
+        "trigger_phrase": embedding.placeholder,
+        "date": moment.isoformat(),
+    }
+    if "prediction" in recipe:
+        known["prediction_type"] = PREDICTIONS.get(
+            str(recipe["prediction"]), str(recipe["prediction"])
+        )
+    known |= dict(kept) if isinstance(kept, Mapping) else {}
+    standard = {f"{STANDARD}{key}": str(value) for key, value in known.items()}
+    return {**standard, RECIPE: json.dumps(recipe, sort_keys=True)}
+
+
+def recipe_of(embedding: Embedding) -> dict[str, object]:
+    """How the embedding was made; a file that only guesses its initialiser does not tell one."""
+    origin = {"initialiser": embedding.initialiser} if embedding.has_origin else {}
+    recipe = {**origin, **embedding.provenance}
+    return {
+        **recipe,
+        "version": VERSION,
+        "placeholder": embedding.placeholder,
+        "vectors": embedding.count,
+    }
+
+
+def read_recipe(metadata: Mapping[str, str]) -> dict[str, object]:
+    """Our recipe, and what the standard's entries tell, from a file's metadata."""
+    try:
+        recipe = json.loads(metadata.get(RECIPE, "{}"))
+    except (ValueError, RecursionError):
+        recipe = {}
+    found = dict(recipe) if isinstance(recipe, dict) else {}
+    standard = {name: metadata.get(f"{STANDARD}{name}") for name in KEPT}
+    if kept := {name: value for name, value in standard.items() if value}:
+        found["modelspec"] = kept
+    made_by = metadata.get(f"{STANDARD}implementation_version")
+    return {**({"made_with": made_by} if made_by else {}), **found}
+
+
+def with_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata with the standard's hash: SHA-256 of the file without its header."""
+    plain = safetensors.torch.save(dict(tensors))
+    header = int.from_bytes(plain[:HEADER_LENGTH], "little") + HEADER_LENGTH
+    digest = hashlib.sha256(memoryview(plain)[header:]).hexdigest()
+    return {f"{STANDARD}hash_sha256": f"0x{digest}", **metadata}

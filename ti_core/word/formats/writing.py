@@ -1,0 +1,199 @@
+"""What is written for whom: each format gives the bytes of its files."""
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..embedding import Embedding
+from ..families import family, in_order
+from .card import card, thumbnail
+from .picture_file import picture_with
+from .recipe import RECIPE, file_metadata, with_hash
+from .storage import Files
+
+Storage = Literal["fp32", "fp16"]
+STORAGE: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
+SINGLE = ({"clip_l"}, {"clip_h"})
+SDXL = {"clip_l", "clip_g"}
+ALL_UIS = "ComfyUI, AUTOMATIC1111, Forge, SD.Next, InvokeAI"
+OUR_NAME_FOR_T5, THEIR_NAME_FOR_T5 = "t5xxl", "t5"
+
+
+@dataclass(frozen=True)
+class Export:
+    """How to write: number format, a sample picture, and text for a picture's own chunks."""
+
+    storage: Storage = "fp32"
+    picture: Image.Image | None = None
+    text: Mapping[str, str] = field(default_factory=dict)
+
+
+class Format(NamedTuple):
+    """A way to write: the files by their endings, and who reads them (empty where the format has no
+    place for the embedding).
+    """
+
+    write: Callable[[Embedding, Export], Files]
+    readers: Callable[[Embedding], str]
+
+
+def stored(embedding: Embedding, storage: Storage) -> dict[str, Tensor]:
+    """The vectors as they are stored."""
+    kind = STORAGE[storage]
+    vectors = embedding.vectors
+    rows = {key: vectors[key].detach().to(kind).contiguous() for key in in_order(vectors)}
+    if not all(value.isfinite().all() for value in rows.values()):
+        raise ValueError(
+            f"The vectors of '{embedding.placeholder}' do not fit into {storage}. Save as fp32."
+        )
+    return rows
+
+
+def file_tensors(embedding: Embedding, storage: Storage = "fp32") -> dict[str, Tensor]:
+    """The tensors of a file that most tools read: `emb_params` for SD 1 and 2, else one per encoder
+    under the host's key (`clip_l`, `clip_g`, `t5xxl`, ...), and T5's once more as `t5`.
+    """
+    rows = stored(embedding, storage)
+    if set(rows) in SINGLE:
+        return {"emb_params": next(iter(rows.values()))}
+    alias = rows.get(OUR_NAME_FOR_T5)
+    return rows if alias is None else {**rows, THEIR_NAME_FOR_T5: alias.clone()}
+
+
+def standard(embedding: Embedding, export: Export) -> Files:
+    """The file that most tools read."""
+    metadata = file_metadata(embedding)
+    if export.picture is not None:
+        metadata["modelspec.thumbnail"] = thumbnail(export.picture)
+    return {".safetensors": packed(file_tensors(embedding, export.storage), metadata)}
+
+
+def packed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with its own hash in the metadata."""
+    return safetensors.torch.save(dict(tensors), with_hash(tensors, metadata))
+
+
+def onetrainer(embedding: Embedding, export: Export) -> Files:
+    """OneTrainer's keys: `emp_params` for SD 1 and 2, `t5` for T5."""
+    rows = stored(embedding, export.storage)
+    if set(rows) in SINGLE:
+        tensors = {"emp_params": next(iter(rows.values()))}
+    else:
+        names = {OUR_NAME_FOR_T5: THEIR_NAME_FOR_T5}
+        tensors = {names.get(key, key): value for key, value in rows.items()}
+    return {".safetensors": packed(tensors, file_metadata(embedding))}
+
+
+def diffusers(embedding: Embedding, export: Export) -> Files:
+    """The word as key: one file for one encoder, a second with `_2` for SDXL's other; the pivotal
+    scripts' keys for all else.
+    """
+    metadata = {"format": "pt", **file_metadata(embedding)}
+    rows = stored(embedding, export.storage)
+    if len(rows) > 1 and set(rows) != SDXL:
+        return onetrainer(embedding, export)
+    return {
+        f"{second}.safetensors": packed({embedding.placeholder: value}, metadata)
+        for second, value in zip(("", "_2"), rows.values(), strict=False)
+    }
+
+
+def automatic1111(embedding: Embedding, export: Export) -> Files:
+    """AUTOMATIC1111's own .pt."""
+    file = io.BytesIO()
+    torch.save(automatic1111_data(embedding, export.storage), file)
+    return {".pt": file.getvalue()}
+
+
+def automatic1111_data(embedding: Embedding, storage: Storage) -> dict[str, object]:
+    """The dict that AUTOMATIC1111 reads from .pt files and pictures: its own for one encoder, and
+    nothing but the two tensors for SDXL, because it takes every entry for one.
+    """
+    rows = {key: value.clone() for key, value in stored(embedding, storage).items()}
+    if set(rows) == SDXL:
+        return {**rows}
+    if set(rows) not in SINGLE:
+        raise ValueError(
+            f"AUTOMATIC1111 has no place for the vectors of {family(rows).name} "
+            f"({', '.join(rows)}). Use the format 'standard'."
+        )
+    made = embedding.provenance
+    return {
+        "string_to_token": {"*": 265},
+        "string_to_param": {"*": next(iter(rows.values()))},
+        "name": embedding.placeholder,
+        "step": made.get("steps"),
+        "sd_checkpoint": short_hash(made.get("base_model_hash")),
+        "sd_checkpoint_name": made.get("base_model"),
+        RECIPE: file_metadata(embedding)[RECIPE],
+    }
+
+
+def short_hash(digest: object) -> str | None:
+    """The ten digits by which AUTOMATIC1111 names a checkpoint."""
+    return digest[:10] if isinstance(digest, str) else None
+
+
+def share_picture(embedding: Embedding, export: Export) -> Files:
+    """A PNG card that carries the embedding as AUTOMATIC1111 reads it."""
+    data = automatic1111_data(embedding, export.storage)
+    rows = next(iter(embedding.vectors.values()))
+    metadata = {**file_metadata(embedding), **export.text}
+    picture, chunks = picture_with(card(embedding, export.picture), data, rows, metadata)
+    file = io.BytesIO()
+    picture.save(file, "PNG", pnginfo=chunks)
+    return {".png": file.getvalue()}
+
+
+def is_classic(embedding: Embedding) -> bool:
+    """Whether it is for SD 1.x or 2.x, which every tool knows."""
+    return set(embedding.vectors) in SINGLE
+
+
+def standard_readers(embedding: Embedding) -> str:
+    """Who reads the default file."""
+    if is_classic(embedding):
+        return f"{ALL_UIS}, kohya; diffusers with token="
+    if set(embedding.vectors) == SDXL:
+        return f"{ALL_UIS}, kohya, OneTrainer; diffusers, one call per encoder"
+    return "ComfyUI, OneTrainer; diffusers, one call per encoder"
+
+
+def automatic1111_readers(embedding: Embedding) -> str:
+    """Who reads AUTOMATIC1111's .pt."""
+    if is_classic(embedding):
+        return f"{ALL_UIS}, OneTrainer; diffusers"
+    return "AUTOMATIC1111, Forge, ComfyUI" if set(embedding.vectors) == SDXL else ""
+
+
+def diffusers_readers(embedding: Embedding) -> str:
+    """Who reads diffusers' files."""
+    others = "ComfyUI, AUTOMATIC1111, Forge, SD.Next" if is_classic(embedding) else "this pack"
+    return f"diffusers, {others}"
+
+
+def onetrainer_readers(embedding: Embedding) -> str:
+    """Who reads OneTrainer's keys."""
+    everywhere = is_classic(embedding) or set(embedding.vectors) == SDXL
+    return f"OneTrainer, {'ComfyUI, AUTOMATIC1111, Forge, SD.Next' if everywhere else 'this pack'}"
+
+
+def picture_readers(embedding: Embedding) -> str:
+    """Who reads the picture."""
+    fits = is_classic(embedding) or set(embedding.vectors) == SDXL
+    return "AUTOMATIC1111, Forge, this pack" if fits else ""
+
+
+FORMATS: dict[str, Format] = {
+    "standard": Format(standard, standard_readers),
+    "automatic1111": Format(automatic1111, automatic1111_readers),
+    "diffusers": Format(diffusers, diffusers_readers),
+    "onetrainer": Format(onetrainer, onetrainer_readers),
+    "share picture": Format(share_picture, picture_readers),
+}

@@ -1,0 +1,41 @@
+"""A word beside the vocabulary of a text encoder."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Neighbour(NamedTuple):
+    """A token of the vocabulary and the cosine of its angle to a vector."""
+
+    token: str
+    cosine: float
+
+
+class Vocabulary(NamedTuple):
+    """What an encoder's vocabulary says of an embedding's vectors: its own mean norm, and for each
+    vector the tokens nearest to it.
+    """
+
+    norm: float
+    nearest: Sequence[Sequence[Neighbour]]
+
+
+def nearest_rows(rows: Tensor, table: Iterable[Tensor], count: int) -> tuple[Tensor, Tensor]:
+    """Cosines and numbers `[n, count]` of the rows of a table, given in pieces `[m, d]`, that are
+    nearest to `rows` `[n, d]`.
+    """
+    directions = F.normalize(rows, dim=-1)
+    cosines = torch.empty(len(rows), 0)
+    numbers = torch.empty(len(rows), 0, dtype=torch.long)
+    start = 0
+    for piece in table:
+        found = directions @ F.normalize(piece, dim=-1).T
+        here = torch.arange(start, start + len(piece)).expand(len(rows), -1)
+        cosines, numbers = torch.cat([cosines, found], 1), torch.cat([numbers, here], 1)
+        cosines, best = cosines.topk(min(count, cosines.shape[1]))
+        numbers, start = numbers.gather(1, best), start + len(piece)
+    return cosines, numbers
