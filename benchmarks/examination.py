@@ -26,6 +26,7 @@ from ti_core.concept.fit import FitSettings
 from ti_core.concept.gather import Recipe, Source
 from ti_core.concept.templates import TEMPLATES
 from ti_core.concept.wording import Wording
+from ti_core.host.learn import Models
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.encode import encode_pictures
 from ti_core.host.models.text import Word, create_embedding, with_word
@@ -37,14 +38,6 @@ TEMPLATE = "a photo of {}"
 WHOLE = FitSettings(world.SIZE, world.SIZE)  # pictures as they are
 SHOWN, FRESH = 5, 20  # pictures to learn from, and to judge by
 SAMPLES = 80  # of the loss on the fresh pictures: places in the schedule, four for each picture
-
-
-class Models(NamedTuple):
-    """MODEL, CLIP and VAE of the host."""
-
-    model: Any
-    clip: Any
-    vae: Any
 
 
 class Spoken(NamedTuple):
@@ -117,9 +110,7 @@ class Exam:
         with borrowed(model, clip, stand_in, shape, BorrowSettings(SAMPLES)) as frozen:
             found = []
             for text, vectors in words:
-                drawn = validation_batches(
-                    frozen, self.fresh, self.latents, text, 0, SAMPLES, SAMPLES
-                )
+                drawn = validation_batches(frozen, self.fresh, self.latents, text, SAMPLES, SAMPLES)
                 found.append(validation_loss(frozen, drawn, vectors))
         return found
 

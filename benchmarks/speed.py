@@ -170,9 +170,10 @@ def our_training(dtype: Any, pictures: Path, steps: int, checkpointing: str = "o
     from ti_core.host.models.text import create_embedding
     from ti_core.host.pictures.picture_files import picture_files, read_picture
     from ti_core.training.latents import shape_of
-    from ti_core.training.loop import TrainingSettings, train
+    from ti_core.training.loop import train
     from ti_core.training.optimisers import SphericalSettings
     from ti_core.training.schedule import schedule
+    from ti_core.training.settings import TrainingSettings
 
     with torch.inference_mode():  # As the host runs its nodes.
         model, clip, vae = load(dtype)
@@ -181,15 +182,15 @@ def our_training(dtype: Any, pictures: Path, steps: int, checkpointing: str = "o
         concept = Concept(crops, tuple(path.name for path in files), "object")
         embedding = create_embedding(clip, "my-concept", "object", 1)
         latents = encode_pictures(vae, model.model.latent_format, crops)
-        settings = TrainingSettings(schedule("0.02", steps + 1, "cosine"), SphericalSettings())
+        rates = schedule("0.02", steps + 1, "cosine")
+        settings = TrainingSettings(rates, SphericalSettings(), rule=None)
         lent = BorrowSettings(1, "auto", checkpointing)  # type: ignore[arg-type]
         with borrowed(model, clip, embedding, shape_of(latents[0]), lent) as frozen:
             assert frozen.compute_dtype == dtype
             with peak_memory(model.load_device) as memory:
-                reports = train(frozen, concept, latents, embedding, settings)
-                seconds = [
-                    synchronised(lambda: next(reports), frozen.device) for _ in range(steps + 1)
-                ]
+                run = train(frozen, concept, latents, embedding, settings)
+                next(run)  # It measures the start.
+                seconds = [synchronised(lambda: next(run), frozen.device) for _ in range(steps + 1)]
     return seconds[1:], memory
 
 

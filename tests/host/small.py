@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ti_core.concept.concept import Concept
 from ti_core.host.models.text import create_embedding
-from ti_core.training.loop import TrainingSettings
 from ti_core.training.optimisers import SphericalSettings
 from ti_core.training.schedule import schedule
+from ti_core.training.settings import TrainingSettings
 from ti_core.word.embedding import Embedding
 
 SHALLOW = {

@@ -107,7 +107,7 @@ def test_the_gap_goes_from_the_initialiser_to_the_true_description(loaded: Loade
 
 
 def test_a_stop_is_compared_with_all_steps_where_they_were_done(tmp_path: Path):
-    from stopping import write
+    from auto_stop import write
 
     heart = {"thing": "heart", "steps": 402, "gap": 0.9, "full_gap": 0.98}
     ring = {"thing": "ring", "steps": 402, "gap": 0.7, "full_gap": 0.65}

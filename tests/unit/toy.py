@@ -2,12 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ti_core.concept.concept import Concept
+from ti_core.training.loop import train
 from ti_core.training.objective import Prediction
+from ti_core.training.optimisers import SphericalSettings
+from ti_core.training.run import RunState
+from ti_core.training.schedule import Shape, schedule
+from ti_core.training.settings import TrainingSettings
 from ti_core.word.embedding import Embedding
 
 WIDTH = 6
@@ -55,3 +61,27 @@ def word(rows: int = 2) -> Embedding:
     """An untrained word."""
     vectors = torch.randn(rows, WIDTH, generator=torch.Generator().manual_seed(2))
     return Embedding("my-cat", "cat", {"clip_l": vectors}, {"clip_l": vectors})
+
+
+def settings(
+    steps: int = 40, rate: str = "0.05", shape: Shape = "cosine", **changes: Any
+) -> TrainingSettings:
+    """Settings of a short run that does all of its steps."""
+    chosen = {"method": SphericalSettings(), "batch_size": 2, "seed": 5, "rule": None, **changes}
+    return TrainingSettings(schedule(rate, steps, shape), **chosen)
+
+
+def ran(
+    chosen: TrainingSettings,
+    state: RunState | None = None,
+    until: int | None = None,
+    model: ToyModel | None = None,
+    made: Embedding | None = None,
+) -> RunState:
+    """The state at the end, or when it is broken off at a step."""
+    pictures, latents = concept()
+    run = train(model or ToyModel(), pictures, latents, made or word(), chosen, state)
+    now = next(run)
+    while now.step != until and next(run, None):
+        pass
+    return now
