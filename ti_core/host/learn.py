@@ -158,7 +158,7 @@ class Session:
         latents = encode_pictures(
             vae,
             self.model.model.latent_format,
-            self.concept.pictures,
+            self.concept.crops,
             self.concept.latents,
             self.settings.seed,
         )

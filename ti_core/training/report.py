@@ -39,7 +39,7 @@ def training_report(concept: Concept, embedding: Embedding, outcome: Outcome) ->
     """Lines about what was learned, and at the end anything that needs a look."""
     keys = ", ".join(f"{key} {tuple(rows.shape)}" for key, rows in embedding.vectors.items())
     lines = [
-        f"Learned '{embedding.placeholder}' ({keys}) from {len(concept.names)} pictures, "
+        f"Learned '{embedding.placeholder}' ({keys}) from {len(concept.pictures)} pictures, "
         f"starting at '{embedding.initialiser}'.",
         *cost(outcome),
         gain(embedding, outcome),
@@ -111,13 +111,13 @@ def warnings(concept: Concept, embedding: Embedding, outcome: Outcome) -> list[s
         )
     if outcome.settings.hold_out and not held_out(concept):
         lines.append(
-            f"No picture was held out for validation, because {len(concept.names)} are fewer than "
-            f"{FEWEST_TO_HOLD_OUT}."
+            f"No picture was held out for validation, because {len(concept.pictures)} are fewer "
+            f"than {FEWEST_TO_HOLD_OUT}."
         )
     lacking = concept.lacking(embedding.placeholder)
     if lacking:
         lines.append(
             f"The placeholder was missing from the captions of {len(lacking)} pictures and was put "
-            f"in front: {', '.join(lacking)}."
+            f"in front: {', '.join(picture.name for picture in lacking)}."
         )
     return lines
