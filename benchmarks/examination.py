@@ -88,13 +88,15 @@ class Exam:
     def fresh(self) -> Concept:
         """The pictures to judge by."""
         concept = concept_of(scenes(self.thing, "fresh", FRESH))
-        return replace(concept, wordings=(Wording((TEMPLATE,)),) * FRESH)
+        plain = Wording((TEMPLATE,))
+        pictures = tuple(replace(picture, wording=plain) for picture in concept.pictures)
+        return replace(concept, pictures=pictures)
 
     @cached_property
     def latents(self) -> list[Any]:
         """Latents of the fresh pictures."""
         form = self.models.model.model.latent_format
-        return encode_pictures(self.models.vae, form, self.fresh.pictures)
+        return encode_pictures(self.models.vae, form, self.fresh.crops)
 
     @cached_property
     def ends(self) -> tuple[float, float | None]:
@@ -191,8 +193,8 @@ def surroundings(scene: world.Scene) -> str:
 def save_pictures(concept: Concept, folder: Path) -> None:
     """The same pictures as files, for trainers that read a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in zip(concept.names, concept.pictures, strict=True):
-        image(picture).save(folder / name)
+    for picture in concept.pictures:
+        image(picture.crops[0]).save(folder / picture.name)
 
 
 def image(pixels: Tensor) -> Image.Image:

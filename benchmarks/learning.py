@@ -173,7 +173,7 @@ def row(subject: Subject, method: str, points: Sequence[Point], judged: Judged) 
             (one.step, one.seconds, loss)
             for one, loss in zip(points, [*losses, judged.marks.loss], strict=False)
         ],
-        shown=examination.image(subject.pictures.pictures[0]),
+        shown=examination.image(subject.pictures.crops[0]),
         alone=judged.alone,
         edited=judged.edited,
     )

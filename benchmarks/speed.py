@@ -163,8 +163,10 @@ def our_training(dtype: Any, pictures: Path, steps: int, checkpointing: str = "o
     """Our training as the node runs it, batch 1, one vector; the first step is not counted."""
     import torch
 
-    from ti_core.concept.concept import Concept
-    from ti_core.concept.fit import centre_crop
+    from ti_core.concept.fit import FitSettings
+    from ti_core.concept.gather import Recipe, Source, concept_of
+    from ti_core.concept.templates import TEMPLATES
+    from ti_core.concept.wording import Wording
     from ti_core.host.models.borrow import BorrowSettings, borrowed
     from ti_core.host.models.encode import encode_pictures
     from ti_core.host.models.text import create_embedding
@@ -177,11 +179,11 @@ def our_training(dtype: Any, pictures: Path, steps: int, checkpointing: str = "o
 
     with torch.inference_mode():  # As the host runs its nodes.
         model, clip, vae = load(dtype)
-        files = picture_files(pictures)
-        crops = tuple(centre_crop(read_picture(path), RESOLUTION, RESOLUTION) for path in files)
-        concept = Concept(crops, tuple(path.name for path in files), "object")
+        fit = FitSettings(RESOLUTION, RESOLUTION)
+        sources = (Source(path.name, read_picture(path)) for path in picture_files(pictures))
+        concept = concept_of(sources, Recipe("object", Wording(TEMPLATES["object"]), fit))
         embedding = create_embedding(clip, "my-concept", "object", 1)
-        latents = encode_pictures(vae, model.model.latent_format, crops)
+        latents = encode_pictures(vae, model.model.latent_format, concept.crops)
         rates = schedule("0.02", steps + 1, "cosine")
         settings = TrainingSettings(rates, SphericalSettings(), rule=None)
         lent = BorrowSettings(1, "auto", checkpointing)  # type: ignore[arg-type]

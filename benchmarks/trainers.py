@@ -234,7 +234,7 @@ def check_conversion(models: Models, folder: Path) -> None:
     from peers.pipeline import Outputs, Question, compare, outputs, remember
 
     scene = world.random_scene(Random(0), world.HELD_OUT[0])
-    picture = examination.concept_of([scene]).pictures[0]
+    picture = examination.concept_of([scene]).crops[0]
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     text = examination.TEMPLATE.format(world.describe(scene.thing))
     for position in (50, REMEMBERED, 950):

@@ -97,7 +97,7 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
 def test_training_leaves_everything_bit_identical(loaded: Loaded, precision: str):
     image = sampled(loaded.model, loaded.clip)
-    loaded.vae.encode(concept().pictures[0][None])  # Loading alone sets the host's own marks.
+    loaded.vae.encode(concept().crops[0][None])  # Loading alone sets the host's own marks.
     before = state(loaded)
     run(loaded, precision=precision)
     assert differences(before, state(loaded)) == []

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ti_core.concept.concept import Concept
+from ti_core.concept.concept import Concept, Picture
+from ti_core.concept.templates import TEMPLATES
+from ti_core.concept.wording import Wording
 from ti_core.training.loop import train
 from ti_core.training.objective import Prediction
 from ti_core.training.optimisers import SphericalSettings
@@ -54,7 +56,32 @@ def concept(count: int = 3) -> tuple[Concept, list[Tensor]]:
     draws = torch.Generator().manual_seed(1)
     latents = [torch.rand(3, 4, 4, generator=draws) for _ in range(count)]
     pictures = tuple(latent.movedim(0, -1) for latent in latents)
-    return Concept(pictures, tuple(f"{n}.png" for n in range(count)), "object"), latents
+    return plain_concept(pictures), latents
+
+
+def picture(*crops: Tensor, **changes: Any) -> Picture:
+    """A picture of plain crops, all of which counts; with a caption that is its text, without one
+    the sentences for objects.
+    """
+    plain = {
+        "name": "0.png",
+        "weights": (None,) * len(crops),
+        "caption": "",
+        "wording": Wording() if "caption" in changes else Wording(TEMPLATES["object"]),
+    }
+    return Picture(crops=crops, **{**plain, **changes})
+
+
+def plain_concept(crops: Sequence[Tensor], captions: Sequence[str] = (), **changes: Any) -> Concept:
+    """A concept of one picture for each crop, with its caption if there are any; what is changed
+    is the same for all.
+    """
+    own = [{"caption": caption} for caption in captions] or [{}] * len(crops)
+    pictures = (
+        picture(crop, name=f"{number}.png", **caption, **changes)
+        for number, (crop, caption) in enumerate(zip(crops, own, strict=True))
+    )
+    return Concept(tuple(pictures), "captions" if captions else "object")
 
 
 def word(rows: int = 2) -> Embedding:

@@ -132,7 +132,7 @@ class Session:
         latents = encode_pictures(
             vae,
             model.model.latent_format,
-            self.concept.pictures,
+            self.concept.crops,
             self.concept.latents,
             self.settings.training.seed,
         )

@@ -46,11 +46,13 @@ def run_key(
     """A digest of all that a run depends on but its length: the vectors after a step, too, where
     the learning rate does not fall towards the last one. The same in every process.
     """
-    shown = (concept.pictures, concept.masks, concept.kind, concept.captions, concept.wordings)
+    shown = [
+        (one.crops, one.weights, one.caption, one.wording, one.repeats) for one in concept.pictures
+    ]
     chosen = (settings.method, settings.batch_size, settings.accumulation, settings.seed)
     rates = settings.schedule
     return digest_of(
-        (*shown, concept.repeats, concept.variants, concept.latents, len(concept.names)),
+        (shown, concept.latents),
         (embedding.placeholder, embedding.initialiser, embedding.vectors, embedding.initial),
         (*chosen, settings.hold_out, rates.pieces, rates.shape, rates.warmup, precision),
         (described(model), described_clip(clip), weights_of(vae.first_stage_model, {})),

@@ -82,10 +82,9 @@ def batches(
 
 def latent_masks(concept: Concept, latents: Sequence[Latents]) -> list[Tensor | None]:
     """Weights of each crop at the size of its latents, None where it has no mask."""
-    masks = [concept.mask(crop) for crop in range(len(latents))]
     return [
         None if mask is None else latent_weights(mask, shape_of(latent))
-        for mask, latent in zip(masks, latents, strict=True)
+        for mask, latent in zip(concept.weights, latents, strict=True)
     ]
 
 

@@ -57,7 +57,7 @@ def largest_batch(
     settings: TrainingSettings,
 ) -> Batch:
     """A batch of the picture whose latents are the largest."""
-    areas = [math.prod(shape_of(latents[crops[0]])) for crops in concept.crops]
+    areas = [math.prod(shape_of(latents[crops[0]])) for crops in concept.places]
     largest, size = areas.index(max(areas)), settings.batch_size
     (batch,) = validation_batches(model, concept, latents, placeholder, size, size, [largest])
     return batch

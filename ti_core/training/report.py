@@ -47,7 +47,7 @@ def training_report(concept: Concept, embedding: Embedding, outcome: Outcome) ->
     keys = ", ".join(f"{key} {tuple(rows.shape)}" for key, rows in embedding.vectors.items())
     lines = [
         f"Learned '{embedding.placeholder}' ({keys}) from "
-        f"{counted(len(concept.names), 'picture')}, initialised from '{embedding.initialiser}'.",
+        f"{counted(len(concept.pictures), 'picture')}, initialised from '{embedding.initialiser}'.",
         *cost(outcome),
         gain(embedding, outcome),
         why_ended(outcome.state),
@@ -137,13 +137,13 @@ def warnings(concept: Concept, embedding: Embedding, outcome: Outcome) -> list[s
         )
     if outcome.settings.hold_out and not held_out(concept):
         lines.append(
-            f"No picture was held out for validation, because {len(concept.names)} are fewer than "
-            f"{FEWEST_TO_HOLD_OUT}."
+            f"No picture was held out for validation, because {len(concept.pictures)} are fewer "
+            f"than {FEWEST_TO_HOLD_OUT}."
         )
     lacking = concept.lacking(embedding.placeholder)
     if lacking:
         lines.append(
             f"The placeholder was missing from the captions of {counted(len(lacking), 'picture')} "
-            f"and was put in front: {', '.join(lacking)}."
+            f"and was put in front: {', '.join(picture.name for picture in lacking)}."
         )
     return lines

@@ -56,13 +56,13 @@ def validation_batches(
         torch.randperm(samples, generator=draws)
     ]
     weights, drawn = latent_masks(concept, latents), []
-    choice = among or range(len(concept.names))
+    choice = among or range(len(concept.pictures))
     pictures = [choice[sample % len(choice)] for sample in range(samples)]
     for part in of_one_shape(
-        [shape_of(latents[concept.crops[p][0]]) for p in pictures], batch_size
+        [shape_of(latents[concept.places[p][0]]) for p in pictures], batch_size
     ):
         chosen = [pictures[sample] for sample in part]
-        crops = [concept.crops[picture][0] for picture in chosen]
+        crops = [concept.places[picture][0] for picture in chosen]
         clean = torch.stack([expected(latents[crop]) for crop in crops])
         captions = tuple(concept.text(picture, placeholder) for picture in chosen)
         noise = torch.randn(clean.shape, generator=draws)

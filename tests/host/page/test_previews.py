@@ -18,9 +18,9 @@ from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
 from ti_core.host.page.previews import Previews
 from ti_core.training.loop import train
+from ti_core.training.preview_pictures import MOST, PreviewSettings
 from ti_core.training.run import RunState
 from ti_core.training.stopping import Validation
-from ti_core.training.preview_pictures import MOST, PreviewSettings
 from ti_core.word.embedding import Embedding
 
 SMALL = PreviewSettings(every=2, steps=3, cfg=4.0, width=64, height=64, seed=5)

@@ -394,7 +394,7 @@ def test_equal_values_have_equal_digests_and_others_do_not():
         Wording(shuffle=True),
         settings(),
         settings(seed=6),
-        pictures.pictures,
+        pictures.crops,
     ]
     digests = [digest_of(value) for value in values]
     assert len(set(digests)) == len(values)

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from toy import ToyModel, concept, word
+from toy import ToyModel, concept, plain_concept, word
 
 from ti_core.concept.concept import Concept
 from ti_core.concept.wording import Wording
@@ -98,7 +98,7 @@ def test_a_batch_shares_a_template_and_steps_differ():
 
 def test_each_picture_keeps_its_own_caption():
     model, (pictures, latents) = ToyModel(), concept()
-    captioned = type(pictures)(pictures.pictures, pictures.names, "captions", ("a {}", "b {}", "c"))
+    captioned = plain_concept(pictures.crops, ["a {}", "b {}", "c"])
     draws = batches(model, captioned, latents, "my-cat", settings(batch_size=3))
     for _ in range(5):
         batch = next(draws)
@@ -221,8 +221,7 @@ def masked(weights: torch.Tensor | None) -> tuple[Concept, list[torch.Tensor]]:
     latent = torch.tensor([1.0, 0.5, -0.5])[:, None, None].repeat(1, 4, 8)
     latent[:, :, 4:] = torch.tensor([-1.0, -0.5, 1.0])[:, None, None]
     crops = (torch.zeros(32, 64, 3),) * 3
-    masks = () if weights is None else (weights,) * 3
-    return Concept(crops, ("a", "b", "c"), "object", masks=masks), [latent] * 3
+    return plain_concept(crops, weights=(weights,)), [latent] * 3
 
 
 def learned_colour(weights: torch.Tensor | None) -> torch.Tensor:
@@ -261,7 +260,7 @@ def test_batches_and_validation_hold_one_size_of_latents():
     sizes = [(4, 4), (4, 6), (4, 4), (6, 4), (4, 6)]
     latents = [torch.rand(3, *size) for size in sizes]
     crops = tuple(torch.zeros(8 * h, 8 * w, 3) for h, w in sizes)
-    pictures = Concept(crops, tuple("abcde"), "object")
+    pictures = plain_concept(crops)
     *_, last = train(ToyModel(), pictures, latents, word(), settings(20, accumulation=2))
     assert len(last.losses) == 20
     assert min(last.losses) > 0
@@ -273,7 +272,7 @@ def test_batches_and_validation_hold_one_size_of_latents():
 def test_latents_of_a_distribution_are_drawn_anew_and_validated_at_their_mean():
     mean = torch.zeros(3, 4, 4)
     found = [Gaussian(mean, torch.full_like(mean, 0.5))]
-    pictures = Concept((torch.zeros(32, 32, 3),), ("a",), "object")
+    pictures = plain_concept([torch.zeros(32, 32, 3)])
     draws = batches(ToyModel(), pictures, found, "my-cat", settings(batch_size=1))
     seen = torch.stack([next(draws).latents for _ in range(50)])
     assert seen.std() == pytest.approx(0.5, abs=0.05)
@@ -283,13 +282,9 @@ def test_latents_of_a_distribution_are_drawn_anew_and_validated_at_their_mean():
 
 def test_captions_are_drawn_anew_for_every_sample_of_every_step():
     pictures, latents = concept(2)
-    shuffling = Concept(
-        pictures.pictures,
-        pictures.names,
-        "captions",
-        ("{}, a, b, c, d", "{}, e, f, g, h"),
-        wordings=(Wording(shuffle=True, keep_tokens=1),) * 2,
-    )
+    wording = Wording(shuffle=True, keep_tokens=1)
+    captions = ["{}, a, b, c, d", "{}, e, f, g, h"]
+    shuffling = plain_concept(pictures.crops, captions, wording=wording)
     draws = batches(ToyModel(), shuffling, latents, "my-cat", settings(20))
     seen = [caption for _ in range(20) for caption in next(draws).captions]
     assert len(set(seen)) > 20
@@ -298,12 +293,6 @@ def test_captions_are_drawn_anew_for_every_sample_of_every_step():
 
 def test_captions_that_are_not_allowed_stop_before_the_first_step():
     pictures, latents = concept(2)
-    strict = Concept(
-        pictures.pictures,
-        pictures.names,
-        "captions",
-        ("a", "b"),
-        wordings=(Wording(missing="error"),) * 2,
-    )
+    strict = plain_concept(pictures.crops, ["a", "b"], wording=Wording(missing="error"))
     with pytest.raises(ValueError, match="missing from the captions of 2 pictures"):
         next(train(ToyModel(), strict, latents, word(), settings(1)))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from test_loop import Broken
-from toy import ToyModel, concept, settings, word
+from toy import ToyModel, concept, picture, settings, word
 
 from ti_core.concept.concept import Concept
 from ti_core.training.preflight import Preflight, largest_batch, measured_step, preflight_line
@@ -11,8 +11,8 @@ from ti_core.training.preflight import Preflight, largest_batch, measured_step, 
 
 def test_the_largest_pictures_are_measured():
     latents = [torch.ones(3, 4, 4), torch.ones(3, 4, 8), torch.ones(3, 2, 8), torch.ones(3, 2, 8)]
-    pictures = tuple(latent.movedim(0, -1) for latent in latents)
-    several = Concept(pictures, ("a.png", "b.png", "c.png"), "object", variants=(1, 1, 2))
+    crops = [latent.movedim(0, -1) for latent in latents]
+    several = Concept((picture(crops[0]), picture(crops[1]), picture(*crops[2:])), "object")
     batch = largest_batch(ToyModel(), several, latents, "my-cat", settings(batch_size=3))
     assert batch.latents.shape == (3, 3, 4, 8)
     assert all("my-cat" in caption for caption in batch.captions)

@@ -1,7 +1,8 @@
 from typing import Any, get_args
 
 import pytest
-from toy import concept, word
+import torch
+from toy import concept, plain_concept, word
 
 from ti_core.training.optimisers import SphericalSettings
 from ti_core.training.report import Outcome, training_report, why_ended
@@ -87,7 +88,6 @@ def test_warnings_and_notes_come_last():
 
 
 def test_the_report_names_captions_without_the_placeholder():
-    pictures = concept(2)[0]
-    captioned = type(pictures)(pictures.pictures, pictures.names, "captions", ("a {}", "b"))
+    captioned = plain_concept([torch.zeros(8, 8, 3)] * 2, ["a {}", "b"])
     text = training_report(captioned, word(), outcome(0.1))
     assert "missing from the captions of 1 picture and was put in front: 1.png" in text
