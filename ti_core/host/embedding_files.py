@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..word.embedding import Embedding, check_placeholder, initial_rows
 from ..word.families import check_fit
-from ..word.formats import FORMATS, Export, Storage, free_base, read_embedding, write_files
+from ..word.formats import FORMATS, Export, NumberType, free_base, read_embedding, write_files
 from .models.text import encoders
 
 FILE_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?")
@@ -141,7 +141,7 @@ def save_embedding(
 
 
 def export_settings(
-    storage: Storage, picture: Tensor | None, prompt: Any, extra: Mapping[str, Any] | None
+    storage: NumberType, picture: Tensor | None, prompt: Any, extra: Mapping[str, Any] | None
 ) -> Export:
     """How to write, with the first picture of a batch `[n, h, w, 3]` as sample, and the graph for
     the chunks of a picture unless the host was told to write no metadata.

@@ -5,9 +5,6 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import safetensors.torch
-from torch import Tensor
-
 Files = Mapping[str, bytes]
 
 
@@ -57,16 +54,3 @@ def free_base(base: Path, endings: Iterable[str]) -> Path:
 def with_ending(base: Path, ending: str) -> Path:
     """A path with something behind its name, which may have dots."""
     return base.with_name(f"{base.name}{ending}")
-
-
-def free_path(path: Path) -> Path:
-    """The path itself, or if it is taken the first free one of `name-2`, `name-3`, ..."""
-    return with_ending(free_base(path.with_suffix(""), [path.suffix]), path.suffix)
-
-
-def write_safetensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
-) -> None:
-    """Write one safetensors file."""
-    data = safetensors.torch.save(dict(tensors), dict(metadata))
-    write_files(path.with_suffix(""), {path.suffix: data})
