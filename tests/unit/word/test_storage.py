@@ -35,10 +35,24 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
+def refuse(*arguments: object) -> None:
+    raise PermissionError
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows no such permissions")
 def test_files_are_as_readable_as_any_new_file_of_the_process(umask: int, tmp_path: Path):
     (path,) = write_files(tmp_path / "a", {".pt": b"data"})
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_writing_leaves_the_umask_of_the_process_alone_and_needs_no_chmod(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Other threads make files meanwhile; some network drives know no permissions."""
+    monkeypatch.setattr(os, "umask", refuse)
+    monkeypatch.setattr(os, "chmod", refuse)
+    (path,) = write_files(tmp_path / "a", {".pt": b"data"})
+    assert path.read_bytes() == b"data"
 
 
 def test_a_taken_name_counts_up(tmp_path: Path):

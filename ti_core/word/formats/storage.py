@@ -1,7 +1,7 @@
 """Files on disk: written whole or not at all, never over another unasked."""
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -29,17 +29,11 @@ def write_files(base: Path, files: Files) -> list[Path]:
 
 def temporary(path: Path) -> Path:
     """A new empty file beside `path`, as readable as any new file."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    os.chmod(part, 0o666 & ~current_umask())  # mkstemp's files are their owner's only.
-    return Path(part)
-
-
-def current_umask() -> int:
-    """The permission bits that new files of this process do without."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    # Not tempfile.mkstemp, whose files are their owner's only: to make them readable needs the
+    # umask, which can be read only by changing it for the whole process.
+    part.touch(exist_ok=False)
+    return part
 
 
 def free_base(base: Path, endings: Iterable[str]) -> Path:
