@@ -275,9 +275,9 @@ def test_a_checkpoint_is_hashed_once_for_each_state_of_the_file(tmp_path: Path):
     assert checkpoint_hash(path) == first  # It was not read again.
 
 
-TOKENS = {
+TOKENS: dict[str, tuple[Any, dict[str, str], dict[str, str]]] = {
     "CLIP": (
-        lambda: SD1Tokenizer().clip_l,
+        lambda: TOKENIZERS["SD 1"]().clip_l,
         {
             "cat</w>": "cat",
             "sel": "sel",
@@ -288,7 +288,7 @@ TOKENS = {
         {"°</w>": "\\xb0", "ãĤ¹ãĥ": "ス\\xe3\\x83", "č": "'\\r'"},
     ),
     "Qwen": (
-        lambda: z_image.ZImageTokenizer().qwen3_4b,
+        lambda: TOKENIZERS["Z-Image"]().qwen3_4b,
         {"Ġastonished": "astonished", "é¡ĺ": "願", "á»ħn": "ễn", "<think>": "<think>"},
         {"ã«": "\\xe3\\xab", "Ċ": "'\\n'", "Ġ": "' '"},
     ),
@@ -298,7 +298,7 @@ TOKENS = {
         {"ĠĠĠ": "'   '"},
     ),
     "T5": (
-        lambda: sd3.SD3Tokenizer().t5xxl,
+        lambda: TOKENIZERS["SD 3"]().t5xxl,
         {"▁look": "look", "▁bénéfice": "bénéfice", "poziție": "poziție", "</s>": "</s>"},
         {"▁": "' '"},
     ),
@@ -317,7 +317,7 @@ def test_tokens_are_listed_as_they_are_written(name: str):
 
 
 def test_a_vector_without_a_token_is_listed_by_its_number():
-    vocabulary = z_image.ZImageTokenizer().qwen3_4b.inv_vocab
+    vocabulary = TOKENIZERS["Z-Image"]().qwen3_4b.inv_vocab
     assert token_texts(vocabulary, {151900}) == {151900: "token 151900"}
 
 
