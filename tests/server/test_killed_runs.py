@@ -1,6 +1,5 @@
 """Runs in the real server that are killed, cancelled, finished before: nothing of them is lost."""
 
-import json
 import os
 import random
 import signal
@@ -15,9 +14,8 @@ from graphs import Prompt, graph, lay_out, node, run, saved_path
 from headless import Server
 from safetensors import safe_open
 
-STEPS = 40
+STEPS = 80  # Stored every 25.
 KILLS = 10
-SAVE_EVERY = 3
 RUNS = Path("user", "textual_inversion_runs")
 
 
@@ -43,20 +41,11 @@ def start(comfyui: Path, base: Path) -> Server:
 
 
 def training(name: str, **changes: Any) -> Prompt:
-    """The training without sampling, stored every few steps."""
-    settled = {"steps": STEPS, "auto_stop": False, "resume": "resume"}
+    """The training without sampling."""
+    settled = {"steps": STEPS, "auto_stop": False, "resume": "continue"}
     named = {f"train__{key}": value for key, value in settled.items()}
     nodes = graph(**{**named, "save__name": name, **changes})
-    nodes["store"] = node(
-        "TrainingRunStore",
-        folder="user",
-        save_every=SAVE_EVERY,
-        keep_last=2,
-        megabytes=16,
-        on_problem="go on",
-    )
-    nodes["train"]["inputs"]["store"] = ["store", 0]
-    kept = ("load", "concept", "word", "train", "save", "store")
+    kept = ("load", "concept", "word", "train", "save")
     return {name: nodes[name] for name in kept}
 
 
@@ -104,11 +93,11 @@ def test_a_server_killed_at_random_steps_ends_with_the_bits_of_one_that_was_not(
             assert server.process is not None
             os.killpg(server.process.pid, signal.SIGKILL)
             server.process.wait()
-    assert len(list((base / RUNS).glob("my-star-*/step-*.safetensors"))) == 2
+    assert len(list((base / RUNS).glob("my-star-*/step-*.safetensors"))) in (1, 2, 3)
     with start(comfyui, base) as server:
         outputs = run(server, training("killed"))
     assert learned(outputs) == whole
-    assert "were done in an earlier run" in text_of(outputs)
+    assert "came from an earlier run" in text_of(outputs)
     assert len(stored(base)) == 1
 
 
@@ -128,11 +117,11 @@ def test_a_finished_run_is_not_trained_again_after_a_restart(
         assert "nothing had to be trained" in text_of(outputs)
         assert learned(outputs) == whole
         assert STEPS not in steps
-        anew = run(server, training("anew", train__resume="start anew"))
-        assert "earlier run" not in text_of(anew)
-        assert learned(anew) == whole
-        more = run(server, training("more", train__resume="resume", train__steps=STEPS + 1))
-        assert f"The first {STEPS} of them were done in an earlier run." in text_of(more)
+        over = run(server, training("over", train__resume="start over"))
+        assert "earlier run" not in text_of(over)
+        assert learned(over) == whole
+        more = run(server, training("more", train__steps=STEPS + 1))
+        assert f"Of these, {STEPS} steps came from an earlier run." in text_of(more)
     assert "Traceback" not in before
 
 
@@ -148,7 +137,7 @@ def test_cancel_at_random_moments_loses_nothing(comfyui: Path, base: Path):
                 server.wait(prompt_id, timeout=60)
         outputs = run(server, training("cancelled", train__seed=3))
         assert learned(outputs) == reference
-        assert "were done in an earlier run" in text_of(outputs)
+        assert "came from an earlier run" in text_of(outputs)
 
 
 def test_two_trainings_in_a_graph_have_each_their_own_run(comfyui: Path, base: Path):
@@ -174,11 +163,7 @@ def test_a_damaged_store_is_told_and_the_run_starts_from_what_is_good(comfyui: P
     for path in own.glob("step-*"):
         path.write_bytes(path.read_bytes()[:-1] + b"?")
     with start(comfyui, base) as server:
-        strict = json.loads(json.dumps(prompt))
-        strict["store"]["inputs"]["on_problem"] = "stop"
-        with pytest.raises(RuntimeError, match="cannot be read: its content has changed"):
-            run(server, strict)
         outputs = run(server, prompt)
     assert learned(outputs) == first
     assert "cannot be read" in text_of(outputs)
-    assert len(list(own.glob("*.damaged"))) == 2
+    assert len(list(own.glob("*.damaged"))) == 1
