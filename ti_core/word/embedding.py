@@ -71,7 +71,7 @@ def initial_rows(tokens: Tensor, count: int) -> Tensor:
     more, averaged in groups when fewer.
     """
     if count >= len(tokens):
-        return tokens[torch.arange(count) * len(tokens) // count].clone()
+        return tokens[torch.arange(count) * len(tokens) // count]
     return torch.stack([group.mean(0) for group in tokens.tensor_split(count)])
 
 
@@ -84,7 +84,7 @@ def blend(start: Tensor, end: Tensor, amount: float) -> Tensor:
     if amount == 1.0:
         return end
     a, b = F.normalize(start, dim=-1), F.normalize(end, dim=-1)
-    a, b = torch.where(a.any(-1, keepdim=True), a, b), torch.where(b.any(-1, keepdim=True), b, a)
+    a = torch.where(a.any(-1, keepdim=True), a, b)  # Where b is zero, so are angle and tangent.
     angle = torch.atan2(
         (b - (a * b).sum(-1, keepdim=True) * a).norm(dim=-1, keepdim=True),
         (a * b).sum(-1, keepdim=True),
