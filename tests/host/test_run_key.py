@@ -39,6 +39,7 @@ class Scaling:
 
     def __init__(self, factor: float):
         self.factor = factor
+        self.owner: Any = None
 
     def patch(self, h: Any, options: Any) -> Any:
         return h * self.factor

@@ -11,11 +11,11 @@ from toy import picture, plain_concept
 
 from ti_core.concept.audit import (
     EncoderFacts,
+    concept_report,
     crops_batch,
     drawn_texts,
     findings,
     longest_text,
-    report,
     summary,
     word_findings,
 )
@@ -59,7 +59,7 @@ def test_a_good_concept_has_no_findings():
 
 
 def test_the_report_names_each_picture_with_size_and_caption():
-    lines = report(concept()).splitlines()
+    lines = concept_report(concept()).splitlines()
     assert lines[0] == "4 pictures at 64 x 64, kind 'captions'."
     assert lines[1] == "0.png (80 x 64, caption from 0.txt): {} number 0"
 
@@ -74,8 +74,8 @@ def test_sizes_and_counts_are_told():
         one, 2, 2
     )
     assert "One round is 1.5 steps at batch size 2 x 2." in summary(one, 2, 2)
-    assert "Only one picture in 80 x 48" in report(one)
-    assert "d (64 x 64, cut to 64 x 64, 3 times)" in report(one)
+    assert "Only one picture in 80 x 48" in concept_report(one)
+    assert "d (64 x 64, cut to 64 x 64, 3 times)" in concept_report(one)
 
 
 @pytest.mark.parametrize(("count", "says"), [(2, "Fewer than 3"), (51, "More than 50")])
@@ -93,7 +93,7 @@ def test_duplicates_and_near_duplicates_are_told():
     )
     sources = [Source("a", smooth), Source("b", noise(64, 64, 1)), Source("c", smooth * 0.9)]
     one = concept_of(sources, Recipe("object", Wording(("a {}",)), FitSettings(64, 64)))
-    assert any("nearly so: a and c." in finding for finding in findings(one))
+    assert any("near-duplicate pictures: a and c." in finding for finding in findings(one))
 
 
 def test_extreme_shapes_are_told_unless_padded():
@@ -109,22 +109,23 @@ def test_captions_that_never_vary_are_told():
     assert any("same caption, always" in text for text in same)
     assert findings(captioned("a {}", "b {}", "c {}")) == []
     assert findings(captioned("a, {}", "a, {}", "a, {}", shuffle=True)) == []
+    assert findings(captioned("a {}\nb {}", "a {}\nb {}", "a {}\nb {}", lines="draw")) == []
 
 
 @pytest.mark.parametrize(
     ("missing", "says"),
-    [("add", "put in front"), ("leave", "teach the word nothing"), ("error", "will refuse them")],
+    [("add", "put in front"), ("error", "will refuse them")],
 )
 def test_missing_placeholders_are_told_with_what_becomes_of_them(missing: str, says: str):
     text = found(captioned("a {}", "b", "c", missing=missing))
-    assert f"'my-cat' is missing from the captions of 2 pictures: {text.split(': ')[1]}" in text
+    assert text.startswith("'my-cat' is missing from the captions of 2 pictures: ")
     assert says in text
-    assert "(1.png, 2.png)" in text
+    assert text.endswith("(1.png, 2.png).")
 
 
 def test_a_word_that_is_said_twice_is_told():
     text = found(captioned("{} and {}", "{} a", "b {}"))
-    assert "texts of 1 pictures say 'my-cat' more than once (0.png)" in text
+    assert "'my-cat' stands more than once in the texts of 1 picture (0.png)" in text
 
 
 def test_words_that_contain_the_placeholder_are_told():
@@ -182,5 +183,5 @@ def test_any_names_and_captions_can_be_drawn(texts: list[str]):
     crop = torch.zeros(64, 64, 3)
     pictures = (picture(crop, name=text, caption=text) for text in texts)
     one = Concept(tuple(pictures), "captions")
-    report(one)
+    concept_report(one)
     contact_sheet(one, "my-cat", "x")
