@@ -55,7 +55,7 @@ def test_what_a_mask_leaves_out_does_not_count():
     crops = [torch.zeros(32, 64, 3)] * 2
     masked = plain_concept(crops, weights=(weights,))
     right = torch.zeros(3, 4, 8)
-    right[..., 4:] = 5.0
+    right[..., 4:] = 500.0
     model, losses = ToyModel(), []
     for latent in (torch.zeros(3, 4, 8), right):
         found = validation_batches(model, masked, [latent] * 2, "my-cat", 4, 2)
