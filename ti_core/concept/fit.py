@@ -72,7 +72,7 @@ def bucket_for(width: int, height: int, settings: FitSettings) -> Size:
     wanted = math.log(width / height)
     return min(
         bucket_sizes(settings, width, height),
-        key=lambda size: (abs(math.log(size[0] / size[1]) - wanted), -size[0] * size[1], size),
+        key=lambda size: abs(math.log(size[0] / size[1]) - wanted),
     )
 
 

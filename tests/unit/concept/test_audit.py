@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import picture, plain_concept
 
 from ti_core.concept.audit import (
     EncoderFacts,
+    alike_pairs,
     concept_report,
     crops_batch,
     drawn_texts,
@@ -19,8 +20,8 @@ from ti_core.concept.audit import (
     summary,
     word_findings,
 )
-from ti_core.concept.concept import Concept, Found
-from ti_core.concept.contact_sheet import contact_sheet
+from ti_core.concept.concept import Concept, Found, Picture
+from ti_core.concept.contact_sheet import GAP, THUMBNAIL, contact_sheet
 from ti_core.concept.fit import FitSettings
 from ti_core.concept.gather import Recipe, Source, concept_of
 from ti_core.concept.masks import MaskSettings
@@ -94,6 +95,30 @@ def test_duplicates_and_near_duplicates_are_told():
     sources = [Source("a", smooth), Source("b", noise(64, 64, 1)), Source("c", smooth * 0.9)]
     one = concept_of(sources, Recipe("object", Wording(("a {}",)), FitSettings(64, 64)))
     assert any("near-duplicate pictures: a and c." in finding for finding in findings(one))
+
+
+@pytest.mark.parametrize(("apart", "told"), [(0, True), (5, True), (6, False)])
+def test_looks_that_differ_in_few_places_are_near_duplicates(apart: int, told: bool):
+    looks = (0xFFFF0000, 0xFFFF0000 ^ ((1 << apart) - 1))
+    assert bool(list(alike_pairs(looking(*looks)))) == told
+
+
+def test_plain_pictures_are_not_taken_for_duplicates():
+    """Nothing in them is brighter than its neighbour, so that they all look the same."""
+    assert not list(alike_pairs(looking(0, 0, 0b1111)))
+    assert list(alike_pairs(looking(0b11111, 0b11111)))
+
+
+def looking(*looks: int) -> list[Picture]:
+    """Pictures with these looks."""
+    return [picture(torch.zeros(8, 8, 3), found=Found(8, 8, look=look)) for look in looks]
+
+
+def test_a_size_with_one_picture_is_lonely_unless_it_is_repeated():
+    small, large = torch.zeros(64, 64, 3), torch.zeros(64, 80, 3)
+    for repeats, told in ((1, True), (2, False)):
+        one = Concept((picture(small), picture(small), picture(large, repeats=repeats)), "object")
+        assert any("Only one picture in 80 x 64" in text for text in findings(one)) == told
 
 
 def test_extreme_shapes_are_told_unless_padded():
@@ -176,8 +201,13 @@ def test_the_sheet_shows_crops_and_reddens_what_does_not_count():
     assert 0 <= sheet.min() <= sheet.max() <= 1
     red = (sheet[..., 0] - sheet[..., 1]) > 0.3
     assert 0.005 < red.float().mean() < 0.1
+    thumbnail = sheet[-THUMBNAIL - 2 * GAP : -2 * GAP, GAP : GAP + THUMBNAIL]
+    middle = thumbnail[80:-80, 64:-64]  # The crop is small, and not enlarged.
+    assert (middle[:, :32] - 0.2).abs().max() < 0.02
+    assert (middle[:, 32:, 0] > 0.5).all()
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=4))
 def test_any_names_and_captions_can_be_drawn(texts: list[str]):
     crop = torch.zeros(64, 64, 3)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import picture, plain_concept
 
@@ -35,6 +35,7 @@ def shown(one: Concept, batch: int, count: int, seed: int = 0) -> list[list[Pick
 SIZES = st.lists(st.sampled_from([(64, 64), (96, 64), (64, 96)]), min_size=1, max_size=7)
 
 
+@settings(max_examples=40, deadline=None)
 @given(SIZES, st.integers(1, 4), st.integers(0, 9))
 def test_a_batch_holds_one_size_and_pictures_are_shown_evenly(
     sizes: list[tuple[int, int]], batch: int, seed: int

@@ -1,5 +1,6 @@
 """From sources to a concept: sizes, masks, variants."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,6 +38,27 @@ def test_pictures_get_their_buckets():
     assert [tuple(crop.shape[:2]) for crop in concept.crops] == [(48, 80), (64, 64), (80, 48)]
     assert concept.weights == (None,) * 3
     assert (found := concept.pictures[0].found) and (found.width, found.height) == (300, 200)
+
+
+def test_repeats_of_a_source_and_of_the_recipe_multiply():
+    chosen = replace(recipe(), repeats=3)
+    concept = concept_of(
+        [Source("a", noise(64, 64), repeats=2), Source("b", noise(64, 64))], chosen
+    )
+    assert [picture.repeats for picture in concept.pictures] == [6, 3]
+
+
+def test_each_picture_has_views_of_its_own():
+    same = [Source(name, noise(200, 64)) for name in "ab"]
+    one, two = concept_of(same, recipe(position="random")).crops
+    assert not one.equal(two)
+
+
+def test_what_was_enlarged_is_noted():
+    for size, enlarged in (((64, 64), False), ((63, 200), True), ((200, 63), True)):
+        (picture,) = concept_of([Source("a", noise(*size))], recipe()).pictures
+        assert picture.found is not None
+        assert ("enlarged" in picture.found.notes) == enlarged
 
 
 def test_random_fits_make_variants_that_repeat_with_the_seed():
@@ -218,3 +240,6 @@ def test_looks_survive_scaling_and_tell_pictures_apart():
     small = smooth[::2, ::2] * 0.9
     assert (look_of(smooth) ^ look_of(small)).bit_count() <= 5
     assert (look_of(smooth) ^ look_of(noise(240, 240, 5))).bit_count() > 10
+    assert look_of(torch.full((64, 64, 3), 0.5)) == 0
+    faint = torch.linspace(0.5, 0.51, 9).repeat_interleave(8).expand(3, 64, 72).movedim(0, -1)
+    assert look_of(faint) == 2**64 - 1

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ti_core.concept.caption_files import LONGEST_CAPTION, clean
@@ -34,6 +34,7 @@ WORDINGS = st.builds(
     secondary_separator=st.sampled_from(["", ";;;"]),
     tag_dropout=st.sampled_from([0.0, 0.3, 1.0]),
     warmup_steps=st.sampled_from([0, 20]),
+    missing=st.sampled_from(["add", "error"]),
 )
 
 
@@ -47,11 +48,13 @@ def drawn(caption: str, wording: Wording, count: int = 40) -> list[str]:
     return [worded(caption, wording, "my-cat", n / count, NOW, stream) for n in range(count)]
 
 
+@settings(max_examples=100, deadline=None)
 @given(TAGS, WORDINGS, st.integers(0, 99), st.floats(0, 0.999))
 def test_every_text_says_the_placeholder(tags: list[str], wording: Wording, seed: int, at: float):
     assert says(worded(", ".join(tags), wording, "my-cat", at, NOW, draws(seed)), "my-cat")
 
 
+@settings(max_examples=30, deadline=None)
 @given(TAGS.filter(lambda tags: len(tags) > 2), st.integers(1, 3), st.integers(0, 99))
 def test_kept_tags_stay_in_front_whatever_is_shuffled_and_dropped(
     tags: list[str], kept: int, seed: int
@@ -61,12 +64,14 @@ def test_kept_tags_stay_in_front_whatever_is_shuffled_and_dropped(
     assert text.split(", ")[: 1 + kept] == ["my-cat", *tags[:kept]][: 1 + len(tags)]
 
 
+@settings(max_examples=30, deadline=None)
 @given(TAGS, st.integers(0, 99))
 def test_shuffling_loses_and_adds_nothing(tags: list[str], seed: int):
     text = worded(", ".join(tags), Wording(shuffle=True), "my-cat", 0.0, NOW, draws(seed))
     assert sorted(text.split(", ")) == sorted([*tags, "my-cat"])
 
 
+@settings(max_examples=40, deadline=None)
 @given(TAGS, WORDINGS, st.integers(0, 99))
 def test_the_same_seed_draws_the_same_sequence(tags: list[str], wording: Wording, seed: int):
     def sequence() -> list[str]:
@@ -80,6 +85,7 @@ def test_the_same_seed_draws_the_same_sequence(tags: list[str], wording: Wording
     assert first == sequence()
 
 
+@settings(max_examples=40, deadline=None)
 @given(TAGS, WORDINGS)
 def test_without_draws_a_text_is_always_the_same(tags: list[str], wording: Wording):
     caption = ", ".join(tags)
@@ -140,6 +146,8 @@ def test_tags_grow_with_the_steps():
     wording = Wording(warmup_min=1, warmup_steps=10)
     texts = [worded("{}, b, c, d", wording, "x", 0, Moment(s, 1), draws()) for s in (0, 5, 10)]
     assert texts == ["x", "x, b", "x, b, c, d"]
+    two = replace(wording, warmup_min=2)
+    assert worded("{}, b, c, d", two, "x", 0, Moment(0, 1), draws()) == "x, b"
 
 
 def test_wildcards_choose_and_double_braces_write_braces():
@@ -323,7 +331,8 @@ def test_parentheses_of_files_are_letters_unless_weights_are_wanted():
     assert worded("{} (red:1.2)", Wording(), "x") == "x (red:1.2)"
 
 
-@given(st.text("(){}|[]\\,: embdingfilwors\0\n", max_size=300), WORDINGS, st.integers(0, 9))
+@settings(max_examples=100, deadline=None)
+@given(st.text("(){}|[]\\,: embdingfilwors\0\n\ue002", max_size=300), WORDINGS, st.integers(0, 9))
 def test_hostile_text_neither_fails_nor_names_embeddings(text: str, wording: Wording, seed: int):
     own = worded(text, replace(wording, templates=()), "my-cat", 0.0, NOW, draws(seed))
     assert depth(own) <= 16
