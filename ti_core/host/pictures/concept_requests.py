@@ -70,7 +70,8 @@ def load_concept(request: Request) -> tuple[Concept, list[str]]:
     """The concept, and what the user should know of its making, in words."""
     notes: list[str] = []
     recipe = request.recipe
-    concept = concept_of(sources_of(request, recipe.wording.takes_captions, notes), recipe)
+    sources = sources_of(request, recipe.wording.takes_captions, notes)
+    concept = concept_of(sources, recipe)
     if not concept.pictures:
         raise ValueError(f"No picture can be used. {' '.join(notes)}")
     if request.has_texts and not recipe.wording.takes_captions:
@@ -86,7 +87,8 @@ def sources_of(request: Request, take_captions: bool, notes: list[str]) -> Itera
     check_sources(request, look_up)
     in_folder: Iterator[Source] = iter(())
     if request.folder != NO_FOLDER:
-        in_folder = folder_sources(requested_folder(request, look_up), notes)
+        folder = requested_folder(request, look_up)
+        in_folder = folder_sources(folder, notes)
     in_graph = graph_sources(request.images, request.masking)
     if request.masks and request.images:
         in_graph = with_masks(in_graph, request.masks)
