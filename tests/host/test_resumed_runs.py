@@ -83,7 +83,7 @@ def test_a_finished_run_is_not_trained_again_and_more_steps_go_on(loaded: Loaded
     again = stored(loaded, 2, on_step=listen)
     assert steps == []
     assert same(again, first)
-    assert "nothing had to be trained" in again.report
+    assert "nothing was trained now" in again.report
     assert again.embedding.provenance == first.embedding.provenance
     longer = stored(loaded, 3, on_step=listen)
     assert steps == [2, 3]
@@ -171,7 +171,7 @@ def narrow(loaded: Loaded, rows: int, from_call: int = 0) -> Any:
 def test_a_full_memory_is_answered_with_the_next_remedy_and_the_run_goes_on(loaded: Loaded):
     plain = run(loaded, 4, batch_size=4)
     rescued = stored(loaded, lent=BorrowSettings(4), batch_size=4, model=narrow(loaded, 1, 4))
-    said = rescued.report[rescued.report.index("The memory did not suffice") :].splitlines()
+    said = rescued.report[rescued.report.index("There was not enough memory") :].splitlines()
     assert [line.split(" on, ")[1] for line in said[:3]] == [
         "parts of the model are computed twice (checkpointing).",
         "2 pictures are denoised at a time.",

@@ -74,7 +74,7 @@ def test_sizes_and_counts_are_told():
         one, 2, 2
     )
     assert "One round is 1.5 steps at batch size 2 x 2." in summary(one, 2, 2)
-    assert "Only one picture in 80 x 48" in concept_report(one)
+    assert "Sizes with only one picture: 80 x 48" in concept_report(one)
     assert "d (64 x 64, cut to 64 x 64, 3 times)" in concept_report(one)
 
 
@@ -125,7 +125,7 @@ def test_missing_placeholders_are_told_with_what_becomes_of_them(missing: str, s
 
 def test_a_word_that_is_said_twice_is_told():
     text = found(captioned("{} and {}", "{} a", "b {}"))
-    assert "'my-cat' stands more than once in the texts of 1 picture (0.png)" in text
+    assert "'my-cat' occurs more than once in the texts of 1 picture (0.png)" in text
 
 
 def test_words_that_contain_the_placeholder_are_told():

@@ -128,7 +128,7 @@ class Broken(ToyModel):
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        ("detached", "No gradient reached the vectors. An attention kernel without backward"),
+        ("detached", "No gradient reached the vectors. The likely cause is an attention kernel without"),
         ("cut", r"row \[2\] of 2"),
         ("nan", "loss is nan"),
     ],

@@ -264,7 +264,7 @@ def test_the_run_stops_when_nothing_more_is_learned_and_not_before():
     state = ran(replace(chosen, rule=rule))
     assert 60 <= state.step < 1500
     assert state.ended == "rule"
-    assert why_ended(state).endswith("of 3000: nothing more was learned.")
+    assert why_ended(state).endswith("of 3000: the validation loss stopped improving.")
     whole = ran(replace(chosen, schedule=schedule("0.02", 1500, "constant")))
     first, lowest = whole.validations[0].loss, best_of(whole.validations).loss
     assert first - state.kept_loss("best") > 0.9 * (first - lowest)
