@@ -205,7 +205,8 @@ class LoadTextualInversion(EmbeddingFileNode):
                     optional=True,
                     tooltip="The CLIP to use the word with. If connected, the node checks that the "
                     "file fits it, assigns vectors without an encoder name by their width, and "
-                    "makes strength 0 in Apply Embedding to CLIP mean the initialiser.",
+                    "makes strength 0 in Apply Embedding to CLIP mean the initialiser, if it is "
+                    "known.",
                 ),
                 io.String.Input(
                     "placeholder",
@@ -223,7 +224,8 @@ class LoadTextualInversion(EmbeddingFileNode):
                     placeholder="empty = as in the file",
                     tooltip="What it is, in one or a few words (cat, painting). Used for encoders "
                     "without vectors in the file, and as strength 0 if clip is connected. Empty = "
-                    "as stored in the file, else the words of the placeholder.",
+                    "as stored in the file. If nothing is stored, the words of the placeholder are "
+                    "used, and strength scales the length.",
                 ),
                 word_input(),
             ],

@@ -95,12 +95,12 @@ def test_stop_and_keep_gives_what_was_learned_until_other_steps_are_asked_for(lo
     stopped = stored(
         loaded, on_step=lambda now: seen.append(now.step), should_stop=lambda: seen[-1] == 2
     )
-    assert "Stopped at step 2 by the user" in stopped.report
+    assert "Stopped by the user at step 2" in stopped.report
     assert stopped.embedding.provenance["steps"] == 2
     assert len(stopped.losses) == 2
     again = stored(loaded)
     assert same(again, stopped)
-    assert "Stopped at step 2 by the user" in again.report
+    assert "Stopped by the user at step 2" in again.report
     assert same(stored(loaded, 5), run(loaded, 5))
 
 
@@ -200,7 +200,7 @@ def test_a_memory_that_no_remedy_helps_stops_with_the_best_and_the_reason(loaded
     kept = stored(loaded, lent=BorrowSettings(1), batch_size=1, model=model)
     assert kept.embedding.provenance["steps"] == 2
     assert ENDED["memory"].format(step=2) in kept.report
-    with pytest.raises(RuntimeError, match="does not suffice"):
+    with pytest.raises(RuntimeError, match="not enough memory"):
         stored(loaded, lent=BorrowSettings(1), batch_size=1, seed=9, model=narrow(loaded, 0))
 
 

@@ -183,7 +183,7 @@ def test_a_dataset_file_of_kohya_loads_as_its_document_shows_it(inputs: Path):
     told = "\n".join(notes)
     assert "batch_size has no effect" in told
     assert "'C:\\\\reg' was left out" in told
-    assert "image_dir 'C:\\\\hoge' was found as input/hoge." in told
+    assert "image_dir 'C:\\\\hoge' is read from input/hoge." in told
     style, _ = load_dataset_file("input/set.toml", "style", 0)
     assert style.text(0, "x") == "a painting in the style of x"
 
@@ -268,14 +268,14 @@ def test_captions_that_no_text_takes_up_are_told(inputs: Path):
     put(inputs / "cats", a=None, b=None, c=None)
     _, notes = loaded_with_notes("input/cats", "object", texts=("x\ny",))
     assert notes == [
-        "The captions were not used: kind 'object' takes none. Choose 'captions' or 'object and "
-        "captions'. There are also 2 captions for 3 pictures."
+        "The captions were not used: kind 'object' does not use captions. Choose "
+        "'captions' or 'object and captions'. There are also 2 captions for 3 pictures."
     ]
     own = options(templates=("a {}",))
     _, notes = loaded_with_notes("input/cats", "style", texts=("x\ny\nz",), captions=own)
     assert notes == [
-        "The captions were not used: no template in Caption Options contains [filewords]. Add it to "
-        "one."
+        "The captions were not used: no template in Caption Options contains [filewords]. Add it "
+        "to one."
     ]
     assert loaded_with_notes("input/cats", "object", texts=(" ",))[1] == []
     assert loaded_with_notes("input/cats", "object and captions", texts=("x",))[1] == []
@@ -563,8 +563,8 @@ def test_the_audit_counts_tokens_and_knows_ordinary_words(inputs: Path, loaded: 
     assert sheet.ndim == 3
     assert "'cat' is an ordinary word in the vocabulary of clip_l" in text
     assert "chunks of 75" in text
-    assert "below the 512 x 512" in text
-    assert "One round is 1.5 steps" in text
+    assert "smaller than the 512 x 512" in text
+    assert "One round takes 1.5 steps" in text
     assert native_side(loaded.clip) == 512
     assert audit(concept, None, None, 1, 1)[1].startswith("3 pictures at 64 x 64")
 

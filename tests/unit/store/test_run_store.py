@@ -76,7 +76,7 @@ def test_every_flipped_bit_is_noticed(state: RunState):
         try:
             unnoticed.append(restored(bytes(broken), LIKE))
         except ValueError as error:
-            assert re.match("it is|its ", str(error))
+            assert re.match("it |its ", str(error))
     assert len(unnoticed) < 5
     assert all(checkpoint(one) == data for one in unnoticed)
 
@@ -115,8 +115,8 @@ def test_facts_are_checked_even_in_a_sealed_file(state: RunState, change: dict, 
     [
         ("vectors/clip_l", torch.zeros(3, 6), "its vectors are"),
         ("best/clip_g", torch.zeros(2, 6), "its best are"),
-        ("best/clip_l", torch.full((2, 6), float("nan")), "no finite numbers"),
-        ("memory/clip_l.exp_avg", torch.zeros(2, 6, dtype=torch.long), "no finite numbers"),
+        ("best/clip_l", torch.full((2, 6), float("nan")), "not finite numbers"),
+        ("memory/clip_l.exp_avg", torch.zeros(2, 6, dtype=torch.long), "not finite numbers"),
         ("losses", torch.zeros(9, dtype=torch.float64), "different lengths"),
         ("losses", torch.zeros(10), "no history of losses"),
         ("rates", torch.full((10,), float("inf"), dtype=torch.float64), "rates is not finite"),

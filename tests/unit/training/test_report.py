@@ -35,7 +35,7 @@ def test_the_report_tells_what_was_explained_and_how():
     assert "(best vectors, step 10)" in text
     assert "25.0 % lower than with 'cat'" in text
     assert "Finished at step 10 of 10." in text
-    assert "(vocabulary: 2.000), turned by 0 degrees from 'cat'; nearest words: cat, fur." in text
+    assert "(vocabulary 2.000), turned by 0 degrees from 'cat'; nearest words: cat, fur." in text
     assert "Peak memory: 3.00 GiB" in text
     assert "Stored in here" in text
 
@@ -84,7 +84,7 @@ def test_warnings_and_notes_come_last():
     changes = {"state": recovered, "notes": ["The disk is full."]}
     lines = training_report(concept()[0], word(), outcome(0.1, **changes)).splitlines()
     assert lines[-2] == "The disk is full."
-    assert "halved the learning rate 2 times. The last time: The loss is nan." in lines[-1]
+    assert "halved the learning rate 2 times. The last cause: The loss is nan." in lines[-1]
 
 
 def test_the_report_names_captions_without_the_placeholder():

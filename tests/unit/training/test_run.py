@@ -335,7 +335,7 @@ def test_stop_and_keep_ends_after_the_step_and_validates_what_is_there():
     state = stopped(7, settings())
     assert (state.step, state.ended) == (7, "user")
     assert state.history[-1].step == 7
-    assert why_ended(state).startswith("Stopped at step 7 by the user")
+    assert why_ended(state).startswith("Stopped by the user at step 7")
 
 
 def test_a_run_that_the_user_stopped_stays_so_until_other_steps_are_asked_for():

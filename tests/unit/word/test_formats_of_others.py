@@ -228,7 +228,9 @@ def test_where_only_the_width_is_known_the_clip_decides(
 
 
 def test_a_width_that_no_encoder_has_is_an_error(tmp_path: Path):
-    with pytest.raises(ValueError, match="1234 wide, which fits no known text encoder.*connect the"):
+    with pytest.raises(
+        ValueError, match="1234 wide, which fits no known text encoder.*connect the"
+    ):
         read({"emb_params": rows(1, 1234)}, tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match="clip_l vectors are 1280 wide instead of 768"):
         read({"clip_l": rows(1, 1280)}, tmp_path / "a.safetensors")
