@@ -28,10 +28,10 @@ FILE_HELP = (
 )
 NO_FILE = "none"
 FORMAT_HELP = (
-    "'standard' is the .safetensors file that most tools read, also ComfyUI. 'automatic1111' is "
-    "that tool's .pt. 'diffusers' names the vectors by the word (two files for SDXL). 'onetrainer' "
-    "uses that tool's keys. 'share picture' is a PNG card that contains the vectors and this "
-    "workflow."
+    "'standard' is the .safetensors file that most tools read, including ComfyUI. 'automatic1111' "
+    "is that tool's .pt. 'diffusers' names the vectors by the word (two files for SDXL). "
+    "'onetrainer' uses that tool's keys. 'share picture' is a PNG card that contains the vectors "
+    "and this workflow."
 )
 
 

@@ -90,7 +90,7 @@ def read_mask(path: Path) -> Tensor:
 def why_unreadable(error: BaseException) -> str:
     """What went wrong, without the path that Pillow writes into it."""
     if isinstance(error, UnidentifiedImageError):
-        return "its format is not supported"
+        return "it is not a picture in a supported format"
     return str(error) or type(error).__name__
 
 
