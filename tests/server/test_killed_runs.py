@@ -114,7 +114,7 @@ def test_a_finished_run_is_not_trained_again_after_a_restart(
             training("again"),
             on_progress=lambda value, maximum, text: steps.append(maximum),
         )
-        assert "nothing had to be trained" in text_of(outputs)
+        assert "nothing was trained now" in text_of(outputs)
         assert learned(outputs) == whole
         assert STEPS not in steps
         over = run(server, training("over", train__resume="start over"))
