@@ -118,7 +118,7 @@ def test_a_size_with_one_picture_is_lonely_unless_it_is_repeated():
     small, large = torch.zeros(64, 64, 3), torch.zeros(64, 80, 3)
     for repeats, told in ((1, True), (2, False)):
         one = Concept((picture(small), picture(small), picture(large, repeats=repeats)), "object")
-        assert any("Only one picture in 80 x 64" in text for text in findings(one)) == told
+        assert any("Sizes with only one picture: 80 x 64" in text for text in findings(one)) == told
 
 
 def test_extreme_shapes_are_told_unless_padded():
