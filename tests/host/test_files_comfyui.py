@@ -23,7 +23,8 @@ from sample_embeddings import (  # pyright: ignore[reportMissingImports]
     same_vectors,
     write,
 )
-from small import Loaded, small_flux, small_sdxl, word
+from small import word
+from small_models import Loaded, small_flux, small_sdxl
 from test_text import learned, spliced
 from torch import Tensor
 

@@ -6,7 +6,8 @@ import folder_paths
 import pytest
 import torch
 from comfy.sd import CLIP
-from small import Loaded, small_flux, small_sdxl, word
+from small import word
+from small_models import Loaded, small_flux, small_sdxl
 from torch import Tensor
 
 from ti_core.host.models.borrow import BorrowSettings, borrowed

@@ -10,7 +10,7 @@ import folder_paths
 import pytest
 import torch
 from PIL import Image
-from small import Loaded
+from small_models import Loaded
 from tiny_checkpoint import randomised
 
 from ti_core.concept.audit import report
