@@ -10,7 +10,6 @@ from .nodes.embedding import ApplyEmbeddingToCLIP, CreateEmbedding
 from .nodes.files import ConvertTextualInversion, LoadTextualInversion, SaveEmbedding
 from .nodes.inspection import InspectTextualInversion
 from .nodes.previews import TrainingPreviews
-from .nodes.run_store import TrainingRunStore
 from .nodes.train import TrainTextualInversion
 from .ti_core.host.page.stop_and_keep import add_route
 
@@ -35,7 +34,6 @@ class TextualInversionExtension(ComfyExtension):
             CreateEmbedding,
             TrainTextualInversion,
             TrainingPreviews,
-            TrainingRunStore,
             SaveEmbedding,
             LoadTextualInversion,
             InspectTextualInversion,

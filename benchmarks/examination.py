@@ -26,6 +26,7 @@ from ti_core.concept.fit import FitSettings
 from ti_core.concept.gather import Recipe, Source
 from ti_core.concept.templates import TEMPLATES
 from ti_core.concept.wording import Wording
+from ti_core.host.learn import Models
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.encode import encode_pictures
 from ti_core.host.models.text import Word, create_embedding, with_word
@@ -37,14 +38,6 @@ TEMPLATE = "a photo of {}"
 WHOLE = FitSettings(world.SIZE, world.SIZE)  # pictures as they are
 SHOWN, FRESH = 5, 20  # pictures to learn from, and to judge by
 SAMPLES = 80  # of the loss on the fresh pictures: places in the schedule, four for each picture
-
-
-class Models(NamedTuple):
-    """MODEL, CLIP and VAE of the host."""
-
-    model: Any
-    clip: Any
-    vae: Any
 
 
 class Spoken(NamedTuple):
@@ -95,13 +88,15 @@ class Exam:
     def fresh(self) -> Concept:
         """The pictures to judge by."""
         concept = concept_of(scenes(self.thing, "fresh", FRESH))
-        return replace(concept, wordings=(Wording((TEMPLATE,)),) * FRESH)
+        plain = Wording((TEMPLATE,))
+        pictures = tuple(replace(picture, wording=plain) for picture in concept.pictures)
+        return replace(concept, pictures=pictures)
 
     @cached_property
     def latents(self) -> list[Any]:
         """Latents of the fresh pictures."""
         form = self.models.model.model.latent_format
-        return encode_pictures(self.models.vae, form, self.fresh.pictures)
+        return encode_pictures(self.models.vae, form, self.fresh.crops)
 
     @cached_property
     def ends(self) -> tuple[float, float | None]:
@@ -117,9 +112,7 @@ class Exam:
         with borrowed(model, clip, stand_in, shape, BorrowSettings(SAMPLES)) as frozen:
             found = []
             for text, vectors in words:
-                drawn = validation_batches(
-                    frozen, self.fresh, self.latents, text, 0, SAMPLES, SAMPLES
-                )
+                drawn = validation_batches(frozen, self.fresh, self.latents, text, SAMPLES, SAMPLES)
                 found.append(validation_loss(frozen, drawn, vectors))
         return found
 
@@ -200,8 +193,8 @@ def surroundings(scene: world.Scene) -> str:
 def save_pictures(concept: Concept, folder: Path) -> None:
     """The same pictures as files, for trainers that read a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in zip(concept.names, concept.pictures, strict=True):
-        image(picture).save(folder / name)
+    for picture in concept.pictures:
+        image(picture.crops[0]).save(folder / picture.name)
 
 
 def image(pixels: Tensor) -> Image.Image:

@@ -30,7 +30,7 @@ from learning_report import Key, Row, joined, write  # noqa: E402
 from peers import scripts  # noqa: E402
 from trainers import OURS, Method, Point, Subject, converted, our_methods, peer_methods  # noqa: E402
 
-from toyworld import checkpoint, gate, world  # noqa: E402
+from toyworld import assembly, gate, world  # noqa: E402
 
 WORK = REPO / ".cache" / "learning"
 KINDS = {"compositions": world.HELD_OUT, "nameless": world.NAMELESS}
@@ -111,9 +111,9 @@ def pair(text: str) -> tuple[str, str]:
 
 def assembled() -> Path:
     """Toyworld's checkpoint of the weights that ship, made once for each state of them."""
-    out = WORK / f"toyworld-{sha(checkpoint.WEIGHTS)}.safetensors"
+    out = WORK / f"toyworld-{sha(assembly.WEIGHTS)}.safetensors"
     if not out.exists():
-        checkpoint.assemble(out)
+        assembly.assemble(out)
     return out
 
 
@@ -173,7 +173,7 @@ def row(subject: Subject, method: str, points: Sequence[Point], judged: Judged) 
             (one.step, one.seconds, loss)
             for one, loss in zip(points, [*losses, judged.marks.loss], strict=False)
         ],
-        shown=examination.image(subject.pictures.pictures[0]),
+        shown=examination.image(subject.pictures.crops[0]),
         alone=judged.alone,
         edited=judged.edited,
     )

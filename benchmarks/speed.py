@@ -163,33 +163,36 @@ def our_training(dtype: Any, pictures: Path, steps: int, checkpointing: str = "o
     """Our training as the node runs it, batch 1, one vector; the first step is not counted."""
     import torch
 
-    from ti_core.concept.concept import Concept
-    from ti_core.concept.fit import centre_crop
+    from ti_core.concept.fit import FitSettings
+    from ti_core.concept.gather import Recipe, Source, concept_of
+    from ti_core.concept.templates import TEMPLATES
+    from ti_core.concept.wording import Wording
     from ti_core.host.models.borrow import BorrowSettings, borrowed
     from ti_core.host.models.encode import encode_pictures
     from ti_core.host.models.text import create_embedding
     from ti_core.host.pictures.picture_files import picture_files, read_picture
     from ti_core.training.latents import shape_of
-    from ti_core.training.loop import TrainingSettings, train
+    from ti_core.training.loop import train
     from ti_core.training.optimisers import SphericalSettings
     from ti_core.training.schedule import schedule
+    from ti_core.training.settings import TrainingSettings
 
     with torch.inference_mode():  # As the host runs its nodes.
         model, clip, vae = load(dtype)
-        files = picture_files(pictures)
-        crops = tuple(centre_crop(read_picture(path), RESOLUTION, RESOLUTION) for path in files)
-        concept = Concept(crops, tuple(path.name for path in files), "object")
+        fit = FitSettings(RESOLUTION, RESOLUTION)
+        sources = (Source(path.name, read_picture(path)) for path in picture_files(pictures))
+        concept = concept_of(sources, Recipe("object", Wording(TEMPLATES["object"]), fit))
         embedding = create_embedding(clip, "my-concept", "object", 1)
-        latents = encode_pictures(vae, model.model.latent_format, crops)
-        settings = TrainingSettings(schedule("0.02", steps + 1, "cosine"), SphericalSettings())
+        latents = encode_pictures(vae, model.model.latent_format, concept.crops)
+        rates = schedule("0.02", steps + 1, "cosine")
+        settings = TrainingSettings(rates, SphericalSettings(), rule=None)
         lent = BorrowSettings(1, "auto", checkpointing)  # type: ignore[arg-type]
         with borrowed(model, clip, embedding, shape_of(latents[0]), lent) as frozen:
             assert frozen.compute_dtype == dtype
             with peak_memory(model.load_device) as memory:
-                reports = train(frozen, concept, latents, embedding, settings)
-                seconds = [
-                    synchronised(lambda: next(reports), frozen.device) for _ in range(steps + 1)
-                ]
+                run = train(frozen, concept, latents, embedding, settings)
+                next(run)  # It measures the start.
+                seconds = [synchronised(lambda: next(run), frozen.device) for _ in range(steps + 1)]
     return seconds[1:], memory
 
 

@@ -21,13 +21,14 @@ from torch import Tensor
 
 from ti_core.concept.concept import Concept
 from ti_core.concept.fit import FitSettings
-from ti_core.host.learn import LearnOptions, learn
+from ti_core.host.learn import Audience, LearnSettings, learn
 from ti_core.host.models.borrow import BorrowSettings
 from ti_core.host.models.text import create_embedding
-from ti_core.training.loop import TrainingSettings
 from ti_core.training.optimisers import FreeSettings, SphericalSettings
 from ti_core.training.run import RunState
 from ti_core.training.schedule import schedule
+from ti_core.training.settings import TrainingSettings
+from ti_core.training.stopping import StoppingRule
 from ti_core.word.embedding import Embedding
 from ti_core.word.formats import read_embedding
 from toyworld import world
@@ -124,10 +125,9 @@ def trained(
 ) -> Embedding:
     """Learn; `note` is called after each step."""
     embedding = create_embedding(models.clip, PLACEHOLDER, initialiser, inputs["vectors"])
-    options = LearnOptions(inputs["auto_stop"], inputs["keep"], "off")
     lent = BorrowSettings(inputs["batch_size"], inputs["precision"], inputs["checkpointing"])
-    chosen = settings(inputs, subject.seed)
-    return learn(*models, subject.pictures, embedding, chosen, lent, note, options).embedding
+    chosen = LearnSettings(settings(inputs, subject.seed), lent, inputs["keep"])
+    return learn(models, subject.pictures, embedding, chosen, Audience(note)).embedding
 
 
 def settings(inputs: Mapping[str, Any], seed: int) -> TrainingSettings:
@@ -135,8 +135,15 @@ def settings(inputs: Mapping[str, Any], seed: int) -> TrainingSettings:
     rates = schedule(inputs["learning_rate"], inputs["steps"], inputs["schedule"], inputs["warmup"])
     kind = METHODS[inputs["method"]]
     method = kind(**{name: inputs[name] for name in kind.__dataclass_fields__})
-    sampling = (inputs["batch_size"], inputs["accumulation"], seed, inputs["hold_out"])
-    return TrainingSettings(rates, method, *sampling)
+    return TrainingSettings(
+        rates,
+        method,
+        inputs["batch_size"],
+        inputs["accumulation"],
+        seed,
+        inputs["hold_out"],
+        StoppingRule() if inputs["auto_stop"] else None,
+    )
 
 
 def node_inputs(changed: Mapping[str, str]) -> dict[str, Any]:
@@ -227,7 +234,7 @@ def check_conversion(models: Models, folder: Path) -> None:
     from peers.pipeline import Outputs, Question, compare, outputs, remember
 
     scene = world.random_scene(Random(0), world.HELD_OUT[0])
-    picture = examination.concept_of([scene]).pictures[0]
+    picture = examination.concept_of([scene]).crops[0]
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     text = examination.TEMPLATE.format(world.describe(scene.thing))
     for position in (50, REMEMBERED, 950):

@@ -5,7 +5,15 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..ti_core.host.page.progress import say
-from ..ti_core.word.blending import Mix, average, blended, concatenate, shortened, slerp, subtract
+from ..ti_core.word.blending import (
+    Mix,
+    average,
+    blended,
+    concatenate,
+    slerp,
+    subtract,
+    with_fewer_vectors,
+)
 from ..ti_core.word.embedding import Embedding, check_placeholder
 from ..ti_core.word.inspection import inspection_report
 from .sockets import CATEGORY, EmbeddingSocket
@@ -106,7 +114,7 @@ class BlendTextualInversions(io.ComfyNode):
     ) -> io.NodeOutput:
         check_placeholder(placeholder.strip())
         made = blended(first, second, chosen_mix(mode), placeholder.strip())
-        made = shortened(made, vectors, shorten) if vectors else made
+        made = with_fewer_vectors(made, vectors, shorten) if vectors else made
         report = inspection_report(made, {})
         say(report, cls.hidden.unique_id)
         return io.NodeOutput(made, report)

@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..ti_core.concept.audit import crops_batch, report
-from ..ti_core.concept.concept import Concept, joined
+from ..ti_core.concept.concept import Concept, joined_concepts
 from ..ti_core.concept.gather import CaptionOptions
 from ..ti_core.concept.masks import MaskSettings
 from ..ti_core.host.page.progress import say
@@ -231,7 +231,7 @@ class ConceptJoin(io.ComfyNode):
 
     @classmethod
     def execute(cls, concepts: dict[str, Concept]) -> io.NodeOutput:
-        return shown(joined(list(concepts.values())), [], cls.hidden.unique_id)
+        return shown(joined_concepts(list(concepts.values())), [], cls.hidden.unique_id)
 
 
 class ConceptFromKohyaDataset(io.ComfyNode):

@@ -2,10 +2,11 @@
 trainer and written for every tool.
 """
 
-from pathlib import Path
+import time
 from typing import Any
 
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ..ti_core.host.embedding_files import (
     chosen_file,
@@ -17,26 +18,21 @@ from ..ti_core.host.embedding_files import (
 )
 from ..ti_core.host.page.progress import say
 from ..ti_core.word.embedding import Embedding
-from ..ti_core.word.formats import FORMATS
+from ..ti_core.word.formats import FORMATS, NumberType
 from ..ti_core.word.inspection import inspection_report
 from .sockets import CATEGORY, EmbeddingSocket
 
+FILE_HELP = (
+    "A file of ComfyUI's embeddings folder, written by any trainer: .safetensors, .pt, .bin, or a "
+    "picture that carries an embedding. Files can also be dropped onto the node."
+)
+NO_FILE = "none"
 FORMAT_HELP = (
     "'standard' is the .safetensors file that most tools read, this ComfyUI among them. "
     "'automatic1111' is its .pt, 'diffusers' names the vectors by the word (two files for SDXL), "
     "'onetrainer' uses its keys, 'share picture' is a PNG card that carries the vectors and this "
     "graph."
 )
-
-
-def file_input() -> io.Input:
-    """The file to read."""
-    return io.Combo.Input(
-        "file",
-        options=embedding_files(),
-        tooltip="A file of ComfyUI's embeddings folder, written by any trainer: .safetensors, .pt, "
-        ".bin, or a picture that carries an embedding. Files can also be dropped onto the node.",
-    )
 
 
 def word_input() -> io.Input:
@@ -104,11 +100,50 @@ def picture_input() -> io.Input:
     )
 
 
-def saved(paths: list[Path], node_id: str | None) -> io.NodeOutput:
-    """Tell where the files are."""
+def saved(
+    node: type[io.ComfyNode],
+    embedding: Embedding,
+    name: str,
+    kind: str,
+    storage: NumberType,
+    overwrite: bool,
+    picture: Tensor | None,
+) -> io.NodeOutput:
+    """Write the files, and tell where they are."""
+    hidden = node.hidden
+    export = export_settings(storage, picture, hidden.prompt, hidden.extra_pnginfo)
+    paths = save_embedding(embedding, name.strip(), kind, export, overwrite)
     written = "\n".join(str(path) for path in paths)
-    say(f"Saved {written}", node_id)
-    return io.NodeOutput(written, ui=ui.PreviewText(f"Saved {written}"))
+    return told(node, written, f"Saved {written}")
+
+
+def told(node: type[io.ComfyNode], path: str, text: str) -> io.NodeOutput:
+    """The output `path`, and on the node a text about it."""
+    say(text, node.hidden.unique_id)
+    return io.NodeOutput(path, ui=ui.PreviewText(text))
+
+
+class EmbeddingFileNode(io.ComfyNode):
+    """What the nodes with an input `file` have in common. The choice is None as long as it is to
+    come over a wire.
+    """
+
+    @classmethod
+    def validate_inputs(cls, file: str | None) -> bool | str:
+        """Instead of the host's own check, because a dropped file lies in input/; what comes over
+        a wire is looked for when the node runs.
+        """
+        try:
+            return file is None or bool(chosen_file(file))
+        except ValueError as error:
+            return str(error)
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str | None, **others: Any) -> str:
+        """Changes with the file, so that a new one of the same name is read; without a known
+        choice at each run.
+        """
+        return str(time.time_ns()) if file is None else file_state(file)
 
 
 class SaveEmbedding(io.ComfyNode):
@@ -142,17 +177,15 @@ class SaveEmbedding(io.ComfyNode):
         cls,
         embedding: Embedding,
         name: str,
-        storage: Any,
+        storage: NumberType,
         overwrite: bool,
         format: str = "standard",
-        picture: Any = None,
+        picture: Tensor | None = None,
     ) -> io.NodeOutput:
-        export = export_settings(storage, picture, cls.hidden.prompt, cls.hidden.extra_pnginfo)
-        paths = save_embedding(embedding, name.strip(), format, export, overwrite)
-        return saved(paths, cls.hidden.unique_id)
+        return saved(cls, embedding, name, format, storage, overwrite, picture)
 
 
-class LoadTextualInversion(io.ComfyNode):
+class LoadTextualInversion(EmbeddingFileNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -164,7 +197,7 @@ class LoadTextualInversion(io.ComfyNode):
             search_aliases=["textual inversion", "import embedding", "open embedding"],
             hidden=[io.Hidden.unique_id],
             inputs=[
-                file_input(),
+                io.Combo.Input("file", options=embedding_files(), tooltip=FILE_HELP),
                 io.Clip.Input(
                     "clip",
                     optional=True,
@@ -203,17 +236,6 @@ class LoadTextualInversion(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
-        try:  # Instead of the host's own check: a dropped file lies in input/.
-            return bool(chosen_file(file))
-        except ValueError as error:
-            return str(error)
-
-    @classmethod
-    def fingerprint_inputs(cls, file: str, **others: Any) -> str:
-        return file_state(file)
-
-    @classmethod
     def execute(
         cls,
         file: str,
@@ -228,7 +250,7 @@ class LoadTextualInversion(io.ComfyNode):
         return io.NodeOutput(found, report)
 
 
-class ConvertTextualInversion(io.ComfyNode):
+class ConvertTextualInversion(EmbeddingFileNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -241,7 +263,12 @@ class ConvertTextualInversion(io.ComfyNode):
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
             inputs=[
-                file_input(),
+                io.Combo.Input(
+                    "file",
+                    options=[NO_FILE, *embedding_files()],
+                    default=NO_FILE,
+                    tooltip=f"{FILE_HELP} '{NO_FILE}': nothing is written.",
+                ),
                 format_input(),
                 name_input(),
                 *storage_inputs(),
@@ -262,12 +289,13 @@ class ConvertTextualInversion(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
-        return LoadTextualInversion.validate_inputs(file)
+    def validate_inputs(cls, file: str | None) -> bool | str:
+        return file == NO_FILE or super().validate_inputs(file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, **others: Any) -> str:
-        return file_state(file)
+    def fingerprint_inputs(cls, file: str | None, **others: Any) -> str:
+        # Without a known choice always the same: each run would write a file more.
+        return file_state(file) if file not in (None, NO_FILE) else ""
 
     @classmethod
     def execute(
@@ -275,13 +303,13 @@ class ConvertTextualInversion(io.ComfyNode):
         file: str,
         format: str,
         name: str,
-        storage: Any,
+        storage: NumberType,
         overwrite: bool,
         word: str = "",
         clip: Any = None,
-        picture: Any = None,
+        picture: Tensor | None = None,
     ) -> io.NodeOutput:
+        if file == NO_FILE:
+            return told(cls, "", "Nothing was written: choose a file, or drop one onto the node.")
         found = load_embedding(file, word.strip(), clip, "", "")
-        export = export_settings(storage, picture, cls.hidden.prompt, cls.hidden.extra_pnginfo)
-        paths = save_embedding(found, name.strip(), format, export, overwrite)
-        return saved(paths, cls.hidden.unique_id)
+        return saved(cls, found, name, format, storage, overwrite, picture)

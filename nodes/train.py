@@ -4,18 +4,19 @@ from typing import Any
 
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
+from torch import Tensor
 
 from ..ti_core.concept.concept import Concept
-from ..ti_core.host.learn import LearnOptions, learn
+from ..ti_core.host.learn import Audience, Learned, LearnSettings, Models, learn
 from ..ti_core.host.models.borrow import BorrowSettings
 from ..ti_core.host.page.previews import Previews
 from ..ti_core.host.page.progress import Progress, say
 from ..ti_core.host.page.stop_and_keep import stoppable
-from ..ti_core.store.run_store import StoreSettings
-from ..ti_core.training.loop import TrainingSettings
 from ..ti_core.training.optimisers import FreeSettings, SphericalSettings
 from ..ti_core.training.preview_pictures import PreviewSettings
 from ..ti_core.training.schedule import schedule as make_schedule
+from ..ti_core.training.settings import TrainingSettings
+from ..ti_core.training.stopping import StoppingRule
 from ..ti_core.word.embedding import Embedding
 from .sockets import (
     CATEGORY,
@@ -23,12 +24,11 @@ from .sockets import (
     EmbeddingSocket,
     LossMapSocket,
     PreviewsSocket,
-    RunStoreSocket,
 )
 
 RATE_SYNTAX = (
-    "A number, or rates with the step that each ends at, as in AUTOMATIC1111: "
-    "'0.2:100, 0.1:300, 0.02' (then set schedule to 'constant')."
+    "A number, or a list of rates, each with the step that it ends at, as in AUTOMATIC1111: "
+    "'0.2:100, 0.1:300, 0.02'."
 )
 
 SPHERICAL_INPUTS = [
@@ -97,6 +97,93 @@ FREE_INPUTS = [
 METHODS = {"spherical": SphericalSettings, "free": FreeSettings}
 
 
+ADVANCED_INPUTS = [
+    io.Combo.Input(
+        "schedule",
+        options=["auto", "cool-down", "cosine", "linear", "constant"],
+        default="auto",
+        optional=True,
+        advanced=True,
+        tooltip="How the learning rate falls. 'auto' takes a list of rates as it is, and cools a "
+        "single rate down. 'cool-down' holds the rate and lets it fall over the last half of the "
+        "steps; 'cosine' and 'linear' fall from the start; 'constant' never falls.",
+    ),
+    io.Int.Input(
+        "warmup",
+        default=0,
+        min=0,
+        max=10000,
+        optional=True,
+        advanced=True,
+        tooltip="Steps over which the learning rate rises at the start. 0 to 50 are usual.",
+    ),
+    io.Int.Input(
+        "accumulation",
+        default=1,
+        min=1,
+        max=256,
+        optional=True,
+        advanced=True,
+        tooltip="Runs of the model per step: the effect of a larger batch without its memory. 1 to "
+        "8 are usual.",
+    ),
+    io.Combo.Input(
+        "precision",
+        options=["auto", "fp32", "bf16", "fp16"],
+        default="auto",
+        optional=True,
+        advanced=True,
+        tooltip="What the diffusion model computes in. 'auto' uses what its weights are stored in, "
+        "where the device is good at it. The vectors are always fp32.",
+    ),
+    io.Combo.Input(
+        "checkpointing",
+        options=["auto", "on", "off"],
+        default="auto",
+        optional=True,
+        advanced=True,
+        tooltip="'on' saves memory by computing parts of the model twice, which takes half as long "
+        "again. 'auto' does so when the memory would not suffice.",
+    ),
+    io.Boolean.Input(
+        "auto_stop",
+        default=True,
+        optional=True,
+        advanced=True,
+        tooltip="Come to an end when the validation shows that nothing more is learned. Off: all "
+        "steps are done.",
+    ),
+    io.Combo.Input(
+        "keep",
+        options=["best", "last"],
+        default="best",
+        optional=True,
+        advanced=True,
+        tooltip="Which vectors are the result: the best by the validation loss (the last ones, "
+        "where the learning rate has fallen and they are not clearly worse than others), or those "
+        "after the last step.",
+    ),
+    io.Boolean.Input(
+        "hold_out",
+        default=False,
+        optional=True,
+        advanced=True,
+        tooltip="Keep every fifth picture for validation alone, if there are ten or more. Gives "
+        "honest figures for many pictures; with few, all are needed to learn.",
+    ),
+    io.Combo.Input(
+        "resume",
+        options=["continue", "start over", "off"],
+        default="continue",
+        optional=True,
+        advanced=True,
+        tooltip="'continue' goes on where a run with the same pictures, word, models and settings "
+        "was broken off; a finished one is not trained again. 'start over' trains from the "
+        "beginning and replaces it. 'off' stores nothing.",
+    ),
+]
+
+
 class TrainTextualInversion(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -129,9 +216,9 @@ class TrainTextualInversion(io.ComfyNode):
                     default=400,
                     min=1,
                     max=100000,
-                    tooltip="How many times the vectors are moved, at most: 'auto_stop' ends "
-                    "earlier when nothing more is learned. 200 to 600 for 'spherical', 500 to 3000 "
-                    "for 'free'. More than were done before go on from there.",
+                    tooltip="How many times the vectors are moved, at most. 200 to 600 for "
+                    "'spherical', 500 to 3000 for 'free'. If a shorter run is stored, training "
+                    "continues from it.",
                 ),
                 io.DynamicCombo.Input(
                     "method",
@@ -143,22 +230,6 @@ class TrainTextualInversion(io.ComfyNode):
                     "prompts stay obedient, and learns in few steps. 'free' is the classic AdamW "
                     "of other trainers.",
                 ),
-                io.Combo.Input(
-                    "schedule",
-                    options=["cool-down", "cosine", "linear", "constant"],
-                    default="cool-down",
-                    tooltip="How the learning rate falls. 'cool-down' holds it and lets it fall "
-                    "over the last half, which begins earlier when auto_stop says so; 'cosine' "
-                    "and 'linear' fall from the start; 'constant' for a list of rates.",
-                ),
-                io.Int.Input(
-                    "warmup",
-                    default=0,
-                    min=0,
-                    max=10000,
-                    advanced=True,
-                    tooltip="Steps over which the learning rate rises at the start. 0 to 50.",
-                ),
                 io.Int.Input(
                     "batch_size",
                     default=1,
@@ -166,15 +237,6 @@ class TrainTextualInversion(io.ComfyNode):
                     max=64,
                     tooltip="Pictures per run of the model. More makes a step steadier and slower; "
                     "1 to 4 are usual.",
-                ),
-                io.Int.Input(
-                    "accumulation",
-                    default=1,
-                    min=1,
-                    max=256,
-                    advanced=True,
-                    tooltip="Runs of the model per step. The effect of a larger batch without its "
-                    "memory; 1 to 8.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -185,62 +247,7 @@ class TrainTextualInversion(io.ComfyNode):
                     tooltip="Decides the order, the noise and the captions. The same seed gives "
                     "the same word.",
                 ),
-                io.Combo.Input(
-                    "precision",
-                    options=["auto", "fp32", "bf16", "fp16"],
-                    default="auto",
-                    advanced=True,
-                    tooltip="What the diffusion model computes in. 'auto' uses what its weights "
-                    "are stored in where the device is good at it. The vectors are always fp32.",
-                ),
-                io.Combo.Input(
-                    "checkpointing",
-                    options=["auto", "on", "off"],
-                    default="auto",
-                    advanced=True,
-                    tooltip="'on' saves memory by computing parts of the model twice (half as "
-                    "long again). 'auto' does so when the memory would not suffice.",
-                ),
-                io.Boolean.Input(
-                    "auto_stop",
-                    default=True,
-                    optional=True,
-                    tooltip="Come to the end when the validation shows that nothing more is "
-                    "learned. Off: all steps are done.",
-                ),
-                io.Combo.Input(
-                    "keep",
-                    options=["best", "last", "average"],
-                    default="best",
-                    optional=True,
-                    advanced=True,
-                    tooltip="Which vectors are the result: the best by the validation loss (the "
-                    "last ones, where the learning rate has fallen and they are not clearly worse "
-                    "than others), those after the last step, or the average of the last 50.",
-                ),
-                io.Boolean.Input(
-                    "hold_out",
-                    default=False,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Keep every fifth picture for validation alone, if there are ten or "
-                    "more. Honest figures for many pictures; with few, all are needed to learn.",
-                ),
-                io.Combo.Input(
-                    "resume",
-                    options=["resume", "start anew", "off"],
-                    default="resume",
-                    optional=True,
-                    tooltip="'resume' goes on where a run with the same pictures, word, models and "
-                    "settings was broken off; a finished one is not trained again. 'start anew' "
-                    "trains from the beginning, and replaces it. 'off' stores nothing.",
-                ),
-                RunStoreSocket.Input(
-                    "store",
-                    optional=True,
-                    tooltip="Where runs are kept and how often they are stored, from Training Run "
-                    "Store. Without it: the user folder, every 25 steps.",
-                ),
+                *ADVANCED_INPUTS,
                 PreviewsSocket.Input(
                     "previews",
                     optional=True,
@@ -260,7 +267,8 @@ class TrainTextualInversion(io.ComfyNode):
                 io.String.Output(display_name="report", tooltip="What was learned, in figures."),
                 io.Image.Output(
                     display_name="previews",
-                    tooltip="The pictures of Training Previews; nothing behind this runs without.",
+                    tooltip="Preview pictures. Nodes connected here are skipped when Training "
+                    "Previews is not connected.",
                 ),
             ],
         )
@@ -275,45 +283,53 @@ class TrainTextualInversion(io.ComfyNode):
         embedding: Embedding,
         steps: int,
         method: dict[str, Any],
-        schedule: Any,
-        warmup: int,
         batch_size: int,
-        accumulation: int,
         seed: int,
-        precision: Any,
-        checkpointing: Any,
+        schedule: Any = "auto",
+        warmup: int = 0,
+        accumulation: int = 1,
+        precision: Any = "auto",
+        checkpointing: Any = "auto",
         auto_stop: bool = True,
         keep: Any = "best",
         hold_out: bool = False,
-        resume: Any = "resume",
-        store: StoreSettings | None = None,
+        resume: Any = "continue",
         previews: PreviewSettings | None = None,
     ) -> io.NodeOutput:
         chosen = dict(method)
         settings_type = METHODS[chosen.pop("method")]
-        rates = make_schedule(chosen.pop("learning_rate"), steps, schedule, warmup)
-        sampling = (batch_size, accumulation, seed, hold_out)
-        settings = TrainingSettings(rates, settings_type(**chosen), *sampling)
-        options = LearnOptions(auto_stop, keep, resume, store or StoreSettings())
-        node_id = cls.hidden.unique_id
-        drawn = Previews(previews, model, clip, vae, embedding, node_id) if previews else None
+        training = TrainingSettings(
+            make_schedule(chosen.pop("learning_rate"), steps, schedule, warmup),
+            settings_type(**chosen),
+            batch_size,
+            accumulation,
+            seed,
+            hold_out,
+            StoppingRule() if auto_stop else None,
+        )
+        settings = LearnSettings(
+            training, BorrowSettings(batch_size, precision, checkpointing), keep, resume
+        )
+        models, node_id = Models(model, clip, vae), cls.hidden.unique_id
+        drawn = Previews(previews, *models, embedding, node_id) if previews else None
         progress = Progress(steps, node_id)
         with stoppable(node_id) as should_stop:
-            learned = learn(
-                *(model, clip, vae, concept, embedding, settings),
-                BorrowSettings(batch_size, precision, checkpointing),
-                progress,
-                options,
-                drawn,
-                should_stop,
-                progress.tell,
-            )
+            audience = Audience(progress, progress.tell, should_stop, drawn)
+            learned = learn(models, concept, embedding, settings, audience)
         say(learned.report, node_id)
-        pictures = drawn.images() if drawn else None
-        return io.NodeOutput(
-            learned.embedding,
-            {"loss": learned.losses},
-            learned.report,
-            ExecutionBlocker(None) if pictures is None else pictures,
-            ui={"text": [learned.report], "ti_loss": learned.losses},
-        )
+        return outputs(learned, drawn.images() if drawn else None)
+
+
+def outputs(learned: Learned, pictures: Tensor | None) -> io.NodeOutput:
+    """What goes on in the graph: nothing of a word of which nothing was learned, and no pictures
+    where none were drawn.
+    """
+    losses = learned.losses
+    return io.NodeOutput(
+        learned.embedding if losses else ExecutionBlocker(None),
+        # Core's Plot Loss Graph divides by the number of losses less one (nodes_train.py).
+        {"loss": losses if len(losses) > 1 else [*losses, *losses]},
+        learned.report,
+        ExecutionBlocker(None) if pictures is None else pictures,
+        ui={"text": [learned.report], "ti_loss": losses},
+    )

@@ -22,17 +22,25 @@ app.registerExtension({
 })
 
 async function choose(node, file) {
+    try {
+        select(node, await upload(file))
+    } catch (error) {
+        const detail = `${file.name}: ${error.message}`
+        app.extensionManager.toast.add({ severity: 'error', summary: 'Upload failed', detail })
+    }
+}
+
+async function upload(file) {
     const body = new FormData()
     body.append('image', file)
     const answer = await api.fetchApi('/upload/image', { method: 'POST', body })
-    if (!answer.ok) {
-        const detail = `${file.name}: ${answer.status} ${answer.statusText}`
-        app.extensionManager.toast.add({ severity: 'error', summary: 'Upload failed', detail })
-        return
-    }
+    if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`)
     const { name, subfolder } = await answer.json()
+    return ['input', subfolder, name].filter(Boolean).join('/')
+}
+
+function select(node, choice) {
     const widget = node.widgets.find((one) => one.name === 'file')
-    const choice = ['input', subfolder, name].filter(Boolean).join('/')
     widget.options.values = [...new Set([...widget.options.values, choice])]
     widget.value = choice
     widget.callback?.(choice)

@@ -5,6 +5,7 @@ import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 
 const TRAINER = 'TrainTextualInversion'
+const ROUTE = '/textual_inversion/stop'
 const HEIGHT = 34
 const TIP = 'End the training after its current step; the graph goes on with what was learned.'
 const STYLE = `width: 100%; height: 100%; max-height: 28px; cursor: pointer;
@@ -74,16 +75,22 @@ async function stop(node) {
     const ids = training.get(node) ?? []
     pressed.add(node)
     update(node)
-    const answers = await Promise.all(ids.map(ask))
-    if (answers.some(({ ok }) => ok)) return
-    const { error } = await answers[0].json()
-    app.extensionManager.toast.add({ severity: 'warn', summary: 'Stop and keep', detail: error })
+    const problems = await Promise.all(ids.map(ask))
+    if (problems.includes(null)) return
+    const [detail] = problems
+    app.extensionManager.toast.add({ severity: 'warn', summary: 'Stop and keep', detail })
     pressed.delete(node)
     update(node)
 }
 
-function ask(id) {
+// Null if the training will stop, else why it will not.
+async function ask(id) {
     const body = JSON.stringify({ node_id: String(id) })
     const headers = { 'Content-Type': 'application/json' }
-    return api.fetchApi('/textual_inversion/stop', { method: 'POST', headers, body })
+    try {
+        const answer = await api.fetchApi(ROUTE, { method: 'POST', headers, body })
+        return answer.ok ? null : (await answer.json()).error
+    } catch (error) {
+        return `There is no answer from the server (${error.message}).`
+    }
 }

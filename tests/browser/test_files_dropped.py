@@ -38,3 +38,15 @@ def test_a_dropped_file_is_uploaded_and_chosen(view: View, server: Server, node_
     view.page.wait_for_function(CHOSEN, arg=[node, f"input/{name}"], timeout=10_000)
     assert (Path(server.directory) / "input" / name).read_bytes() == data
     assert view.page.evaluate(PROMPT)[str(node)]["inputs"]["file"] == f"input/{name}"
+
+
+def test_an_upload_that_fails_says_so_and_leaves_the_choice(view: View):
+    node = add(view, "ConvertTextualInversion")
+    settle(view.page)
+    view.page.route("**/upload/image", lambda route: route.abort())
+    try:
+        view.page.evaluate(DROP, [node, "lost.safetensors", ""])
+        view.page.get_by_text("lost.safetensors: Failed to fetch").first.wait_for(timeout=10_000)
+    finally:
+        view.page.unroute("**/upload/image")
+    assert view.page.evaluate(PROMPT)[str(node)]["inputs"]["file"] == "none"

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from headless import Server
 from page import load_workflow, settle
+from playwright.sync_api import Route
 from test_example import RUN, SET, SMALL
 from test_nodes import PROMPT, WIDGET_NAMES, add
 from view import View
@@ -93,20 +94,49 @@ def test_pressing_it_ends_the_training_and_the_graph_goes_on(
     assert page.evaluate(BUTTON, trainer)["text"] == LABEL
 
 
-def test_a_press_that_comes_too_late_says_so(view: View):
-    """The page believes that the node runs; the server knows of no training."""
-    page = view.page
+def believed_running(view: View) -> str:
+    """A training node of which the page believes that it runs."""
     node = add(view, "TrainTextualInversion")
     event = """id => app.api.dispatchCustomEvent('progress_state', { prompt_id: 'x', nodes:
         { [id]: { node_id: String(id), display_node_id: String(id), state: 'running' } } })"""
-    page.evaluate(event, node)
-    assert page.evaluate(BUTTON, node)["disabled"] is False
+    view.page.evaluate(event, node)
+    assert view.page.evaluate(BUTTON, node)["disabled"] is False
+    return node
+
+
+def test_a_press_that_comes_too_late_says_so(view: View):
+    """The page believes that the node runs; the server knows of no training."""
+    page = view.page
+    node = believed_running(view)
     press(view, node)
     page.get_by_text(f"No training is running on node '{node}'.").wait_for(timeout=10_000)
     found = page.evaluate(BUTTON, node)
     assert (found["text"], found["disabled"]) == (LABEL, False)
     page.evaluate("() => app.api.dispatchCustomEvent('execution_error', {})")
     assert page.evaluate(BUTTON, node)["disabled"] is True
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"), [(None, "Failed to fetch"), ("<html>", "is not valid JSON")]
+)
+def test_a_press_that_does_not_reach_the_server_says_so_and_can_be_repeated(
+    view: View, answer: str | None, says: str
+):
+    page = view.page
+    node = believed_running(view)
+
+    def fail(route: Route) -> None:
+        route.abort() if answer is None else route.fulfill(status=502, body=answer)
+
+    page.route("**/textual_inversion/stop", fail)
+    try:
+        press(view, node)
+        page.get_by_text(says).first.wait_for(timeout=10_000)
+        found = page.evaluate(BUTTON, node)
+    finally:
+        page.unroute("**/textual_inversion/stop")
+        page.evaluate("() => app.api.dispatchCustomEvent('execution_error', {})")
+    assert (found["text"], found["disabled"]) == (LABEL, False)
 
 
 def test_a_node_in_a_subgraph_is_enabled_by_its_whole_id(view: View):

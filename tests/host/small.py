@@ -6,19 +6,23 @@ import torch
 from comfy.sd import CLIP
 from torch import Tensor
 
-from ti_core.concept.concept import Concept
+from ti_core.concept.concept import Concept, Picture
+from ti_core.concept.templates import TEMPLATES
+from ti_core.concept.wording import Wording
 from ti_core.host.models.text import create_embedding
-from ti_core.training.loop import TrainingSettings
 from ti_core.training.optimisers import SphericalSettings
 from ti_core.training.schedule import schedule
+from ti_core.training.settings import TrainingSettings
 from ti_core.word.embedding import Embedding
 
 
 def concept(count: int = 3, size: int = 64) -> Concept:
     """Pictures of coloured noise."""
     draws = torch.Generator().manual_seed(3)
-    pictures = tuple(torch.rand(size, size, 3, generator=draws) for _ in range(count))
-    return Concept(pictures, tuple(f"{number}.png" for number in range(count)), "object")
+    crops = [torch.rand(size, size, 3, generator=draws) for _ in range(count)]
+    wording = Wording(TEMPLATES["object"])
+    pictures = (Picture(f"{n}.png", (crop,), (None,), "", wording) for n, crop in enumerate(crops))
+    return Concept(tuple(pictures), "object")
 
 
 def word(clip: CLIP, vectors: int = 2) -> Embedding:

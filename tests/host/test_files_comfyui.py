@@ -1,18 +1,21 @@
 """Our files in ComfyUI's own loader and tokenizers, and files of the host's folders in ours."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import comfy.text_encoders.flux as flux
+import comfy.text_encoders.hunyuan_video as hunyuan_video
 import comfy.text_encoders.sd2_clip as sd2
 import comfy.text_encoders.sd3_clip as sd3
 import comfy.text_encoders.z_image as z_image
 import folder_paths
 import pytest
 import torch
+from comfy.model_management import InterruptProcessingException, interrupt_current_processing
 from comfy.sd1_clip import SD1Tokenizer
 from comfy.sdxl_clip import SDXLTokenizer
 from safetensors.torch import save_file
@@ -39,7 +42,7 @@ from ti_core.host.embedding_files import (
     save_embedding,
 )
 from ti_core.host.models.text import apply_embedding, encoders
-from ti_core.host.nearest_words import vocabularies
+from ti_core.host.nearest_words import token_texts, vocabularies
 from ti_core.word.embedding import Embedding
 from ti_core.word.formats import Export, read_embedding
 from ti_core.word.inspection import inspection_picture, inspection_report
@@ -254,6 +257,71 @@ def test_the_checkpoints_hash_is_that_of_the_file_as_it_is(tmp_path: Path):
     assert checkpoint_hash(path) == hashlib.sha256(b"other").hexdigest()
 
 
+def test_cancel_ends_the_hashing_of_a_checkpoint(tmp_path: Path):
+    path = tmp_path / "base.safetensors"
+    path.write_bytes(b"abc")
+    interrupt_current_processing(True)
+    with pytest.raises(InterruptProcessingException):
+        checkpoint_hash(path)
+    assert checkpoint_hash(path) == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_checkpoint_is_hashed_once_for_each_state_of_the_file(tmp_path: Path):
+    path = tmp_path / "base.safetensors"
+    path.write_bytes(b"abc")
+    first = checkpoint_hash(path)
+    state = path.stat()
+    path.write_bytes(b"xyz")
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert checkpoint_hash(path) == first  # It was not read again.
+
+
+TOKENS: dict[str, tuple[Any, dict[str, str], dict[str, str]]] = {
+    "CLIP": (
+        lambda: TOKENIZERS["SD 1"]().clip_l,
+        {
+            "cat</w>": "cat",
+            "sel": "sel",
+            "cÃ©</w>": "cé",
+            "ðŁį¸": "🍸",
+            "<|endoftext|>": "<|endoftext|>",
+        },
+        {"°</w>": "\\xb0", "ãĤ¹ãĥ": "ス\\xe3\\x83", "č": "'\\r'"},
+    ),
+    "Qwen": (
+        lambda: TOKENIZERS["Z-Image"]().qwen3_4b,
+        {"Ġastonished": "astonished", "é¡ĺ": "願", "á»ħn": "ễn", "<think>": "<think>"},
+        {"ã«": "\\xe3\\xab", "Ċ": "'\\n'", "Ġ": "' '"},
+    ),
+    "LLaMA": (
+        hunyuan_video.LLAMA3Tokenizer,
+        {"ä½ł": "你", "lt": "lt", "<|begin_of_text|>": "<|begin_of_text|>"},
+        {"ĠĠĠ": "'   '"},
+    ),
+    "T5": (
+        lambda: TOKENIZERS["SD 3"]().t5xxl,
+        {"▁look": "look", "▁bénéfice": "bénéfice", "poziție": "poziție", "</s>": "</s>"},
+        {"▁": "' '"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_tokens_are_listed_as_they_are_written(name: str):
+    """Language models and CLIP write the bytes of a text in characters of their own."""
+    make, readable, unreadable = TOKENS[name]
+    vocabulary = make().inv_vocab
+    numbers = {token: number for number, token in vocabulary.items()}
+    expected = {**readable, **unreadable}
+    found = token_texts(vocabulary, {numbers[token] for token in expected})
+    assert {token: found[numbers[token]] for token in expected} == expected
+
+
+def test_a_vector_without_a_token_is_listed_by_its_number():
+    vocabulary = TOKENIZERS["Z-Image"]().qwen3_4b.inv_vocab
+    assert token_texts(vocabulary, {151900}) == {151900: "token 151900"}
+
+
 def test_neighbours_of_an_untrained_word_are_its_initialiser(loaded: Loaded):
     made = word(loaded.clip, 1)
     known = vocabularies(made, loaded.clip, 3)
@@ -267,6 +335,13 @@ def test_neighbours_of_an_untrained_word_are_its_initialiser(loaded: Loaded):
     picture = inspection_picture(made, known)
     assert picture.shape[0] == 1
     assert picture.shape[-1] == 3
+
+
+def test_a_neighbour_that_is_no_english_word_can_be_read(loaded: Loaded):
+    part = encoders(loaded.clip)["clip_l"]
+    vectors = {"clip_l": part.rows(part.token_ids("🍸"))}
+    found = vocabularies(Embedding("a", "b", vectors, {}), loaded.clip, 1)["clip_l"]
+    assert [near.token for (near,) in found.nearest] == ["🍸"]
 
 
 def test_neighbours_are_those_of_the_whole_vocabulary(loaded: Loaded):

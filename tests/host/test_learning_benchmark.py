@@ -74,22 +74,23 @@ def test_pictures_are_handed_on_whole_unless_picture_fit_is_set():
         fit_of([("fit.rate", "1")])
     shown = scenes(world.HELD_OUT[0], "shown 0", 2)
     whole, cut = concept_of(shown, masks=True), concept_of(shown, fit)
-    for scene, picture in zip(shown, whole.pictures, strict=True):
+    for scene, picture in zip(shown, whole.crops, strict=True):
         assert (picture.mul(255).round().numpy() == np.asarray(world.render(scene))).all()
-    for scene, mask in zip(shown, whole.masks, strict=True):
+    for scene, mask in zip(shown, whole.weights, strict=True):
         assert mask is not None and float(mask[world.mask(scene) == 0].max()) == 0
         assert float(mask.mean()) == pytest.approx(1)
-    assert len(cut.pictures) == 6 and not cut.masks
+    assert len(cut.crops) == 6 and cut.weights == (None,) * 6
 
 
 def test_captions_say_all_but_the_thing():
     from examination import concept_of
 
     scene = world.Scene(world.HELD_OUT[0], "night", "left", "tiny")
-    concept = concept_of([scene], captions=True)
-    assert concept.captions == ("a photo of tiny {} on the left at night",)
-    assert concept.wordings[0].templates == ()
-    assert concept_of([scene]).captions == ("",)
+    (described,) = concept_of([scene], captions=True).pictures
+    assert described.caption == "a photo of tiny {} on the left at night"
+    assert described.wording.templates == ()
+    (bare,) = concept_of([scene]).pictures
+    assert bare.caption == ""
 
 
 def test_the_gap_goes_from_the_initialiser_to_the_true_description(demo_models: Loaded):

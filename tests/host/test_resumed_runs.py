@@ -14,20 +14,21 @@ from small_models import Loaded, load_checkpoint
 from test_learn import differences, patched, run, sampled, state
 from torch import Tensor
 
-from ti_core.host.learn import FULL, Learned, LearnOptions, learn, next_remedy
+from ti_core.host import learn as learn_module
+from ti_core.host.learn import Audience, Learned, LearnSettings, Models, learn, next_remedy
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
 from ti_core.host.run_key import FOLDER, run_key
-from ti_core.store.run_store import StoreSettings, checkpoints
-from ti_core.training.loop import Batch, batch_loss
+from ti_core.store.run_store import checkpoints
+from ti_core.training.batches import Batch, batch_loss
+from ti_core.training.report import ENDED
 from ti_core.training.run import RunState
-
-STORED = LearnOptions(resume="resume", store=StoreSettings(save_every=2))
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A user folder of the test's own, and the runs in it."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user folder of the test's own, and the runs in it, stored every other step."""
+    monkeypatch.setattr(learn_module, "SAVE_EVERY", 2)
     before = folder_paths.get_user_directory()
     folder_paths.set_user_directory(str(tmp_path))
     yield tmp_path / FOLDER
@@ -37,16 +38,10 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def stored(loaded: Loaded, steps: int = 4, **more: Any) -> Learned:
     """A run that is kept on disk."""
     lent = more.pop("lent", BorrowSettings(2))
-    options = more.pop("options", STORED)
-    on_step = more.pop("on_step", lambda state: None)
-    stop = more.pop("should_stop", lambda: False)
-    model = more.pop("model", loaded.model)
-    chosen = settings(steps, **more)
-    made = word(loaded.clip)
-    return learn(
-        *(model, loaded.clip, loaded.vae, concept(), made, chosen, lent, on_step),
-        *(options, None, stop),
-    )
+    told = {name: more.pop(name) for name in ("on_step", "should_stop") if name in more}
+    models = Models(more.pop("model", loaded.model), loaded.clip, loaded.vae)
+    chosen = LearnSettings(settings(steps, **more), lent, resume="continue")
+    return learn(models, concept(), word(loaded.clip), chosen, Audience(**told))
 
 
 def cancelled_at(step: int) -> Any:
@@ -78,7 +73,7 @@ def test_a_cancelled_run_goes_on_and_ends_with_the_same_bits(loaded: Loaded, fol
     assert steps == [3, 4]
     assert same(again, whole)
     assert again.losses == whole.losses
-    assert "The first 3 of them were done in an earlier run." in again.report
+    assert "Of these, 3 steps came from an earlier run." in again.report
     assert not again.embedding.vectors["clip_l"].is_inference()
 
 
@@ -96,15 +91,18 @@ def test_a_finished_run_is_not_trained_again_and_more_steps_go_on(loaded: Loaded
     assert same(longer, run(loaded, 3))
 
 
-def test_stop_and_keep_gives_what_was_learned_and_the_next_run_goes_on(loaded: Loaded):
+def test_stop_and_keep_gives_what_was_learned_until_other_steps_are_asked_for(loaded: Loaded):
     seen: list[int] = []
     stopped = stored(
         loaded, on_step=lambda now: seen.append(now.step), should_stop=lambda: seen[-1] == 2
     )
     assert "Stopped at step 2 by the user" in stopped.report
     assert stopped.embedding.provenance["steps"] == 2
-    assert stored(loaded).embedding.provenance["steps"] == 4
     assert len(stopped.losses) == 2
+    again = stored(loaded)
+    assert same(again, stopped)
+    assert "Stopped at step 2 by the user" in again.report
+    assert same(stored(loaded, 5), run(loaded, 5))
 
 
 def key(loaded: Loaded, **changes: Any) -> str:
@@ -177,7 +175,7 @@ def test_a_full_memory_is_answered_with_the_next_remedy_and_the_run_goes_on(load
     assert [line.split(" on, ")[1] for line in said[:3]] == [
         "parts of the model are computed twice (checkpointing).",
         "2 pictures are denoised at a time.",
-        "1 pictures are denoised at a time.",
+        "1 picture is denoised at a time.",
     ]
     assert rescued.losses == pytest.approx(plain.losses, rel=1e-3)
     torch.testing.assert_close(
@@ -201,7 +199,7 @@ def test_a_memory_that_no_remedy_helps_stops_with_the_best_and_the_reason(loaded
     model = narrow(loaded, 0, 4)  # Two calls to measure a step, and two steps.
     kept = stored(loaded, lent=BorrowSettings(1), batch_size=1, model=model)
     assert kept.embedding.provenance["steps"] == 2
-    assert FULL[: FULL.index("{")] in kept.report
+    assert ENDED["memory"].format(step=2) in kept.report
     with pytest.raises(RuntimeError, match="does not suffice"):
         stored(loaded, lent=BorrowSettings(1), batch_size=1, seed=9, model=narrow(loaded, 0))
 

@@ -7,7 +7,7 @@ import pytest
 from small_models import Loaded
 from torch import Tensor
 
-from ti_core.training import loop as training
+from ti_core.training import batches
 from toyworld import world
 
 pytestmark = pytest.mark.slow  # under 3 minutes on 2 CPU cores
@@ -57,13 +57,13 @@ def test_captions_of_other_pictures_do_not(demo_models: Loaded, exam: Any):
 
 def test_a_wrong_objective_does_not(exam: Any, monkeypatch: pytest.MonkeyPatch):
     """Each sample is compared with the latents of the next one in its batch."""
-    right = training.native_loss
+    right = batches.native_loss
 
     def wrong(x0: Tensor, latents: Tensor, *rest: Any) -> Tensor:
         return right(x0, latents.roll(1, 0), *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "native_loss", wrong)
+        patch.setattr(batches, "native_loss", wrong)
         vectors = learned(exam)
     assert closed(exam, vectors) < BROKEN
 

@@ -31,7 +31,7 @@ def trained(server: Server) -> Path:
     return saved_path(run(server, graph(save__name="files-star")))
 
 
-def load(file: str, **more: Any) -> dict[str, Any]:
+def load(file: Any, **more: Any) -> dict[str, Any]:
     inputs = {"file": file, "placeholder": "", "initialiser": "", "word": "", **more}
     return node("LoadTextualInversion", **inputs)
 
@@ -86,6 +86,52 @@ def test_a_file_is_converted_and_back_without_a_change(
         recipe = json.loads(opened.metadata()["textual_inversion"])
     assert (recipe["placeholder"], recipe["initialiser"]) == ("my-star", "star")
     assert recipe["steps"] == 6
+
+
+def convert(file: Any, name: str) -> dict[str, Any]:
+    inputs = {"format": "standard", "name": name, "storage": "fp32", "overwrite": False}
+    return node("ConvertTextualInversion", file=file, word="", **inputs)
+
+
+def test_convert_starts_without_a_file_and_then_writes_nothing(server: Server, trained: Path):
+    schema = server.object_info()["ConvertTextualInversion"]["input"]["required"]["file"][1]
+    assert schema["options"][0] == schema["default"] == "none"
+    before = sorted(folder(server).iterdir())
+    outputs = run(server, {"save": convert(schema["default"], "unasked")})
+    assert "Nothing was written: choose a file" in outputs["save"]["text"][0]
+    assert sorted(folder(server).iterdir()) == before
+
+
+def test_the_file_can_come_over_a_wire(server: Server, trained: Path):
+    """The host validates the other end; what it brings is known when the node runs."""
+
+    def chosen(file: str, name: str) -> dict[str, Any]:
+        switch = {"switch": True, "on_true": ["file", 0], "on_false": ["file", 0]}
+        return {
+            "file": node("PrimitiveString", value=file),
+            "wire": node("ComfySwitchNode", **switch),
+            "a": load(["wire", 0]),
+            "save": save(["a", 0], name, "standard"),
+            "convert": convert(["wire", 0], f"{name}-converted"),
+        }
+
+    outputs = run(server, chosen(trained.name, "over-a-wire"))
+    for path in (saved_path(outputs), folder(server) / "over-a-wire-converted.safetensors"):
+        assert load_file(path)["emb_params"].equal(load_file(trained)["emb_params"])
+    with pytest.raises(RuntimeError, match="There is no embedding file 'missing.pt'"):
+        run(server, chosen("missing.pt", "x"))
+
+
+def test_the_same_conversion_over_a_wire_is_not_written_again(server: Server, trained: Path):
+    """The host asks a node whether it changed before the choice is known."""
+    prompt = {
+        "file": node("PrimitiveString", value=trained.name),
+        "wire": node("ComfySwitchNode", switch=True, on_true=["file", 0], on_false=["file", 0]),
+        "save": convert(["wire", 0], "once"),
+    }
+    for _ in range(2):
+        run(server, prompt)
+    assert [path.name for path in folder(server).glob("once*")] == ["once.safetensors"]
 
 
 def test_the_share_picture_carries_sample_vectors_and_graph(server: Server, trained: Path):

@@ -2,12 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ti_core.concept.concept import Concept
+from ti_core.concept.concept import Concept, Picture
+from ti_core.concept.templates import TEMPLATES
+from ti_core.concept.wording import Wording
+from ti_core.training.loop import train
 from ti_core.training.objective import Prediction
+from ti_core.training.optimisers import SphericalSettings
+from ti_core.training.run import RunState
+from ti_core.training.schedule import Shape, schedule
+from ti_core.training.settings import TrainingSettings
 from ti_core.word.embedding import Embedding
 
 WIDTH = 6
@@ -48,10 +56,59 @@ def concept(count: int = 3) -> tuple[Concept, list[Tensor]]:
     draws = torch.Generator().manual_seed(1)
     latents = [torch.rand(3, 4, 4, generator=draws) for _ in range(count)]
     pictures = tuple(latent.movedim(0, -1) for latent in latents)
-    return Concept(pictures, tuple(f"{n}.png" for n in range(count)), "object"), latents
+    return plain_concept(pictures), latents
+
+
+def picture(*crops: Tensor, **changes: Any) -> Picture:
+    """A picture of plain crops, all of which counts; with a caption that is its text, without one
+    the sentences for objects.
+    """
+    plain = {
+        "name": "0.png",
+        "weights": (None,) * len(crops),
+        "caption": "",
+        "wording": Wording() if "caption" in changes else Wording(TEMPLATES["object"]),
+    }
+    return Picture(crops=crops, **{**plain, **changes})
+
+
+def plain_concept(crops: Sequence[Tensor], captions: Sequence[str] = (), **changes: Any) -> Concept:
+    """A concept of one picture for each crop, with its caption if there are any; what is changed
+    is the same for all.
+    """
+    own = [{"caption": caption} for caption in captions] or [{}] * len(crops)
+    pictures = (
+        picture(crop, name=f"{number}.png", **caption, **changes)
+        for number, (crop, caption) in enumerate(zip(crops, own, strict=True))
+    )
+    return Concept(tuple(pictures), "captions" if captions else "object")
 
 
 def word(rows: int = 2) -> Embedding:
     """An untrained word."""
     vectors = torch.randn(rows, WIDTH, generator=torch.Generator().manual_seed(2))
     return Embedding("my-cat", "cat", {"clip_l": vectors}, {"clip_l": vectors})
+
+
+def settings(
+    steps: int = 40, rate: str = "0.05", shape: Shape = "cosine", **changes: Any
+) -> TrainingSettings:
+    """Settings of a short run that does all of its steps."""
+    chosen = {"method": SphericalSettings(), "batch_size": 2, "seed": 5, "rule": None, **changes}
+    return TrainingSettings(schedule(rate, steps, shape), **chosen)
+
+
+def ran(
+    chosen: TrainingSettings,
+    state: RunState | None = None,
+    until: int | None = None,
+    model: ToyModel | None = None,
+    made: Embedding | None = None,
+) -> RunState:
+    """The state at the end, or when it is broken off at a step."""
+    pictures, latents = concept()
+    run = train(model or ToyModel(), pictures, latents, made or word(), chosen, state)
+    now = next(run)
+    while now.step != until and next(run, None):
+        pass
+    return now

@@ -5,7 +5,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..draws import fraction, generator
-from .concept import Concept, Found
+from .concept import Concept, Picture
 from .placeholder import replace_words, says
 from .wording import Moment
 
@@ -39,49 +39,51 @@ class EncoderFacts(NamedTuple):
 
 def report(concept: Concept) -> str:
     """What was gathered, one line per picture, and what needs a look."""
-    lines = [f"{len(concept.names)} pictures {sizes(concept)}, kind '{concept.kind}'."]
-    lines += [line_of(concept, number) for number in range(len(concept.names))]
-    return "\n".join([*lines, *findings(concept)])
+    several = len({picture.size for picture in concept.pictures}) > 1
+    return "\n".join(
+        [
+            f"{len(concept.pictures)} pictures {sizes(concept)}, kind '{concept.kind}'.",
+            *(line_of(picture, several) for picture in concept.pictures),
+            *findings(concept),
+        ]
+    )
 
 
 def sizes(concept: Concept) -> str:
     """Crop sizes with their pictures: 'at 512 x 512', or 'in 2 sizes (...)'."""
-    counts = Counter(size_of(concept, number) for number in range(len(concept.names)))
+    counts = Counter(picture.size for picture in concept.pictures)
     if len(counts) == 1:
-        return f"at {next(iter(counts))}"
-    listed = ", ".join(f"{size}: {count}" for size, count in counts.most_common())
+        return f"at {size_text(next(iter(counts)))}"
+    listed = ", ".join(f"{size_text(size)}: {count}" for size, count in counts.most_common())
     return f"in {len(counts)} sizes ({listed})"
 
 
-def size_of(concept: Concept, picture: int) -> str:
-    """A picture's crop size, width first."""
-    height, width = concept.pictures[concept.crops[picture][0]].shape[:2]
-    return f"{width} x {height}"
+def size_text(size: tuple[int, int]) -> str:
+    """A size in pixels, width first."""
+    return f"{size[0]} x {size[1]}"
 
 
-def line_of(concept: Concept, picture: int) -> str:
-    """A picture: name, what it was, repeats, caption."""
-    caption = concept.caption(picture)
-    return title_of(concept, picture) + (f": {caption}" if caption else "")
+def line_of(picture: Picture, several: bool) -> str:
+    """A picture in the report: name, what it was, where there are several sizes its own one,
+    repeats, caption.
+    """
+    facts = [*facts_of(picture), *([f"cut to {size_text(picture.size)}"] if several else [])]
+    return title_of(picture, facts) + (f": {picture.caption}" if picture.caption else "")
 
 
-def title_of(concept: Concept, picture: int) -> str:
-    """A picture: name, what it was, repeats."""
-    repeats = concept.turns.count(picture)
-    facts = [*facts_of(concept, picture), *([f"{repeats} times"] if repeats > 1 else [])]
-    return f"{concept.names[picture]} ({', '.join(facts)})"
+def title_of(picture: Picture, facts: Iterable[str]) -> str:
+    """A picture's name with facts about it, and its repeats."""
+    repeats = [f"{picture.repeats} times"] if picture.repeats > 1 else []
+    return f"{picture.name} ({', '.join([*facts, *repeats])})"
 
 
-def facts_of(concept: Concept, picture: int) -> Iterator[str]:
-    """Size, notes and caption source of a picture."""
-    if concept.found:
-        found = concept.found[picture]
-        yield f"{found.width} x {found.height}"
-        yield from found.notes
-        if found.caption_from not in ("", "typed"):
-            yield f"caption from {found.caption_from}"
-    if len({size_of(concept, number) for number in range(len(concept.names))}) > 1:
-        yield f"cut to {size_of(concept, picture)}"
+def facts_of(picture: Picture) -> Iterator[str]:
+    """What a picture was, and where its caption came from."""
+    if picture.found:
+        yield f"{picture.found.width} x {picture.found.height}"
+        yield from picture.found.notes
+        if picture.found.caption_from not in ("", "typed"):
+            yield f"caption from {picture.found.caption_from}"
 
 
 def findings(concept: Concept) -> list[str]:
@@ -91,12 +93,12 @@ def findings(concept: Concept) -> list[str]:
 
 
 def few_or_many(concept: Concept) -> Iterator[str]:
-    if len(concept.names) < FEW:
+    if len(concept.pictures) < FEW:
         yield (
             f"Fewer than {FEW} pictures: the word will also learn what they have in common by "
             f"chance, such as the background."
         )
-    if len(concept.names) > MANY:
+    if len(concept.pictures) > MANY:
         yield (
             f"More than {MANY} pictures: a few vectors cannot hold that much variety; choose the 5 "
             f"to 20 best."
@@ -105,9 +107,9 @@ def few_or_many(concept: Concept) -> Iterator[str]:
 
 def cut_away(concept: Concept) -> Iterator[str]:
     extreme = [
-        f"{name} ({found.lost:.0%})"
-        for name, found in zip(concept.names, concept.found, strict=False)
-        if found.lost > MOST_LOST
+        f"{picture.name} ({picture.found.lost:.0%})"
+        for picture in concept.pictures
+        if picture.found and picture.found.lost > MOST_LOST
     ]
     if extreme:
         yield (
@@ -117,28 +119,31 @@ def cut_away(concept: Concept) -> Iterator[str]:
 
 
 def alike(concept: Concept) -> Iterator[str]:
-    pairs = list(alike_pairs(concept.found))
+    pairs = list(alike_pairs(concept.pictures))
     if pairs:
-        named = [f"{concept.names[one]} and {concept.names[two]}" for one, two in pairs[:10]]
+        named = [f"{one.name} and {two.name}" for one, two in pairs[:10]]
         yield (
             f"Duplicates or nearly so: {'; '.join(named)}. They count double and add nothing; keep "
             f"one of each, or use repeats."
         )
 
 
-def alike_pairs(found: Sequence[Found]) -> Iterator[tuple[int, int]]:
+def alike_pairs(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Picture]]:
     """Pictures that look the same; plain ones, in which nothing is brighter than its neighbour, are
     not compared.
     """
-    looks = [(number, one.look) for number, one in enumerate(found) if one.look.bit_count() > 4]
-    for (one, look), (two, other) in combinations(looks, 2):
+    looks = [(picture, picture.found.look) for picture in pictures if picture.found]
+    telling = [(picture, look) for picture, look in looks if look.bit_count() > 4]
+    for (one, look), (two, other) in combinations(telling, 2):
         if (look ^ other).bit_count() <= NEARLY_ALIKE:
             yield one, two
 
 
 def lonely_sizes(concept: Concept) -> Iterator[str]:
-    counts = Counter(size_of(concept, number) for number in concept.turns)
-    lonely = [size for size, count in counts.items() if count == 1]
+    counts: Counter[tuple[int, int]] = Counter()
+    for picture in concept.pictures:
+        counts[picture.size] += picture.repeats
+    lonely = [size_text(size) for size, count in counts.items() if count == 1]
     if len(counts) > 1 and lonely:
         yield (
             f"Only one picture in {', '.join(lonely)}: a batch holds one size, so with a batch "
@@ -147,13 +152,9 @@ def lonely_sizes(concept: Concept) -> Iterator[str]:
 
 
 def unvaried(concept: Concept) -> Iterator[str]:
-    pictures = range(len(concept.names))
-    texts = {concept.text(picture, "\0") for picture in pictures}
-    if (
-        len(pictures) > 1
-        and len(texts) == 1
-        and not any(concept.wording(p).varies for p in pictures)
-    ):
+    texts = {concept.text(number, "\0") for number in range(len(concept.pictures))}
+    varied = any(picture.wording.varies for picture in concept.pictures)
+    if len(concept.pictures) > 1 and len(texts) == 1 and not varied:
         yield (
             "All pictures have the same caption, always: whatever they share is learned as part of "
             "the word. Use templates, or describe each picture."
@@ -174,7 +175,7 @@ def word_findings(
             f"{vectors} vectors take {vectors} of the 75 tokens that a prompt has, and outweigh "
             f"its other words. 1 to 4 are usual."
         )
-    side = min(math.sqrt(math.prod(crop.shape[:2])) for crop in concept.pictures)
+    side = min(math.sqrt(math.prod(crop.shape[:2])) for crop in concept.crops)
     if side < NEAR_THE_MODELS * native:
         found.append(
             f"Crops of {side:.0f} x {side:.0f} pixels (by area) are below the {native} x {native} "
@@ -186,18 +187,14 @@ def word_findings(
 
 def missing(concept: Concept, placeholder: str) -> Iterator[str]:
     """Captions without the placeholder, and what becomes of them."""
-    lacking = set(concept.lacking(placeholder))
+    lacking = concept.lacking(placeholder)
     outcomes = {
         "add": "it is put in front",
         "leave": "they teach the word nothing; set 'missing' in Caption Options to 'add'",
         "error": "training will refuse them; write {} or [name] into them",
     }
     for choice, outcome in outcomes.items():
-        names = [
-            name
-            for number, name in enumerate(concept.names)
-            if name in lacking and concept.wording(number).missing == choice
-        ]
+        names = [picture.name for picture in lacking if picture.wording.missing == choice]
         if names:
             yield (
                 f"'{placeholder}' is missing from the captions of {len(names)} pictures: {outcome} "
@@ -208,8 +205,8 @@ def missing(concept: Concept, placeholder: str) -> Iterator[str]:
 def said_twice(concept: Concept, placeholder: str) -> Iterator[str]:
     """Texts that say the placeholder more than once, by template and by caption."""
     names = [
-        name
-        for number, name in enumerate(concept.names)
+        picture.name
+        for number, picture in enumerate(concept.pictures)
         if replace_words(concept.text(number, placeholder), {placeholder: "\0"}).count("\0") > 1
     ]
     if names:
@@ -222,7 +219,7 @@ def said_twice(concept: Concept, placeholder: str) -> Iterator[str]:
 
 def collisions(concept: Concept, placeholder: str) -> Iterator[str]:
     """Other words in the captions that contain the placeholder."""
-    written = " ".join({concept.caption(number) for number in range(len(concept.names))})
+    written = " ".join({picture.caption for picture in concept.pictures})
     pattern = rf"[\w.-]*{re.escape(placeholder)}[\w.-]*"
     words = {word.strip(".-") for word in re.findall(pattern, written, re.IGNORECASE)}
     others = sorted(word for word in words if not says(word, placeholder))
@@ -251,12 +248,12 @@ def encoder_findings(fact: EncoderFacts, placeholder: str) -> Iterator[str]:
 
 def summary(concept: Concept, batch_size: int, accumulation: int) -> str:
     """Counts: sizes, repeats, crops, steps of a round."""
-    samples = len(concept.turns)
+    samples = sum(picture.repeats for picture in concept.pictures)
     steps = samples / (batch_size * accumulation)
-    masked = sum(concept.mask(crops[0]) is not None for crops in concept.crops)
+    masked = sum(picture.weights[0] is not None for picture in concept.pictures)
     lines = [
-        f"{len(concept.names)} pictures {sizes(concept)}, {samples} with repeats, "
-        f"{len(concept.pictures)} crops, {masked} pictures with a mask.",
+        f"{len(concept.pictures)} pictures {sizes(concept)}, {samples} with repeats, "
+        f"{len(concept.crops)} crops, {masked} pictures with a mask.",
         f"One round is {steps:g} steps at batch size {batch_size} x {accumulation}.",
     ]
     return "\n".join(lines)
@@ -274,9 +271,9 @@ def drawn_texts(concept: Concept, picture: int, placeholder: str, count: int = 3
 def longest_text(concept: Concept, placeholder: str) -> str:
     """The longest text that any picture is trained with, in characters, nothing dropped."""
     texts = (
-        concept.text(picture, placeholder, (place + 0.5) / max(1, count))
-        for picture in range(len(concept.names))
-        for count in (len(concept.wording(picture).templates),)
+        concept.text(number, placeholder, (place + 0.5) / max(1, count))
+        for number, picture in enumerate(concept.pictures)
+        for count in (len(picture.wording.templates),)
         for place in range(max(1, count))
     )
     return max(texts, key=len)
@@ -284,12 +281,12 @@ def longest_text(concept: Concept, placeholder: str) -> str:
 
 def crops_batch(concept: Concept) -> Tensor:
     """All crops as one batch `[n, h, w, 3]`; smaller ones in the middle of grey."""
-    height = max(crop.shape[0] for crop in concept.pictures)
-    width = max(crop.shape[1] for crop in concept.pictures)
-    if all(crop.shape[:2] == (height, width) for crop in concept.pictures):
-        return torch.stack(concept.pictures)
-    batch = torch.full((len(concept.pictures), height, width, 3), 0.5)
-    for place, crop in zip(batch, concept.pictures, strict=True):
+    height = max(crop.shape[0] for crop in concept.crops)
+    width = max(crop.shape[1] for crop in concept.crops)
+    if all(crop.shape[:2] == (height, width) for crop in concept.crops):
+        return torch.stack(concept.crops)
+    batch = torch.full((len(concept.crops), height, width, 3), 0.5)
+    for place, crop in zip(batch, concept.crops, strict=True):
         top, left = (height - crop.shape[0]) // 2, (width - crop.shape[1]) // 2
         place[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
     return batch

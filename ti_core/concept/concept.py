@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Generator, Tensor
 
 from ..draws import fraction, item_at, rounds
-from .templates import TEMPLATES, Kind
+from .templates import Kind
 from .wording import Moment, Wording, lacks, worded
 
 LatentChoice = Literal["deterministic", "once", "random"]
@@ -32,57 +32,74 @@ class Found(NamedTuple):
 
 
 class Pick(NamedTuple):
-    """A sample to train on: which picture, which of all crops, in which round."""
+    """A sample to train on: the number of a picture, of one of all crops, and of the round."""
 
     picture: int
     crop: int
     round: int
 
 
-@dataclass(frozen=True)
-class Concept:
-    """Crops `[h, w, 3]` in 0..1, and of each picture its name and caption.
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture as it is trained on: crops `[h, w, 3]` in 0..1, all of one size, and for each the
+    weights `[h, w]` (None: all of it counts); a caption and how it is worded.
 
-    A picture has one crop, or `variants` of one size that lie next to each other in `pictures`;
-    `masks` has the weights `[h, w]` of each crop, or None. What is left empty takes its default: no
-    captions, no masks, the wording of `kind`, once in each round, one crop each.
+    `repeats` is how often a round shows it, `found` what it was before it was fitted, if anyone
+    knows. The name is for people; two pictures may share one.
     """
 
-    pictures: tuple[Tensor, ...]
-    names: tuple[str, ...]
+    name: str
+    crops: tuple[Tensor, ...]
+    weights: tuple[Tensor | None, ...]
+    caption: str
+    wording: Wording
+    repeats: int = 1
+    found: Found | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its crops in pixels."""
+        height, width = self.crops[0].shape[:2]
+        return width, height
+
+    def lacks(self, placeholder: str) -> bool:
+        """Whether not all of its texts say the placeholder by themselves."""
+        return lacks(self.caption, self.wording, placeholder)
+
+
+@dataclass(frozen=True, eq=False)
+class Concept:
+    """Pictures to learn a word from. `kind` is what the user chose to train with, for the report;
+    `latents` is how the pictures are encoded.
+    """
+
+    pictures: tuple[Picture, ...]
     kind: Kind
-    captions: tuple[str, ...] = ()
-    masks: tuple[Tensor | None, ...] = ()
-    wordings: tuple[Wording, ...] = ()
-    repeats: tuple[int, ...] = ()
-    variants: tuple[int, ...] = ()
-    found: tuple[Found, ...] = ()
     latents: LatentChoice = "deterministic"
 
     @cached_property
-    def crops(self) -> tuple[range, ...]:
-        """Places in `pictures` of each picture's crops."""
-        counts = self.variants or (1,) * len(self.names)
-        ends = torch.tensor(counts).cumsum(0).tolist()
-        return tuple(range(end - count, end) for end, count in zip(ends, counts, strict=True))
+    def crops(self) -> tuple[Tensor, ...]:
+        """All crops `[h, w, 3]`, those of a picture next to each other."""
+        return tuple(crop for picture in self.pictures for crop in picture.crops)
+
+    @cached_property
+    def weights(self) -> tuple[Tensor | None, ...]:
+        """The weights `[h, w]` of all crops, None where all of a crop counts."""
+        return tuple(weights for picture in self.pictures for weights in picture.weights)
+
+    @cached_property
+    def places(self) -> tuple[range, ...]:
+        """Where each picture's crops lie among all of them."""
+        ends = accumulate(len(picture.crops) for picture in self.pictures)
+        return tuple(
+            range(end - len(picture.crops), end)
+            for end, picture in zip(ends, self.pictures, strict=True)
+        )
 
     @property
     def turns(self) -> list[int]:
         """Picture numbers of one round, each as often as it is repeated."""
-        repeats = self.repeats or (1,) * len(self.names)
-        return [number for number, count in enumerate(repeats) for _ in range(count)]
-
-    def wording(self, picture: int) -> Wording:
-        """How a picture's samples are worded."""
-        return self.wordings[picture] if self.wordings else Wording(TEMPLATES[self.kind])
-
-    def caption(self, picture: int) -> str:
-        """A picture's own caption, empty if it has none."""
-        return self.captions[picture] if self.captions else ""
-
-    def mask(self, crop: int) -> Tensor | None:
-        """Weights of a crop, None without a mask."""
-        return self.masks[crop] if self.masks else None
+        return [n for n, picture in enumerate(self.pictures) for _ in range(picture.repeats)]
 
     def text(
         self,
@@ -92,48 +109,30 @@ class Concept:
         moment: Moment | None = None,
         draws: Generator | None = None,
     ) -> str:
-        """A text that the picture is trained with; see `worded`."""
-        wording = self.wording(picture)
-        return worded(self.caption(picture), wording, placeholder, place, moment, draws)
+        """A text that a picture is trained with; see `worded`."""
+        one = self.pictures[picture]
+        return worded(one.caption, one.wording, placeholder, place, moment, draws)
 
-    def lacking(self, placeholder: str) -> list[str]:
-        """Names of the pictures whose texts do not all say the placeholder by themselves."""
-        return [
-            name
-            for number, name in enumerate(self.names)
-            if lacks(self.caption(number), self.wording(number), placeholder)
-        ]
+    def lacking(self, placeholder: str) -> list[Picture]:
+        """The pictures whose texts do not all say the placeholder by themselves."""
+        return [picture for picture in self.pictures if picture.lacks(placeholder)]
 
 
 def check_words(concept: Concept, placeholder: str) -> None:
     """Raise ValueError where a caption without the placeholder is not allowed."""
-    strict = {name for n, name in enumerate(concept.names) if concept.wording(n).missing == "error"}
-    lacking = [name for name in concept.lacking(placeholder) if name in strict]
-    if lacking:
+    refused = [one.name for one in concept.lacking(placeholder) if one.wording.missing == "error"]
+    if refused:
         raise ValueError(
-            f"The placeholder '{placeholder}' is missing from the captions of {len(lacking)} "
-            f"pictures: {', '.join(lacking[:10])}. Write it, {{}} or [name] into them, or set "
+            f"The placeholder '{placeholder}' is missing from the captions of {len(refused)} "
+            f"pictures: {', '.join(refused[:10])}. Write it, {{}} or [name] into them, or set "
             f"'missing' in Caption Options to 'add'."
         )
 
 
-def joined(concepts: Sequence[Concept]) -> Concept:
+def joined_concepts(concepts: Sequence[Concept]) -> Concept:
     """Several concepts' pictures as one, each with its own wording, masks and repeats."""
-    every = [one for one in concepts for _ in one.names]
-    return Concept(
-        pictures=tuple(crop for one in concepts for crop in one.pictures),
-        names=tuple(name for one in concepts for name in one.names),
-        kind=concepts[0].kind,
-        captions=tuple(one.caption(n) for one in concepts for n in range(len(one.names))),
-        masks=tuple(one.mask(n) for one in concepts for n in range(len(one.pictures))),
-        wordings=tuple(one.wording(n) for one in concepts for n in range(len(one.names))),
-        repeats=tuple(one.turns.count(n) for one in concepts for n in range(len(one.names))),
-        variants=tuple(len(crops) for one in concepts for crops in one.crops),
-        found=tuple(found for one in concepts for found in one.found)
-        if all(one.found for one in concepts)
-        else (),
-        latents=common([one.latents for one in every]),
-    )
+    pictures = tuple(picture for one in concepts for picture in one.pictures)
+    return Concept(pictures, concepts[0].kind, common([one.latents for one in concepts]))
 
 
 def common(choices: Sequence[LatentChoice]) -> LatentChoice:
@@ -150,15 +149,17 @@ def held_out(concept: Concept) -> range:
     """Numbers of the pictures that can be kept for validation alone: every fifth of ten or more,
     none of fewer, which are all needed to learn from.
     """
-    enough = len(concept.names) >= FEWEST_TO_HOLD_OUT
-    return range(HELD_OUT - 1, len(concept.names) if enough else 0, HELD_OUT)
+    count = len(concept.pictures)
+    return range(HELD_OUT - 1, count if count >= FEWEST_TO_HOLD_OUT else 0, HELD_OUT)
 
 
-def without(concept: Concept, pictures: Collection[int]) -> Concept:
-    """The concept with some of its pictures never in a round."""
-    counts = concept.repeats or (1,) * len(concept.names)
-    kept = (0 if number in pictures else count for number, count in enumerate(counts))
-    return replace(concept, repeats=tuple(kept))
+def without(concept: Concept, left_out: Collection[int]) -> Concept:
+    """The concept with some of its pictures, by their numbers, never in a round."""
+    pictures = tuple(
+        replace(picture, repeats=0) if number in left_out else picture
+        for number, picture in enumerate(concept.pictures)
+    )
+    return replace(concept, pictures=pictures)
 
 
 def captions_for(text: str, count: int) -> tuple[str, ...]:
@@ -187,8 +188,8 @@ def picks(
     order, variants = draws
     waiting: defaultdict[tuple[int, ...], list[Pick]] = defaultdict(list)
     for number, picture in rounds(concept.turns, order):
-        crops = concept.crops[picture]
-        crop = item_at(crops, fraction(variants)) if len(crops) > 1 else crops[0]
+        own = concept.places[picture]
+        crop = item_at(own, fraction(variants)) if len(own) > 1 else own[0]
         group = waiting[shapes[crop]]
         group.append(Pick(picture, crop, number))
         if len(group) == count:

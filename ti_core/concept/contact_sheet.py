@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .audit import drawn_texts, size_of, title_of
-from .concept import Concept
+from .audit import drawn_texts, facts_of, size_text, title_of
+from .concept import Concept, Picture
 
 COLUMNS = 2
 THUMBNAIL = 192
@@ -27,10 +27,10 @@ TINT_STRENGTH = 0.65
 
 def contact_sheet(concept: Concept, placeholder: str, summary: str) -> Tensor:
     """The sheet `[h, w, 3]` in 0..1: the summary, and a cell for each picture."""
-    shown = range(min(MOST, len(concept.names)))
+    shown = range(min(MOST, len(concept.pictures)))
     head = [*summary.splitlines()]
-    if len(concept.names) > MOST:
-        head.append(f"The first {MOST} of {len(concept.names)} pictures:")
+    if len(concept.pictures) > MOST:
+        head.append(f"The first {MOST} of {len(concept.pictures)} pictures:")
     top = GAP + (FONT + 5) * len(head) + GAP
     rows = -(-len(shown) // COLUMNS)
     cell = (THUMBNAIL + TEXT + 3 * GAP, THUMBNAIL + GAP)
@@ -40,7 +40,7 @@ def contact_sheet(concept: Concept, placeholder: str, summary: str) -> Tensor:
     draw.multiline_text((GAP, GAP), "\n".join(head), INK, font, spacing=5)
     for place, picture in enumerate(shown):
         left, upper = GAP + place % COLUMNS * cell[0], top + place // COLUMNS * cell[1]
-        sheet.paste(thumbnail(concept, picture), (left, upper))
+        sheet.paste(thumbnail(concept.pictures[picture]), (left, upper))
         write(draw, (left + THUMBNAIL + GAP, upper), cell_text(concept, picture, placeholder), font)
     return torch.from_numpy(np.asarray(sheet, dtype=np.float32) / np.float32(255.0))
 
@@ -53,23 +53,22 @@ def write(
         draw.text((place[0], place[1] + number * (FONT + 3)), line, colour, font)
 
 
-def cell_text(concept: Concept, picture: int, placeholder: str) -> list[tuple[str, str]]:
+def cell_text(concept: Concept, number: int, placeholder: str) -> list[tuple[str, str]]:
     """What stands beside a picture: its name and facts, and three texts as they are drawn."""
-    crop = concept.crops[picture]
-    more = f", {len(crop)} crops" if len(crop) > 1 else ""
-    title = title_of(concept, picture)
+    picture = concept.pictures[number]
+    more = f", {len(picture.crops)} crops" if len(picture.crops) > 1 else ""
+    title = title_of(picture, facts_of(picture))
     lines = [(line, INK) for line in textwrap.wrap(title, LETTERS, max_lines=3)]
-    lines.append((f"{size_of(concept, picture)}{more}", FAINT))
-    for text in drawn_texts(concept, picture, placeholder):
+    lines.append((f"{size_text(picture.size)}{more}", FAINT))
+    for text in drawn_texts(concept, number, placeholder):
         wrapped = textwrap.wrap(f"· {text}", LETTERS, max_lines=2, placeholder=" ...") or ["·"]
         lines += [(line, INK) for line in wrapped]
     return lines
 
 
-def thumbnail(concept: Concept, picture: int) -> Image.Image:
+def thumbnail(picture: Picture) -> Image.Image:
     """A picture's first crop, small, red where it does not count, on a square of paper."""
-    crop = concept.crops[picture][0]
-    shown = tinted(concept.pictures[crop], concept.mask(crop))
+    shown = tinted(picture.crops[0], picture.weights[0])
     image = Image.fromarray((shown * 255).round().clamp(0, 255).byte().numpy())
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     square = Image.new("RGB", (THUMBNAIL, THUMBNAIL), PAPER)

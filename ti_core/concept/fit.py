@@ -160,13 +160,6 @@ def cropped(picture: Tensor, size: Size, view: View) -> Tensor:
     return whole[top : top + height, left : left + width].contiguous()
 
 
-def centre_crop(picture: Tensor, width: int, height: int) -> Tensor:
-    """Scale a picture `[h, w, 3]` to cover `width` x `height`, and cut the middle out of it
-    `[height, width, 3]`.
-    """
-    return cropped(picture, (width, height), View())
-
-
 def padded(picture: Tensor, size: Size, colour: tuple[float, ...]) -> Tensor:
     """Scale a picture `[h, w, c]` to fit inside the size, in the middle of a plain colour."""
     width, height = size

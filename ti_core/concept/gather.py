@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ..draws import generator
-from .concept import Concept, Found, LatentChoice
+from .concept import Concept, Found, LatentChoice, Picture
 from .fit import FitSettings, Size, View, bucket_for, draw_view, fitted, fitted_mask, lost
 from .masks import MaskSettings, over_picture
 from .templates import FILEWORDS, TEMPLATES, Kind
@@ -86,34 +86,26 @@ class Recipe:
 
 def concept_of(sources: Iterable[Source], recipe: Recipe) -> Concept:
     """Gather the sources, one after the other, so that no more than one picture is held whole."""
-    names, captions, wordings, repeats, found = [], [], [], [], []
-    crops: list[Tensor] = []
-    masks: list[Tensor | None] = []
-    for number, source in enumerate(sources):
-        size = checked_size(source, recipe.fit)
-        draws = generator(recipe.fit.seed, VIEW_STREAM + number)
-        for _ in range(recipe.fit.variants if recipe.fit.random else 1):
-            crop, mask = crop_of(source, size, recipe, draws)
-            crops.append(crop)
-            masks.append(mask)
-        names.append(source.name)
-        captions.append(source.caption)
-        typed = source.caption_from in ("", "typed")
-        wordings.append(replace(recipe.wording, typed=typed))
-        repeats.append(source.repeats * recipe.repeats)
-        found.append(found_of(source, size, recipe.fit))
-    variants = (len(crops) // max(1, len(names)),) * len(names)
-    return Concept(
-        tuple(crops),
-        tuple(names),
-        recipe.kind,
-        tuple(captions),
-        tuple(masks) if any(mask is not None for mask in masks) else (),
-        tuple(wordings),
-        tuple(repeats),
-        variants,
-        tuple(found),
-        recipe.latents,
+    pictures = tuple(
+        picture_of(source, recipe, generator(recipe.fit.seed, VIEW_STREAM + number))
+        for number, source in enumerate(sources)
+    )
+    return Concept(pictures, recipe.kind, recipe.latents)
+
+
+def picture_of(source: Source, recipe: Recipe, draws: Generator) -> Picture:
+    """A source cut to size, in as many variants as its views can differ."""
+    size = checked_size(source, recipe.fit)
+    variants = recipe.fit.variants if recipe.fit.random else 1
+    cut = [crop_of(source, size, recipe, draws) for _ in range(variants)]
+    return Picture(
+        source.name,
+        tuple(crop for crop, _ in cut),
+        tuple(weights for _, weights in cut),
+        source.caption,
+        replace(recipe.wording, typed=source.caption_from in ("", "typed")),
+        source.repeats * recipe.repeats,
+        found_of(source, size, recipe.fit),
     )
 
 

@@ -13,21 +13,21 @@ import folder_paths
 import numpy as np
 import torch
 from comfy.cli_args import args
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.sd import CLIP
 from PIL import Image
 from torch import Tensor
 
 from ..word.embedding import Embedding, check_placeholder, initial_rows
-from ..word.families import check_fit
-from ..word.formats import FORMATS, Export, Storage, free_base, read_embedding, write_files
-from .models.text import encoders
+from ..word.formats import FORMATS, Export, NumberType, free_base, read_embedding, write_files
+from .models.text import check_fits, encoders
 
 FILE_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?")
 PICTURES = (".png", ".webp", ".avif")
 SUFFIXES = (".safetensors", ".pt", ".bin", ".ckpt", ".pth", *PICTURES)
 PREVIEW = ".preview"
 DROPPED = "input/"
-HASH_CHUNK = 1 << 20
+HASH_CHUNK = 16 << 20
 
 
 def embedding_path(name: str) -> Path:
@@ -101,9 +101,9 @@ def load_embedding(
     """The embedding in a file of the folders. With a CLIP it is checked to fit, and starts at
     the initialiser that its recipe or the caller names; without, that remains unknown.
     """
-    available = {} if clip is None else {k: e.width for k, e in encoders(clip).items()}
+    widths = {} if clip is None else {key: part.width for key, part in encoders(clip).items()}
     with torch.inference_mode(False), torch.no_grad():
-        found = read_embedding(chosen_file(choice), word, available)
+        found = read_embedding(chosen_file(choice), word, widths)
         if placeholder:
             check_placeholder(placeholder)
             found = replace(found, placeholder=placeholder)
@@ -118,12 +118,11 @@ def on_clip(found: Embedding, clip: CLIP, initialiser: str) -> Embedding:
     """The embedding, checked to fit a CLIP, with the vocabulary's vectors of its initialiser as
     start.
     """
+    check_fits(found, clip)
     parts = encoders(clip)
-    held = {key: rows.shape[-1] for key, rows in found.vectors.items()}
-    check_fit(found.placeholder, held, {key: part.width for key, part in parts.items()})
-    ids = {key: parts[key].token_ids(initialiser) for key in held} if initialiser else {}
-    if not ids or not all(ids.values()):
-        return found
+    ids = {key: parts[key].token_ids(initialiser) for key in found.vectors}
+    if not all(ids.values()):
+        return found  # Nothing was said, or nothing that has tokens.
     initial = {
         key: initial_rows(parts[key].rows(tokens).clone(), len(found.vectors[key]))
         for key, tokens in ids.items()
@@ -141,7 +140,7 @@ def save_embedding(
 
 
 def export_settings(
-    storage: Storage, picture: Tensor | None, prompt: Any, extra: Mapping[str, Any] | None
+    storage: NumberType, picture: Tensor | None, prompt: Any, extra: Mapping[str, Any] | None
 ) -> Export:
     """How to write, with the first picture of a batch `[n, h, w, 3]` as sample, and the graph for
     the chunks of a picture unless the host was told to write no metadata.
@@ -166,9 +165,10 @@ def checkpoint_hash(path: Path) -> str:
 
 @functools.lru_cache(maxsize=16)
 def sha256(path: Path, modified: int, size: int) -> str:
-    """SHA-256 of a file, read in pieces."""
+    """SHA-256 of a file, read in pieces; the host's Cancel ends it after the current one."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(HASH_CHUNK):
+            throw_exception_if_processing_interrupted()
             digest.update(chunk)
     return digest.hexdigest()

@@ -1,6 +1,8 @@
 """The run store in the host's folders, and what a run on the host's models depends on."""
 
+import functools
 import re
+import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ from torch import Tensor, nn
 
 from ..concept.concept import Concept
 from ..store.digest import digest_of
-from ..store.run_store import Resume, RunStore, StoreSettings
-from ..training.loop import TrainingSettings
+from ..store.run_store import Resume, RunStore
+from ..training.settings import TrainingSettings
 from ..word.embedding import Embedding
 from .models.text import encoders
 
@@ -26,14 +28,10 @@ SCHEDULE = "model_sampling"
 UNFILLED = "text_projection.weight"
 
 
-def run_store(placeholder: str, key: str, settings: StoreSettings, resume: Resume) -> RunStore:
-    """The store of the run with that key, below the host's user or output folder."""
-    roots = {
-        "user": folder_paths.get_user_directory,
-        "output": folder_paths.get_output_directory,
-    }
+def run_store(placeholder: str, key: str, resume: Resume) -> RunStore:
+    """The store of the run with that key, below the host's user folder."""
     name = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', placeholder)}-{key[:16]}"
-    return RunStore(Path(roots[settings.folder](), FOLDER), name, settings, resume)
+    return RunStore(Path(folder_paths.get_user_directory(), FOLDER), name, resume)
 
 
 def run_key(
@@ -45,14 +43,16 @@ def run_key(
     settings: TrainingSettings,
     precision: str,
 ) -> str:
-    """A digest of all that the vectors after a step depend on: not of how many steps there are to
-    be, nor of what they are called. The same in every process.
+    """A digest of all that a run depends on but its length: the vectors after a step, too, where
+    the learning rate does not fall towards the last one. The same in every process.
     """
-    shown = (concept.pictures, concept.masks, concept.kind, concept.captions, concept.wordings)
+    shown = [
+        (one.crops, one.weights, one.caption, one.wording, one.repeats) for one in concept.pictures
+    ]
     chosen = (settings.method, settings.batch_size, settings.accumulation, settings.seed)
     rates = settings.schedule
     return digest_of(
-        (*shown, concept.repeats, concept.variants, concept.latents, len(concept.names)),
+        (shown, concept.latents),
         (embedding.placeholder, embedding.initialiser, embedding.vectors, embedding.initial),
         (*chosen, settings.hold_out, rates.pieces, rates.shape, rates.warmup, precision),
         (described(model), described_clip(clip), weights_of(vae.first_stage_model, {})),
@@ -106,7 +106,9 @@ def sample(tensor: Tensor) -> object:
 
 
 def plain(value: Any) -> object:
-    """A value as numbers, texts and tensors: objects by class and attributes, functions by name."""
+    """A value as numbers, texts and tensors: objects by class and attributes, functions by what
+    they were made with.
+    """
     return Plain().of(value, DEEPEST)
 
 
@@ -131,11 +133,15 @@ class Plain:
         return self.thing(value, depth)
 
     def thing(self, value: Any, depth: int) -> object:
-        """A function's name, or an object's class and what it holds."""
-        name = getattr(value, "__qualname__", None)
-        if name is not None or any(value is other for other in self.seen):
-            return (name or type(value).__qualname__,)
+        """A function with what it was made with, or an object's class and what it holds."""
+        name = getattr(value, "__qualname__", type(value).__qualname__)
+        if isinstance(value, type) or any(value is other for other in self.seen):
+            return (name,)
         self.seen.append(value)
+        if isinstance(value, ModelPatcher):
+            return (name, weights_of(value.model, value.backup))
+        if callable(value) and (bound := bound_values(value)) is not None:
+            return (name, [self.of(one, depth - 1) for one in bound])
         weights = weights_of(value, {}) if isinstance(value, nn.Module) else ()
         held = getattr(value, "__dict__", {})
         own = {
@@ -143,4 +149,28 @@ class Plain:
             for name, one in held.items()
             if not name.startswith("_") and not isinstance(one, nn.Module)
         }
-        return (type(value).__qualname__, weights, own)
+        return (name, weights, own)
+
+
+def bound_values(function: Any) -> list[Any] | None:
+    """What a function was made with: its code, the variables around it, defaults, the object that
+    it is a method of, the arguments of a partial; None for an object that is merely callable.
+    """
+    if isinstance(function, functools.partial):
+        return [function.func, function.args, function.keywords]
+    if isinstance(function, types.MethodType):
+        return [function.__func__, function.__self__]
+    if isinstance(function, types.FunctionType):
+        cells = [cell_value(cell) for cell in function.__closure__ or ()]
+        code = function.__code__
+        constants = [one for one in code.co_consts if not isinstance(one, types.CodeType)]
+        return [code.co_code, constants, cells, function.__defaults__, function.__kwdefaults__]
+    return [] if isinstance(function, types.BuiltinFunctionType) else None
+
+
+def cell_value(cell: Any) -> object:
+    """The variable in a closure; one that is not set yet has none."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None

@@ -1,23 +1,41 @@
 """The file of a run's state: kilobytes of safetensors, with a digest of all that is in it."""
 
 import json
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ..training.run import RunState, packed, unpacked
+from ..training.run import MOST_ROLLBACKS, Ended, RunState
+from ..training.stopping import Validation
 from .digest import digest_of
 
-VERSION = 2
-FACTS = "run"
+VERSION = 3
+METADATA = "run"
+GROUPS = ("vectors", "best", "memory")
+HISTORIES = ("losses", "rates")
+FACTS = (
+    "loss_scale",
+    "initialiser_loss",
+    "last_step",
+    "by_rule",
+    "closing_loss",
+    "ended",
+    "planned",
+    "rollbacks",
+    "trouble",
+    "seconds",
+)
+ORIGIN = "origin."
 
 
 def checkpoint(state: RunState) -> bytes:
     """A safetensors file of the state, with a digest of all that is in it."""
-    tensors, facts = packed(state)
+    tensors, facts = packed_state(state)
     return sealed(tensors, {"version": VERSION, **facts})
 
 
@@ -27,19 +45,20 @@ def sealed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
     """
     whole = {**facts, "digest": digest_of(tensors, facts)}
     text = json.dumps(whole, sort_keys=True, allow_nan=False)
-    return safetensors.torch.save(dict(tensors), {FACTS: text})
+    return safetensors.torch.save(dict(tensors), {METADATA: text})
 
 
 def restored(data: bytes, like: Mapping[str, Tensor]) -> RunState:
     """The state in a checkpoint, for vectors of the shapes of `like`; ValueError with what is wrong
-    if a single bit of it has changed.
+    if anything that it holds has changed.
     """
     tensors, facts = opened(data)
     if facts.get("version") != VERSION:
         raise ValueError(f"it is of version {facts.get('version')!r}, this pack reads {VERSION}")
-    if sealed(tensors, {k: v for k, v in facts.items() if k != "digest"}) != data:
+    digest = facts.pop("digest", None)
+    if digest != digest_of(tensors, facts):
         raise ValueError("its content has changed since it was written")
-    return unpacked(tensors, facts, like)
+    return unpacked_state(tensors, facts, like)
 
 
 def opened(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -47,10 +66,141 @@ def opened(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         tensors = safetensors.torch.load(data)
         size = int.from_bytes(data[:8], "little")
-        facts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][FACTS])
+        facts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][METADATA])
     except (SafetensorError, KeyError, TypeError, RecursionError, ValueError) as error:
         raise ValueError(f"it is no checkpoint ({type(error).__name__})") from error
     plain = str | int | float | None
     if not isinstance(facts, dict) or not all(isinstance(one, plain) for one in facts.values()):
         raise ValueError("its facts are not those of a run")
     return tensors, facts
+
+
+def packed_state(state: RunState) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state as tensors by flat names, and facts that are JSON-ready."""
+    tensors = {
+        f"{group}/{key}": rows for group in GROUPS for key, rows in getattr(state, group).items()
+    }
+    tensors |= {name: doubles(getattr(state, name)) for name in HISTORIES}
+    tensors["validation_steps"] = torch.tensor([one.step for one in state.validations])
+    tensors["validation_losses"] = doubles([one.loss for one in state.validations])
+    facts = {name: getattr(state, name) for name in FACTS}
+    return tensors, facts | {f"{ORIGIN}{name}": text for name, text in state.origin.items()}
+
+
+def unpacked_state(
+    tensors: Mapping[str, Tensor], facts: Mapping[str, Any], like: Mapping[str, Tensor]
+) -> RunState:
+    """The state that was packed, for vectors of the shapes of `like`; ValueError, with what is
+    wrong, for anything that `packed_state` would not have made.
+    """
+    groups = {name: group_of(tensors, name) for name in GROUPS}
+    shapes = {key: tuple(rows.shape) for key, rows in like.items()}
+    for name in ("vectors", "best"):
+        found = {key: tuple(rows.shape) for key, rows in groups[name].items()}
+        if found != shapes:
+            raise ValueError(f"its {name} are {found}, not {shapes}")
+    histories = {name: numbers(tensors, name) for name in HISTORIES}
+    steps = len(histories["losses"])
+    if len(histories["rates"]) != steps:
+        raise ValueError("its histories have different lengths")
+    return RunState(
+        vectors=groups["vectors"],
+        best=groups["best"],
+        memory=groups["memory"],
+        losses=histories["losses"],
+        rates=histories["rates"],
+        validations=validations(tensors, steps),
+        loss_scale=number(facts, "loss_scale"),
+        initialiser_loss=optional_number(facts, "initialiser_loss"),
+        last_step=None if facts.get("last_step") is None else whole_number(facts, "last_step"),
+        by_rule=facts.get("by_rule") is True,
+        closing_loss=optional_number(facts, "closing_loss"),
+        ended=ending(facts),
+        planned=whole_number(facts, "planned"),
+        rollbacks=rollbacks(facts),
+        trouble=str(facts.get("trouble", "")),
+        seconds=number(facts, "seconds"),
+        origin={
+            name.removeprefix(ORIGIN): str(text)
+            for name, text in facts.items()
+            if name.startswith(ORIGIN)
+        },
+    )
+
+
+def doubles(values: list[float]) -> Tensor:
+    """Numbers without any rounding `[n]`."""
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def group_of(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
+    """The tensors `group/name` by their names; ValueError for values that are not finite."""
+    found = {
+        name.removeprefix(f"{group}/"): value
+        for name, value in tensors.items()
+        if name.startswith(f"{group}/")
+    }
+    for name, value in found.items():
+        if not value.is_floating_point() or not bool(value.isfinite().all()):
+            raise ValueError(f"its {group} of {name} are no finite numbers")
+    return found
+
+
+def numbers(tensors: Mapping[str, Tensor], name: str) -> list[float]:
+    """A history; ValueError if there is none of finite numbers."""
+    values = tensors.get(name)
+    if values is None or values.dim() != 1 or values.dtype != torch.float64:
+        raise ValueError(f"it has no history of {name}")
+    if not bool(values.isfinite().all()):
+        raise ValueError(f"its history of {name} is not finite")
+    return values.tolist()
+
+
+def validations(tensors: Mapping[str, Tensor], steps: int) -> list[Validation]:
+    """The validations of a run of so many steps."""
+    losses, at = numbers(tensors, "validation_losses"), tensors.get("validation_steps")
+    places = [] if at is None or at.dtype != torch.int64 or at.dim() != 1 else at.tolist()
+    if len(places) != len(losses) or places != sorted(set(places)):
+        raise ValueError("its validations do not fit together")
+    if not places or places[0] != 0 or places[-1] > steps:
+        raise ValueError("its validations are not those of its steps")
+    return [Validation(step, loss) for step, loss in zip(places, losses, strict=True)]
+
+
+def number(facts: Mapping[str, Any], name: str) -> float:
+    """A fact that is a finite number, not negative."""
+    value = facts.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"its {name} is {value!r}, not a number")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"its {name} is {value}")
+    return float(value)
+
+
+def optional_number(facts: Mapping[str, Any], name: str) -> float | None:
+    """A number that may not have been measured."""
+    return None if facts.get(name) is None else number(facts, name)
+
+
+def whole_number(facts: Mapping[str, Any], name: str) -> int:
+    """A fact that counts something."""
+    value = number(facts, name)
+    if value != int(value):
+        raise ValueError(f"its {name} is {value}")
+    return int(value)
+
+
+def rollbacks(facts: Mapping[str, Any]) -> int:
+    """How often the run went back."""
+    count = whole_number(facts, "rollbacks")
+    if count > MOST_ROLLBACKS + 1:
+        raise ValueError(f"its rollbacks are {count}")
+    return count
+
+
+def ending(facts: Mapping[str, Any]) -> Ended:
+    """Why the run ended, '' if it had not."""
+    found = next((one for one in get_args(Ended) if one == facts.get("ended")), None)
+    if found is None:
+        raise ValueError(f"it ended by {facts.get('ended')!r}")
+    return found

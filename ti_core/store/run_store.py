@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal
@@ -22,38 +21,26 @@ ENDING, DAMAGED = ".safetensors", ".damaged"
 CHECKPOINT = re.compile(rf"step-(\d{{9}})\{ENDING}")
 LOCK = "lock"
 LARGEST = 256 << 20  # bytes of a checkpoint; ten thousand steps of one vector take 0.4 MB
-Resume = Literal["resume", "start anew", "off"]
-
-
-@dataclass(frozen=True)
-class StoreSettings:
-    """Where runs are kept, a checkpoint every so many steps, how many of each run, and how much in
-    all. `strict` ends a run before its first step when its checkpoints cannot be read or written;
-    else it goes on without them, and says so.
-    """
-
-    folder: Literal["user", "output"] = "user"
-    save_every: int = 25
-    keep_last: int = 3
-    megabytes: int = 1024
-    strict: bool = False
+Resume = Literal["continue", "start over", "off"]
+SAVE_EVERY = 25  # steps; what a crash of the computer can cost
+KEEP_LAST = 3  # checkpoints of a run; one is enough, unless it gets damaged
+MOST_BYTES = 1 << 30  # of all runs together: some 10,000 of 400 steps
 
 
 class RunStore:
     """The checkpoints of one run in a folder of its own; `notes` is what the user should know.
 
     A context manager that holds the folder for one run at a time: a second one of the same key goes
-    on without a store. Nothing of it ends a run, except `strict` settings before the first step.
+    on without a store. No problem of it ends a run.
     """
 
-    def __init__(self, root: Path, name: str, settings: StoreSettings, resume: Resume):
+    def __init__(self, root: Path, name: str, resume: Resume):
         self.root = root
         self.folder = root / name
-        self.settings = settings
         self.resume = resume
         self.notes: list[str] = []
         self.lock: BinaryIO | None = None
-        self.replaces = resume == "start anew"
+        self.replaces = resume == "start over"
 
     def __enter__(self) -> "RunStore":
         if self.resume == "off":
@@ -61,20 +48,30 @@ class RunStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.lock = locked(self.folder / LOCK)
-            if self.lock is None:
-                self.problem(
-                    "Another training with the same pictures, word and settings is running, and "
-                    "has the run store. This one is not stored."
-                )
-            else:
-                remove_leftovers(self.folder)
-                trim(self.root, self.settings.megabytes << 20, self.folder)
         except OSError as error:
-            self.problem(
-                f"The run cannot be stored in {self.folder} ({reason(error)}). Make room or give "
-                f"ComfyUI the right to write there, or choose another folder in Training Run Store."
+            self.note(
+                f"The run cannot be stored in {self.folder} ({reason(error)}). Make room, or give "
+                f"ComfyUI the right to write there."
             )
+            return self
+        if self.lock is None:
+            self.note(
+                "The same training is already running elsewhere, so this run will not be saved."
+            )
+        else:
+            self.tidy()
         return self
+
+    def tidy(self) -> None:
+        """Remove what a killed process left, and the oldest runs where there are too many."""
+        try:
+            remove_leftovers(self.folder)
+            trim(self.root, MOST_BYTES, self.folder)
+        except OSError as error:
+            self.note(
+                f"Old runs in {self.root} could not be removed ({reason(error)}). This run is "
+                f"stored all the same."
+            )
 
     def __exit__(
         self,
@@ -86,12 +83,6 @@ class RunStore:
             self.lock.close()
             self.lock = None
 
-    def problem(self, text: str) -> None:
-        """Tell the user, or end the run if that was chosen."""
-        if self.settings.strict:
-            raise RuntimeError(text)
-        self.note(text)
-
     def note(self, text: str) -> None:
         """Keep a line for the report."""
         if text not in self.notes:
@@ -102,16 +93,16 @@ class RunStore:
         """The newest good state, for vectors of the shapes of `like`. What cannot be read is put
         aside under another name, and told.
         """
-        if self.lock is None or self.resume != "resume":
+        if self.lock is None or self.resume != "continue":
             return None
         for path in reversed(checkpoints(self.folder)):
             try:
                 return restored(contents(path), like)
             except (OSError, ValueError) as error:
-                self.problem(
+                self.note(
                     f"The checkpoint {path} cannot be read: {reason(error)}. It is put aside as "
                     f"'{path.stem}{DAMAGED}', and the training goes on from the one before it, or "
-                    f"from the beginning. With 'start anew' it is not looked at."
+                    f"from the beginning. 'start over' ignores it."
                 )
                 put_aside(path)
         return None
@@ -134,11 +125,11 @@ class RunStore:
             )
 
     def remove_others(self, newest: Path) -> None:
-        """Remove all checkpoints but the last ones; of a run that starts anew, all that were there
+        """Remove all checkpoints but the last ones; of a run that starts over, all that were there
         before it.
         """
         others = [path for path in checkpoints(self.folder) if path != newest]
-        kept = 0 if self.replaces else self.settings.keep_last - 1
+        kept = 0 if self.replaces else KEEP_LAST - 1
         for path in others[: len(others) - kept]:
             path.unlink(missing_ok=True)
         self.replaces = False
@@ -173,12 +164,16 @@ def write_through(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on disk; Windows has no such call, and does it by itself."""
+    """Have the names in a folder on disk, where that can be asked for: Windows does it by itself,
+    and some network file systems refuse it.
+    """
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        log.info("The folder %s cannot be synced: %s", folder, error)
     finally:
         os.close(handle)
 

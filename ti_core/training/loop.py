@@ -1,95 +1,32 @@
-"""The training loop, and what it needs of a frozen model."""
+"""The training loop: steps that are validated, undone where they fail, and end when nothing more
+is learned.
+"""
 
-import itertools
 import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ..concept.concept import Concept, check_words, held_out, picks, without
-from ..concept.masks import latent_weights, stacked_weights
-from ..concept.wording import Moment
-from ..draws import fraction, generator
+from ..concept.concept import Concept, check_words
 from ..word.embedding import Embedding
+from .batches import Batch, NotFinite, batch_loss, batches
 from .frozen_model import FrozenModel
-from .latents import Latents, sampled, shape_of
-from .objective import native_loss, stratified
-from .optimisers import FreeSettings, Method, SphericalSettings, gradient_norm, method
-from .schedule import Schedule
+from .latents import Latents
+from .optimisers import Method, begin_method
+from .run import MOST_ROLLBACKS, Ended, RunState, copies
+from .settings import TrainingSettings
+from .stopping import nothing_more
+from .validation import SAMPLES, fixed_samples, validation_every, validation_loss
 
 log = logging.getLogger(__name__)
 
-
-class NotFinite(RuntimeError):
-    """A loss, a gradient or a vector became NaN or infinite."""
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How long and how to train; `schedule` knows the number of steps. `hold_out` keeps some
-    pictures for validation alone, where there are enough.
-    """
-
-    schedule: Schedule
-    method: SphericalSettings | FreeSettings
-    batch_size: int = 1
-    accumulation: int = 1
-    seed: int = 0
-    hold_out: bool = False
-
-
-class Batch(NamedTuple):
-    """Samples that are denoised together: latents and noise `[b, ...]`, positions in the schedule
-    `[b]`, captions, and how much each latent counts `[b, 1, ...]`, None where all count 1.
-    """
-
-    latents: Tensor
-    noise: Tensor
-    positions: Tensor
-    captions: tuple[str, ...]
-    weights: Tensor | None = None
-
-    def parts(self, rows: int) -> list["Batch"]:
-        """The batch in parts of at most `rows` samples."""
-        starts = range(0, len(self.captions), rows)
-        return [
-            Batch(*(None if held is None else held[start : start + rows] for held in self))  # type: ignore[arg-type]
-            for start in starts
-        ]
-
-
-class Start(NamedTuple):
-    """Where a training goes on: steps done, draws used up (a step that failed has used its own),
-    vectors and memory of the method, loss scale, and a factor on the learning rate.
-    """
-
-    step: int
-    drawn: int
-    vectors: Mapping[str, Tensor]
-    memory: Mapping[str, Tensor]
-    loss_scale: float
-    rate_factor: float
-
-
-class StepReport(NamedTuple):
-    """What one optimiser step did; `vectors` are copies of the live ones after it, `norms` their
-    mean norm per encoder key, `memory` and `loss_scale` what the next step needs besides them.
-    """
-
-    step: int
-    loss: float
-    learning_rate: float
-    gradient_norm: float
-    norms: Mapping[str, float]
-    vectors: Mapping[str, Tensor]
-    memory: Mapping[str, Tensor]
-    loss_scale: float
-    seconds: float
+# After an overflow the loss scale grows back by 2 every so many steps: one failed attempt in a
+# hundred costs 1 %. Not measured on a device.
+SCALE_GROWS_EVERY = 100
 
 
 def train(
@@ -98,164 +35,142 @@ def train(
     latents: Sequence[Latents],
     embedding: Embedding,
     settings: TrainingSettings,
-    start: Start | None = None,
-) -> Iterator[StepReport]:
+    state: RunState | None = None,
+) -> Iterator[RunState]:
     """Learn the embedding's vectors on `latents` (one `[c, ...]` per crop of the concept, as the
-    model takes them), a report per step, from the beginning or from `start`.
+    model takes them), from the beginning or from a `state`. Yields the state before the first step
+    and after each one; it is consistent whenever this is broken off, and whoever gets it may end
+    the run by setting `ended`.
 
-    Raises ValueError for captions that are not allowed, RuntimeError when the gradient or the
-    loss cannot be right, and NotFinite when one of them or a vector is not finite. On a CPU the
-    same arguments give the same vectors, bit for bit, however often the run was broken off.
+    A step that gives NaN or infinity is undone: the run goes on from the best vectors with half the
+    learning rate, `MOST_ROLLBACKS` times at most. Raises ValueError for captions that are not
+    allowed, RuntimeError when no gradient reaches a vector, and NotFinite if not even the first
+    step can be made. On a CPU the same arguments give the same vectors, bit for bit, however often
+    the run was broken off.
     """
     check_words(concept, embedding.placeholder)
-    mover = method(settings.method, embedding.vectors, model.vocabulary_norms)
+    mover = begin_method(settings.method, embedding.vectors, model.vocabulary_norms)
+    state = state or RunState(copies(mover.vectors), copies(mover.vectors), model.loss_scale)
+    mover.restore(state.vectors, state.memory)
+    take_up(state, settings)
+
+    fixed = fixed_samples(model, concept, latents, embedding.placeholder, settings)
+    every = validation_every(SAMPLES, settings.batch_size * settings.accumulation)
+    measure_start(model, fixed, embedding, state)
+
     draws = batches(model, concept, latents, embedding.placeholder, settings)
-    first, scale, factor = 0, model.loss_scale, 1.0
-    if start is not None:
-        mover.restore(start.vectors, start.memory)
-        first, scale, factor = start.step, start.loss_scale, start.rate_factor
-        skip(draws, start.drawn * settings.accumulation)
-    for step in range(first, settings.schedule.steps):
-        started = time.perf_counter()
-        group = [next(draws) for _ in range(settings.accumulation)]
-        loss, scale = gradient(model, mover, group, scale)
-        check_step(step, loss, mover.vectors)
-        norm, rate = gradient_norm(mover.vectors.values()), factor * settings.schedule(step)
-        mover.step(rate)
-        learned = {key: rows.detach().clone() for key, rows in mover.vectors.items()}
-        check_vectors(step, learned)
-        norms = {key: float(rows.norm(dim=-1).mean()) for key, rows in learned.items()}
-        seconds = time.perf_counter() - started
-        yield StepReport(step + 1, loss, rate, norm, norms, learned, mover.memory(), scale, seconds)
+    for _ in range(state.drawn * settings.accumulation):
+        next(draws)  # What a broken-off run has drawn: a millisecond a step.
+
+    moving = False
+    while not state.ended:
+        try:
+            if moving:
+                take_step(model, mover, draws, state, settings)
+            if state.step % every == 0 and not state.validated:
+                state.validate(validation_loss(model, fixed, state.vectors))
+        except NotFinite as error:
+            if state.step == 0:
+                raise
+            state.roll_back(str(error))
+            mover.restore(state.vectors, state.memory)
+        if state.last_step is None and begin_end(state, settings):
+            mover.restore(state.vectors, state.memory)
+        moving = True
+        yield state
+        state.ended = state.ended or end_of(state, settings)
+        state.planned = settings.schedule.steps
+    measure_end(model, fixed, state)
 
 
-def skip(draws: Iterator[Batch], count: int) -> None:
-    """Draw what a broken-off run has drawn already, so that the next draw is the one that it would
-    have made (a millisecond or so a step, which took a hundred times that to train).
-    """
-    for _ in range(count):
-        next(draws)
-
-
-def batches(
+def take_step(
     model: FrozenModel,
-    concept: Concept,
-    latents: Sequence[Latents],
-    placeholder: str,
+    mover: Method,
+    draws: Iterator[Batch],
+    state: RunState,
     settings: TrainingSettings,
-) -> Iterator[Batch]:
-    """Endless batches: pictures of one size in shuffled rounds, a caption drawn for each sample,
-    noise and a schedule position.
-
-    Positions are stratified over all samples of an optimiser step. A batch shares the template, so
-    that with templates alone the text encoder runs once. Each kind of draw has a generator of its
-    own, so that one does not shift another.
-    """
-    orders, templates, noises, places, crops, words, looks = (
-        generator(settings.seed, stream) for stream in range(7)
-    )
-    shapes, weights = [shape_of(one) for one in latents], weights_of(concept, latents)
-    shown = without(concept, held_out(concept)) if settings.hold_out else concept
-    chosen = picks(shown, shapes, settings.batch_size, (orders, crops))
-    for step in itertools.count():
-        positions = stratified(
-            settings.batch_size * settings.accumulation, len(model.sigmas), places
-        )
-        for part in positions.split(settings.batch_size):
-            group = next(chosen)
-            clean = torch.stack([sampled(latents[pick.crop], looks) for pick in group])
-            noise = torch.randn(clean.shape, generator=noises)
-            place = fraction(templates)
-            captions = tuple(
-                concept.text(pick.picture, placeholder, place, Moment(step, pick.round), words)
-                for pick in group
-            )
-            counts = stacked_weights([weights[pick.crop] for pick in group])
-            yield Batch(clean, noise, part, captions, counts)
-
-
-def weights_of(concept: Concept, latents: Sequence[Latents]) -> list[Tensor | None]:
-    """Weights of each crop at the size of its latents, None where it has no mask."""
-    masks = [concept.mask(crop) for crop in range(len(latents))]
-    return [
-        None if mask is None else latent_weights(mask, shape_of(latent))
-        for mask, latent in zip(masks, latents, strict=True)
-    ]
+) -> None:
+    """One optimiser step: draw, differentiate, move, and take it over into the state."""
+    started = time.perf_counter()
+    group = [next(draws) for _ in range(settings.accumulation)]
+    scale = state.loss_scale
+    if state.step % SCALE_GROWS_EVERY == 0:
+        scale = min(2 * scale, model.loss_scale)
+    loss, scale = gradient(model, mover.vectors, group, scale)
+    check_gradient(state.step, mover.vectors)
+    rate = state.rate_factor * planned(state, settings).schedule(state.step)
+    mover.step(rate)
+    learned = copies(mover.vectors)
+    check_vectors(state.step, learned)
+    state.advance(loss, rate, learned, mover.memory(), scale)
+    state.seconds += time.perf_counter() - started
 
 
 def gradient(
-    model: FrozenModel, mover: Method, group: Sequence[Batch], scale: float
+    model: FrozenModel, vectors: Mapping[str, Tensor], group: Sequence[Batch], scale: float
 ) -> tuple[float, float]:
-    """Put the mean loss gradient of the batches on the live vectors; return the loss and the loss
+    """Put the mean loss gradient of the batches on live vectors; return the loss, and the loss
     scale that kept the gradient finite.
     """
     while True:
-        for rows in mover.vectors.values():
+        for rows in vectors.values():
             rows.grad = None
         losses = []
         for batch in group:
             for part in batch.parts(model.rows):
                 share = len(part.captions) / (len(batch.captions) * len(group))
                 with model.differentiable():
-                    loss = batch_loss(model, part, mover.vectors)
+                    loss = batch_loss(model, part, vectors)
+                    if not loss.requires_grad:
+                        raise RuntimeError(no_gradient("the"))
                     (loss.mean() * (scale * share)).backward()
                 losses.append(loss.detach())
-        gradients = [rows.grad for rows in mover.vectors.values() if rows.grad is not None]
+        loss = float(torch.cat(losses).mean())
+        if not math.isfinite(loss):
+            raise NotFinite(
+                f"The loss is {loss}. The model overflows in this precision: choose precision "
+                f"'bf16' or 'fp32', or check that the VAE belongs to the model."
+            )
+        gradients = [rows.grad for rows in vectors.values() if rows.grad is not None]
         for grad in gradients:
             grad /= scale
         if scale <= 1.0 or all(bool(grad.isfinite().all()) for grad in gradients):
-            return float(torch.cat(losses).mean()), scale
+            return loss, scale
         scale /= 2.0
         log.info("The fp16 gradient overflowed; the loss scale is now %g.", scale)
 
 
-def batch_loss(model: FrozenModel, batch: Batch, vectors: Mapping[str, Tensor]) -> Tensor:
-    """Native loss of every sample of a batch `[b]`."""
-    sigma = model.sigmas[batch.positions].to(batch.latents)
-    conditioning = model.encode(batch.captions, vectors)
-    noisy = model.add_noise(batch.latents, batch.noise, sigma)
-    x0 = model.denoise(noisy, sigma, conditioning)
-    weights = None if batch.weights is None else batch.weights.to(x0.device)
-    return native_loss(
-        x0,
-        batch.latents.to(x0.device),
-        sigma.to(x0.device),
-        model.prediction,
-        model.sigma_data,
-        weights,
+# What can go wrong in a step
+
+
+def no_gradient(which: str) -> str:
+    """The likely cause of a step without gradient."""
+    return (
+        f"No gradient reached {which} vectors. An attention kernel without backward (Sage, Flash) "
+        f"or a node that detaches the conditioning is the likely cause. Take such patches off the "
+        f"model for training."
     )
 
 
-def check_step(step: int, loss: float, vectors: Mapping[str, Tensor]) -> None:
-    """Raise RuntimeError with the likely cause when a step cannot be right: no finite loss, no
-    finite gradient (NotFinite), or at first a row without any gradient.
+def check_gradient(step: int, vectors: Mapping[str, Tensor]) -> None:
+    """Raise RuntimeError with the likely cause where no gradient has reached an encoder, or in the
+    first step a row; NotFinite where it is no number.
     """
-    if not math.isfinite(loss):
-        raise NotFinite(
-            f"The loss of step {step + 1} is {loss}. The model overflows in this precision: choose "
-            f"precision 'bf16' or 'fp32', or check that the VAE belongs to the model."
-        )
     for key, rows in vectors.items():
         grad = rows.grad
         if grad is None:
-            raise RuntimeError(
-                f"No gradient reached the {key} vectors. An attention kernel without backward "
-                f"(Sage, Flash) or a node that detaches the conditioning is the likely cause."
-            )
+            raise RuntimeError(no_gradient(f"the {key}"))
         if not bool(grad.isfinite().all()):
             raise NotFinite(
                 f"The gradient of the {key} vectors at step {step + 1} is not finite. Choose "
                 f"precision 'bf16' or 'fp32', or a lower learning rate."
             )
-        silent = [
-            index + 1 for index in range(len(rows)) if step == 0 and not bool(grad[index].any())
-        ]
-        if silent:
+        silent = [number for number, row in enumerate(grad, 1) if not bool(row.any())]
+        if step == 0 and silent:
             raise RuntimeError(
                 f"No gradient reached row {silent} of {len(rows)} of the {key} vectors in the "
-                f"first step. Either the caption was cut before them "
-                "(use fewer vectors or shorter captions), or the model does not listen to this "
-                "encoder."
+                f"first step. Either the caption was cut before them (use fewer vectors or shorter "
+                f"captions), or the model does not listen to this encoder."
             )
 
 
@@ -267,3 +182,92 @@ def check_vectors(step: int, vectors: Mapping[str, Tensor]) -> None:
                 f"Step {step + 1} moved the {key} vectors to values that are not finite. Choose a "
                 f"lower learning rate."
             )
+
+
+# How a run begins and ends
+
+
+def is_over(state: RunState, settings: TrainingSettings) -> bool:
+    """Whether a run that was taken up has nothing left to do: it has made its steps, and what the
+    user ended stays ended until another number of steps is asked for.
+    """
+    stays = state.ended == "user" and state.planned == settings.schedule.steps
+    return bool(state.ended) and (stays or bool(end_of(state, settings)))
+
+
+def take_up(state: RunState, settings: TrainingSettings) -> None:
+    """Let a run go on that had ended, where it may: with more steps than it was cooled down for, or
+    without the rule that ended it.
+    """
+    state.ended = ""
+    if last_step(state, settings) is None:
+        state.last_step, state.by_rule = None, False
+
+
+def measure_start(
+    model: FrozenModel, fixed: Sequence[Batch], embedding: Embedding, state: RunState
+) -> None:
+    """Measure the vectors that the run starts with, and the 100 % line: a word that was trained
+    before starts below it.
+    """
+    if not state.validations:
+        state.validate(validation_loss(model, fixed, state.vectors))
+    if state.initialiser_loss is None:
+        trained = embedding.has_origin and any(
+            not rows.equal(embedding.initial[key]) for key, rows in embedding.vectors.items()
+        )
+        state.initialiser_loss = (
+            validation_loss(model, fixed, embedding.initial)
+            if trained
+            else state.validations[0].loss
+        )
+
+
+def measure_end(model: FrozenModel, fixed: Sequence[Batch], state: RunState) -> None:
+    """Validate the last vectors, which may be the best."""
+    if state.validated or state.closing_loss is not None:
+        return
+    try:
+        state.closing_loss = validation_loss(model, fixed, state.vectors)
+    except NotFinite as error:
+        state.roll_back(str(error))
+
+
+def begin_end(state: RunState, settings: TrainingSettings) -> bool:
+    """Begin the end of a run, if the rule says so or the last steps are reached: the learning rate
+    falls, if it was held until now, and the vectors go back to the best that were found meanwhile.
+    """
+    schedule, cools = settings.schedule, settings.schedule.cools_from
+    by_rule = settings.rule is not None and nothing_more(state.validations, settings.rule)
+    if state.step >= schedule.steps or not (by_rule or cools is not None and state.step >= cools):
+        return False
+    state.last_step = schedule.end_after(state.step) if by_rule else schedule.steps
+    state.by_rule = by_rule
+    if cools is not None:
+        state.cool_down()
+    return True
+
+
+def last_step(state: RunState, settings: TrainingSettings) -> int | None:
+    """Where a run ends whose end has begun; None if it has not, or if it may go on now: with more
+    steps than it was cooled down for, or without the rule that ended it.
+    """
+    steps = settings.schedule.steps
+    if state.last_step is None or (state.by_rule and settings.rule is None):
+        return None
+    return min(state.last_step, steps) if state.by_rule or state.last_step >= steps else None
+
+
+def planned(state: RunState, settings: TrainingSettings) -> TrainingSettings:
+    """The settings, with the end that has begun."""
+    steps = last_step(state, settings) or settings.schedule.steps
+    return replace(settings, schedule=replace(settings.schedule, steps=steps))
+
+
+def end_of(state: RunState, settings: TrainingSettings) -> Ended:
+    """Why a run is at its end; nothing if it can go on."""
+    if state.rollbacks > MOST_ROLLBACKS:
+        return "not finite"
+    if state.step >= settings.schedule.steps:
+        return "steps"
+    return "rule" if state.step >= planned(state, settings).schedule.steps else ""

@@ -25,7 +25,7 @@ class SphericalSettings:
 @dataclass(frozen=True)
 class FreeSettings:
     """AdamW on the raw vectors without weight decay; `norm_pull` draws their norm towards the
-    vocabulary's by that fraction each step; `clip` bounds the gradient's norm (0 = off).
+    vocabulary's by that fraction each step; `gradient_clip` bounds the gradient's norm (0 = off).
     """
 
     beta1: float = 0.9
@@ -148,7 +148,7 @@ class Free(Adam):
             rows.mul_(pull(rows, self.norms[key], self.settings.norm_pull))
 
 
-def method(
+def begin_method(
     settings: SphericalSettings | FreeSettings,
     initial: Mapping[str, Tensor],
     norms: Mapping[str, float],
@@ -179,13 +179,6 @@ def at_rest(memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name: torch.zeros_like(value) if name.endswith(".exp_avg") else value.clone()
         for name, value in memory.items()
     }
-
-
-def gradient_norm(vectors: Iterable[Tensor]) -> float:
-    """Norm of all gradients together."""
-    return float(
-        torch.stack([rows.grad.norm() for rows in vectors if rows.grad is not None]).norm()
-    )
 
 
 def leaf(rows: Tensor) -> Tensor:

@@ -2,15 +2,18 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from torch import Tensor
+
 from ..concept.concept import Concept
-from ..word.embedding import Embedding
+from .batches import Batch
 from .frozen_model import FrozenModel
 from .latents import Latents, shape_of
-from .loop import Batch, TrainingSettings, check_step, gradient
-from .optimisers import method
+from .loop import check_gradient, gradient
+from .optimisers import leaf
+from .settings import TrainingSettings
 from .validation import validation_batches
 
 
@@ -29,19 +32,20 @@ def measured_step(
     model: FrozenModel,
     concept: Concept,
     latents: Sequence[Latents],
-    embedding: Embedding,
+    placeholder: str,
+    vectors: Mapping[str, Tensor],
     settings: TrainingSettings,
 ) -> float:
-    """Seconds of an optimiser step on the largest pictures. It moves nothing, and draws nothing
-    that the training draws. Raises what the first step would: RuntimeError when the gradient or the
-    loss cannot be right, and whatever a device says whose memory is too small.
+    """Seconds of an optimiser step from `vectors` on the largest pictures. It moves nothing, and
+    draws nothing that the training draws. Raises what the first step would: RuntimeError when the
+    gradient or the loss cannot be right, and whatever a device says whose memory is too small.
     """
-    batch = largest_batch(model, concept, latents, embedding.placeholder, settings)
-    mover = method(settings.method, embedding.vectors, model.vocabulary_norms)
-    loss, scale = gradient(model, mover, [batch], model.loss_scale)
-    check_step(0, loss, mover.vectors)
+    batch = largest_batch(model, concept, latents, placeholder, settings)
+    live = {key: leaf(rows) for key, rows in vectors.items()}
+    _, scale = gradient(model, live, [batch], model.loss_scale)
+    check_gradient(0, live)
     started = time.perf_counter()  # The first time, a device looks for its kernels.
-    gradient(model, mover, [batch], scale)
+    gradient(model, live, [batch], scale)
     return (time.perf_counter() - started) * settings.accumulation
 
 
@@ -53,12 +57,9 @@ def largest_batch(
     settings: TrainingSettings,
 ) -> Batch:
     """A batch of the picture whose latents are the largest."""
-    areas = [math.prod(shape_of(latents[crops[0]])) for crops in concept.crops]
-    largest = [areas.index(max(areas))]
-    size = settings.batch_size
-    (batch,) = validation_batches(
-        model, concept, latents, placeholder, settings.seed, size, size, largest
-    )
+    areas = [math.prod(shape_of(latents[crops[0]])) for crops in concept.places]
+    largest, size = areas.index(max(areas)), settings.batch_size
+    (batch,) = validation_batches(model, concept, latents, placeholder, size, size, [largest])
     return batch
 
 

@@ -6,44 +6,51 @@ from typing import NamedTuple
 from ..concept.concept import FEWEST_TO_HOLD_OUT, Concept, held_out
 from ..word.embedding import Embedding
 from ..word.vocabulary import Vocabulary
-from .loop import TrainingSettings
-from .run import Keep, RunState
-from .watches import after, before, turned
+from .run import MOST_ROLLBACKS, Ended, Keep, RunState
+from .settings import TrainingSettings
+from .watches import doubtful_settings, doubtful_word, turned
 
-KEPT = {"best": "best", "last": "last", "average": "average of the last"}
+ENDED: dict[Ended, str] = {
+    "steps": "All {planned} steps are done.",
+    "rule": "Stopped at step {step} of {planned}: nothing more was learned.",
+    "user": "Stopped at step {step} by the user, and kept what was learned. To go on from there, "
+    "set another number of steps.",
+    "memory": "Stopped at step {step}: the memory does not suffice, even with parts of the model "
+    "computed twice, one picture at a time, and intermediate results in main memory. Lower the "
+    "resolution, or free memory (other models, other programs).",
+    "not finite": "Stopped at step {step}: {trouble} Going back and halving the learning rate "
+    "{rollbacks} did not help; what was learned before is kept.",
+}
 
 
 class Outcome(NamedTuple):
-    """How a run went: its state, the settings, which vectors were kept, why it ended, how many
-    steps it had when it was taken up, the vocabulary beside the word, bytes of memory at the peak
-    (None where nobody counts them), where it is stored ('' for nowhere), and what else to say.
+    """How a run went: its state, the settings, which vectors were kept, how many steps it had when
+    it was taken up, the vocabulary beside the word, bytes of memory at the peak (None where nobody
+    counts them), where it is stored ('' for nowhere), and what else to say.
     """
 
     state: RunState
     settings: TrainingSettings
     keep: Keep
-    why: str
-    before: int
+    taken_up_at: int
     vocabulary: Mapping[str, Vocabulary]
     peak: int | None = None
     stored: str = ""
     notes: Sequence[str] = ()
 
 
-def explained(first: float, last: float) -> float:
-    """Per cent of a validation loss that is gone."""
-    return 100.0 * (first - last) / first
-
-
 def training_report(concept: Concept, embedding: Embedding, outcome: Outcome) -> str:
     """Lines about what was learned, and at the end anything that needs a look."""
+    if not outcome.state.step:
+        nothing = f"Nothing was learned of '{embedding.placeholder}': no step was done."
+        return "\n".join([nothing, *outcome.notes])
     keys = ", ".join(f"{key} {tuple(rows.shape)}" for key, rows in embedding.vectors.items())
     lines = [
-        f"Learned '{embedding.placeholder}' ({keys}) from {len(concept.names)} pictures, "
-        f"starting at '{embedding.initialiser}'.",
+        f"Learned '{embedding.placeholder}' ({keys}) from "
+        f"{counted(len(concept.pictures), 'picture')}, initialised from '{embedding.initialiser}'.",
         *cost(outcome),
         gain(embedding, outcome),
-        outcome.why,
+        why_ended(outcome.state),
         *figures(embedding, outcome),
     ]
     if outcome.stored:
@@ -51,20 +58,39 @@ def training_report(concept: Concept, embedding: Embedding, outcome: Outcome) ->
     return "\n".join([*lines, *warnings(concept, embedding, outcome)])
 
 
+def why_ended(state: RunState) -> str:
+    """Why a run is at its end, in words."""
+    return ENDED[state.ended].format(
+        step=state.step,
+        planned=state.planned,
+        trouble=state.trouble,
+        rollbacks=counted(MOST_ROLLBACKS, "time"),
+    )
+
+
+def counted(count: int, thing: str) -> str:
+    """'1 step', '2 steps'."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def explained(first: float, last: float) -> float:
+    """Per cent of a validation loss that is gone."""
+    return 100.0 * (first - last) / first
+
+
 def cost(outcome: Outcome) -> list[str]:
     """Steps, time and memory."""
-    state, lines = outcome.state, []
-    if state.step:
-        lines.append(
-            f"{state.step} steps in {state.seconds:.1f} s "
-            f"({state.seconds / state.step:.2f} s per step)."
-        )
-    if outcome.before == state.step and state.step:
-        lines.append("All of them were done in an earlier run; nothing had to be trained.")
-    elif outcome.before:
-        lines.append(f"The first {outcome.before} of them were done in an earlier run.")
+    state = outcome.state
+    lines = [
+        f"{counted(state.step, 'step')} in {state.seconds:.1f} s "
+        f"({state.seconds / state.step:.2f} s per step)."
+    ]
+    if outcome.taken_up_at == state.step:
+        lines.append("All of it was done in an earlier run; nothing had to be trained.")
+    elif outcome.taken_up_at:
+        lines.append(f"Of these, {counted(outcome.taken_up_at, 'step')} came from an earlier run.")
     if outcome.peak is not None:
-        lines.append(f"Memory at the peak: {outcome.peak / 2**30:.2f} GiB.")
+        lines.append(f"Peak memory: {outcome.peak / 2**30:.2f} GiB.")
     return lines
 
 
@@ -76,7 +102,7 @@ def gain(embedding: Embedding, outcome: Outcome) -> str:
     best = state.choice.step
     steps = f"step {best}" if keep == "best" else f"step {state.step}, best at {best}"
     return (
-        f"Validation loss {first:.5f} -> {last:.5f} ({KEPT[keep]} vectors, {steps}): the learned "
+        f"Validation loss {first:.5f} -> {last:.5f} ({keep} vectors, {steps}): the learned "
         f"word explains {explained(first, last):.1f} % more than '{embedding.initialiser}' does."
     )
 
@@ -101,23 +127,23 @@ def warnings(concept: Concept, embedding: Embedding, outcome: Outcome) -> list[s
     norms = {key: known.norm for key, known in outcome.vocabulary.items()}
     lines = [
         *outcome.notes,
-        *before(outcome.settings, embedding.vectors, norms),
-        *after(embedding.placeholder, embedding.vectors, norms, outcome.state.history),
+        *doubtful_settings(outcome.settings, embedding.vectors, norms),
+        *doubtful_word(embedding.placeholder, embedding.vectors, norms, outcome.state.history),
     ]
-    if outcome.state.rollbacks and outcome.state.trouble not in outcome.why:
+    if outcome.state.rollbacks and outcome.state.ended != "not finite":
         lines.append(
             f"The run went back to its best vectors and halved the learning rate "
-            f"{outcome.state.rollbacks} times. The last time: {outcome.state.trouble}"
+            f"{counted(outcome.state.rollbacks, 'time')}. The last time: {outcome.state.trouble}"
         )
     if outcome.settings.hold_out and not held_out(concept):
         lines.append(
-            f"No picture was held out for validation, because {len(concept.names)} are fewer than "
-            f"{FEWEST_TO_HOLD_OUT}."
+            f"No picture was held out for validation, because {len(concept.pictures)} are fewer "
+            f"than {FEWEST_TO_HOLD_OUT}."
         )
     lacking = concept.lacking(embedding.placeholder)
     if lacking:
         lines.append(
-            f"The placeholder was missing from the captions of {len(lacking)} pictures and was put "
-            f"in front: {', '.join(lacking)}."
+            f"The placeholder was missing from the captions of {counted(len(lacking), 'picture')} "
+            f"and was put in front: {', '.join(picture.name for picture in lacking)}."
         )
     return lines

@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..concept.concept import Concept
+from ..concept.concept import Concept, held_out
 from ..concept.masks import stacked_weights
 from ..draws import generator
+from .batches import Batch, NotFinite, batch_loss, latent_masks
 from .frozen_model import FrozenModel
 from .latents import Latents, expected, shape_of
-from .loop import Batch, NotFinite, batch_loss, weights_of
+from .settings import TrainingSettings
 
 VALIDATION_STREAM = 16
+VALIDATION_SEED = 0  # The same for all runs, so that runs of different seeds can be compared.
 SAMPLES = 16
 # A sample costs a forward pass here, and about three times that in training; all validations
 # together are to cost less than a tenth of the time, the first and the last one included.
@@ -21,15 +23,29 @@ FORWARD_SHARE = 1 / 3
 COST_SHARE = 0.08
 
 
+def fixed_samples(
+    model: FrozenModel,
+    concept: Concept,
+    latents: Sequence[Latents],
+    placeholder: str,
+    settings: TrainingSettings,
+) -> list[Batch]:
+    """What a run is validated on: all of its pictures, or those that are held out."""
+    among = held_out(concept) if settings.hold_out else ()
+    return validation_batches(
+        model, concept, latents, placeholder, SAMPLES, settings.batch_size, among
+    )
+
+
 def validation_batches(
     model: FrozenModel,
     concept: Concept,
     latents: Sequence[Latents],
     placeholder: str,
-    seed: int,
     samples: int,
     batch_size: int,
     among: Sequence[int] = (),
+    seed: int = VALIDATION_SEED,
 ) -> list[Batch]:
     """Draw `samples` fixed samples once: pictures in turn (of `among`, if any are given), positions
     at the middles of equal strata of the schedule, the first crop and the first text of each
@@ -39,14 +55,14 @@ def validation_batches(
     positions = ((torch.arange(samples) + 0.5) * len(model.sigmas) / samples).long()[
         torch.randperm(samples, generator=draws)
     ]
-    weights, drawn = weights_of(concept, latents), []
-    choice = among or range(len(concept.names))
+    weights, drawn = latent_masks(concept, latents), []
+    choice = among or range(len(concept.pictures))
     pictures = [choice[sample % len(choice)] for sample in range(samples)]
     for part in of_one_shape(
-        [shape_of(latents[concept.crops[p][0]]) for p in pictures], batch_size
+        [shape_of(latents[concept.places[p][0]]) for p in pictures], batch_size
     ):
         chosen = [pictures[sample] for sample in part]
-        crops = [concept.crops[picture][0] for picture in chosen]
+        crops = [concept.places[picture][0] for picture in chosen]
         clean = torch.stack([expected(latents[crop]) for crop in crops])
         captions = tuple(concept.text(picture, placeholder) for picture in chosen)
         noise = torch.randn(clean.shape, generator=draws)

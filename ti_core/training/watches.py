@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from .loop import TrainingSettings
 from .optimisers import SphericalSettings
+from .settings import TrainingSettings
 from .stopping import Validation, best_of, worse_again
 
+# Words of toyworld end 60 to 90 degrees from their initialiser (benchmarks/results/learning.md);
+# the other limits are rules of thumb, not measured.
 SHORTEST_REACH = 1.0  # radians, or lengths of an ordinary word's vector
 LONGEST_TURN = 0.5  # radians in a step
 LONGEST_MOVE = 1.0  # lengths of an ordinary word's vector in a step
@@ -25,7 +27,7 @@ def reach(settings: TrainingSettings, relative: float = 1.0) -> float:
     return relative * sum(settings.schedule(step) for step in steps)
 
 
-def before(
+def doubtful_settings(
     settings: TrainingSettings, vectors: Mapping[str, Tensor], norms: Mapping[str, float]
 ) -> list[str]:
     """Warnings that the settings alone give rise to, for vectors `[n, dim]` beside a vocabulary of
@@ -33,28 +35,28 @@ def before(
     """
     highest = max(settings.schedule(step) for step in range(settings.schedule.steps))
     if isinstance(settings.method, SphericalSettings):
-        relative, limit, unit = 1.0, LONGEST_TURN, "radians"
+        relative, limit, verb, unit = 1.0, LONGEST_TURN, "turn", "radians"
     else:
         relative = max(
             math.sqrt(rows.shape[-1]) / max(norms[key], 1e-12) for key, rows in vectors.items()
         )
-        limit, unit = LONGEST_MOVE, "lengths of an ordinary word"
+        limit, verb, unit = LONGEST_MOVE, "move", "lengths of an ordinary word"
     found, farthest = [], reach(settings, relative)
     if farthest < SHORTEST_REACH:
         found.append(
-            f"The word can hardly learn: learning rate times steps reach {farthest:.2g} {unit}, "
-            f"and {SHORTEST_REACH} are the least to see an effect. Raise one of them."
+            f"These settings can {verb} the word by {farthest:.2g} {unit} at most; below about "
+            f"{SHORTEST_REACH} you will not see an effect. Raise the learning rate or the steps."
         )
     if relative * highest > limit:
         found.append(
-            f"The word will overcook: a step moves it by {relative * highest:.2g} {unit}, and more "
-            f"than {limit} forgets what was learned. Lower the learning rate to "
-            f"{limit / relative:.2g} or less."
+            f"The learning rate is too high: one step can {verb} the word by "
+            f"{relative * highest:.2g} {unit}, and above {limit} it forgets what it has learned. "
+            f"Lower the learning rate to {limit / relative:.2g} or less."
         )
     return found
 
 
-def after(
+def doubtful_word(
     placeholder: str,
     vectors: Mapping[str, Tensor],
     norms: Mapping[str, float],

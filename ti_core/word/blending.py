@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .embedding import Embedding, blend, initial_rows
-from .families import listed
+from .families import with_widths
 
 Mix = Callable[[Tensor, Tensor], Tensor]
 Shorten = Literal["merge", "prune"]
@@ -64,7 +64,7 @@ def blended(
         for key, rows in vectors.items()
     }
     text = " ".join(dict.fromkeys((first.initialiser, second.initialiser)))
-    made = {"blend_of": [origin(first), origin(second)]}
+    made = {"blend_of": [parent(first), parent(second)]}
     return Embedding(placeholder, text, vectors, initial, made)
 
 
@@ -73,22 +73,22 @@ def check_alike(first: Embedding, second: Embedding) -> None:
     widths = [{key: rows.shape[-1] for key, rows in one.vectors.items()} for one in (first, second)]
     if widths[0] != widths[1]:
         raise ValueError(
-            f"'{first.placeholder}' holds {listed(widths[0])}, but '{second.placeholder}' "
-            f"{listed(widths[1])}. Blend two words that were made for the same kind of model."
+            f"'{first.placeholder}' holds {with_widths(widths[0])}, but '{second.placeholder}' "
+            f"{with_widths(widths[1])}. Blend two words that were made for the same kind of model."
         )
 
 
-def origin(embedding: Embedding) -> Mapping[str, object]:
+def parent(embedding: Embedding) -> Mapping[str, object]:
     """A word that went into a blend, for the recipe of that."""
     return {"placeholder": embedding.placeholder, **embedding.provenance}
 
 
-def shortened(embedding: Embedding, count: int, how: Shorten) -> Embedding:
+def with_fewer_vectors(embedding: Embedding, count: int, how: Shorten) -> Embedding:
     """The word with at most `count` vectors per encoder, of which similar ones have become one."""
     vectors, initial = {}, {}
     for key, rows in embedding.vectors.items():
         groups = similar_groups(rows, count)
-        take = merged if how == "merge" else first_of
+        take = merged if how == "merge" else first_rows
         vectors[key], initial[key] = take(rows, groups), take(embedding.initial[key], groups)
     made = {**embedding.provenance, "shortened": {"to": count, "how": how}}
     return Embedding(embedding.placeholder, embedding.initialiser, vectors, initial, made)
@@ -120,6 +120,6 @@ def at_mean_length(rows: Tensor) -> Tensor:
     return F.normalize(F.normalize(rows, dim=-1).sum(0), dim=0) * rows.norm(dim=-1).mean()
 
 
-def first_of(rows: Tensor, groups: list[list[int]]) -> Tensor:
+def first_rows(rows: Tensor, groups: list[list[int]]) -> Tensor:
     """The first row of each group."""
     return rows[[group[0] for group in groups]]

@@ -73,12 +73,12 @@ def check_fit(name: str, held: Mapping[str, int], available: Mapping[str, int]) 
     """
     if any(available.get(key) != width for key, width in held.items()):
         raise ValueError(
-            f"The embedding '{name}' holds {listed(held)}, but this CLIP has {listed(available)}. "
-            f"It fits {family(held).name}: use the CLIP of such a checkpoint, or an embedding made "
-            f"for {family(available).name}."
+            f"The embedding '{name}' holds {with_widths(held)}, but this CLIP has "
+            f"{with_widths(available)}. It fits {family(held).name}: use the CLIP of such a "
+            f"checkpoint, or an embedding made for {family(available).name}."
         )
 
 
-def listed(widths: Mapping[str, int]) -> str:
-    """Encoder keys with widths, for a message."""
+def with_widths(widths: Mapping[str, int]) -> str:
+    """Encoder keys with their widths, for a message."""
     return ", ".join(f"{key} ({width} wide)" for key, width in widths.items())

@@ -38,12 +38,12 @@ def encoder_lines(key: str, rows: Tensor, known: Vocabulary | None) -> list[str]
     usual = f" (mean {norms.mean():.3f}, vocabulary {known.norm:.3f})" if known else ""
     lines = [f"{key}: {len(rows)} x {rows.shape[-1]}{usual}"]
     for number, norm in enumerate(norms.tolist(), 1):
-        near = neighbours(known.nearest[number - 1]) if known else ""
+        near = nearest_text(known.nearest[number - 1]) if known else ""
         lines.append(f"  vector {number}: norm {norm:.3f}{near}")
     return lines
 
 
-def neighbours(found: Sequence[Neighbour]) -> str:
+def nearest_text(found: Sequence[Neighbour]) -> str:
     """Nearest tokens with their cosines."""
     return "; nearest " + ", ".join(f"{one.token} {one.cosine:.2f}" for one in found)
 

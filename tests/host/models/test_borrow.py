@@ -11,10 +11,11 @@ from comfy.sd import CLIP
 from small import concept, settings, word
 from small_models import Loaded, load_checkpoint, small_sdxl
 
-from ti_core.host.learn import learn
+from ti_core.host.learn import LearnSettings, Models, learn
 from ti_core.host.models import borrow
-from ti_core.host.models.borrow import BorrowSettings, borrowed, check_loaded, memory_estimate
+from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.gradients import weights
+from ti_core.host.models.memory import check_loaded, memory_estimate
 
 
 class Dynamic(ModelPatcher):
@@ -39,14 +40,15 @@ def dynamic(loaded: Loaded) -> tuple[ModelPatcher, CLIP]:
 def test_dynamic_vram_trains_on_delegates_and_learns_the_same(checkpoint_file: Path):
     loaded = load_checkpoint(checkpoint_file, torch.float32)
     lent, made = BorrowSettings(2), word(loaded.clip)
-    plain = learn(*loaded, concept(), made, settings(2), lent, lambda report: None)
+    chosen = LearnSettings(settings(2), lent)
+    plain = learn(Models(*loaded), concept(), made, chosen)
     model, clip = dynamic(loaded)
     own = [tensor for *_, tensor in weights([model.model, clip.cond_stage_model])]
     with borrowed(model, clip, made, (4, 8, 8), lent) as frozen:
         used = weights([frozen.model, frozen.clip.cond_stage_model])
         assert not {id(tensor) for *_, tensor in used} & {id(tensor) for tensor in own}
         assert frozen.clip.patcher.model is frozen.clip.cond_stage_model
-    through = learn(model, clip, loaded.vae, concept(), made, settings(2), lent, lambda r: None)
+    through = learn(Models(model, clip, loaded.vae), concept(), made, chosen)
     assert through.embedding.vectors["clip_l"].equal(plain.embedding.vectors["clip_l"])
 
 

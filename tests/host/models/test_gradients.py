@@ -27,7 +27,7 @@ from torch.utils.checkpoint import checkpoint
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.gradients import differentiable, out_of_place, recomputed, weights
 from ti_core.host.models.host_model import HostModel
-from ti_core.training.loop import Batch, batch_loss
+from ti_core.training.batches import Batch, batch_loss
 from ti_core.word.embedding import Embedding
 
 CAPTIONS = ("a photo of my-cat", "a (my-cat:1.3) on a table")

@@ -6,6 +6,7 @@ import folder_paths
 import pytest
 import torch
 from comfy.sd import CLIP
+from sample_embeddings import write  # pyright: ignore[reportMissingImports]
 from small import word
 from small_models import Loaded, small_flux, small_sdxl
 from torch import Tensor
@@ -13,7 +14,6 @@ from torch import Tensor
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import Word, apply_embedding, create_embedding, encoders, with_word
 from ti_core.word.embedding import Embedding
-from ti_core.word.formats import file_tensors, write_safetensors
 
 
 def learned(clip: CLIP, vectors: int = 2) -> Embedding:
@@ -122,12 +122,11 @@ def test_training_apply_and_file_give_the_same_conditioning(loaded: Loaded, text
             trained.append(frozen.encode([text.format("my-cat")], live)[0]["cross_attn"].detach())
     applied = condition(apply_embedding(clip, made, 1.0), text.format("my-cat"))
     folder = Path(folder_paths.get_folder_paths("embeddings")[0])
-    path = folder / "ti-test-conditioning.safetensors"
     try:
-        write_safetensors(path, file_tensors(made), {})
+        write(folder / "ti-test-conditioning", made, "standard")
         from_file = condition(clip, text.format("embedding:ti-test-conditioning"))
     finally:
-        path.unlink(missing_ok=True)
+        (folder / "ti-test-conditioning.safetensors").unlink(missing_ok=True)
     assert (applied - from_file).abs().max() == 0.0
     assert all((applied - conditioning).abs().max() == 0.0 for conditioning in trained)
     assert not applied.equal(condition(clip, text.format("cat")))

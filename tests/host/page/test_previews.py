@@ -20,6 +20,8 @@ from ti_core.host.models.text import apply_embedding
 from ti_core.host.page.previews import Previews
 from ti_core.training.loop import train
 from ti_core.training.preview_pictures import MOST, PreviewSettings
+from ti_core.training.run import RunState
+from ti_core.training.stopping import Validation
 from ti_core.word.embedding import Embedding
 
 SMALL = PreviewSettings(every=2, steps=3, cfg=4.0, width=64, height=64, seed=5)
@@ -88,10 +90,10 @@ def test_a_preview_in_the_middle_is_the_picture_of_the_ordinary_nodes(run: tuple
     vectors = learned(
         loaded, made, precision, lambda step, rows: drawn.update({step: artist.draw(rows)})
     )
-    assert list(drawn) == [2, 4]
+    assert list(drawn) == [0, 2, 4]
     for step, picture in drawn.items():
         assert picture.shape == (64, 64, 3)
-        assert picture.equal(ordinary(loaded, made, vectors[step - 1]))
+        assert picture.equal(ordinary(loaded, made, vectors[step]))
     assert not drawn[2].equal(drawn[4])
 
 
@@ -103,7 +105,7 @@ def test_previews_change_nothing_in_what_is_learned(run: tuple[Loaded, str]):
     artist = previews(loaded, made)
     with_previews = learned(loaded, made, precision, artist)
     assert artist.problem is None
-    assert sorted(artist.pictures) == [2, 4]
+    assert sorted(artist.pictures) == [0, 2, 4]
     for one, other in zip(without, with_previews, strict=True):
         assert one["clip_l"].equal(other["clip_l"])
     assert differences(before, state(loaded)) == []
@@ -125,6 +127,22 @@ def test_the_labelled_pictures_come_as_a_batch_in_the_order_of_the_steps(loaded:
     assert batch[:, :, 128:].equal(plain[:, 128:].expand(3, -1, -1, -1))
     for one, other in ((0, 1), (1, 2)):
         assert not batch[one].equal(batch[other])
+
+
+@pytest.mark.parametrize(("keep", "expected"), [("best", [0, 2, 3]), ("last", [0, 2, 5])])
+def test_the_word_that_the_run_gives_is_drawn_at_the_end(
+    loaded: Loaded, keep: Any, expected: list[int]
+):
+    made = word(loaded.clip)
+    artist = previews(loaded, made)
+    ended = RunState(dict(made.vectors), dict(made.vectors), 1.0, losses=[0.5] * 5)
+    ended.validations = [Validation(0, 2.0), Validation(3, 1.0)]
+    ended.closing_loss = 1.5
+    for step in (0, 2):
+        artist(step, made.vectors)
+    for _ in range(2):  # What is drawn already is not drawn again.
+        artist.finish(ended, keep)
+    assert sorted(artist.pictures) == expected
 
 
 def test_global_randomness_is_as_it_was(loaded: Loaded):

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import folder_paths
 import pytest
 import torch
 from PIL import Image
+from small import concept, settings, word
 from small_models import Loaded
 from tiny_checkpoint import randomised
 
@@ -29,6 +31,7 @@ from ti_core.host.pictures.concept_requests import (
 )
 from ti_core.host.pictures.folders import NO_FOLDER, folder_path, folder_state, text_file
 from ti_core.host.pictures.token_counts import audit, encoder_facts, native_side
+from ti_core.host.run_key import run_key
 from ti_core.training.latents import Gaussian, expected
 
 toml = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 reads no TOML")
@@ -65,6 +68,14 @@ def loaded_with_notes(
     return load_concept(Request(folder, images, kind, texts, FitSettings(64, 64), **more))
 
 
+def names_of(concept: Concept) -> list[str]:
+    return [picture.name for picture in concept.pictures]
+
+
+def captions_of(concept: Concept) -> list[str]:
+    return [picture.caption for picture in concept.pictures]
+
+
 def options(source: Any = "auto", **wording: Any) -> CaptionOptions:
     return CaptionOptions(CaptionFiles(source), Wording(**wording))
 
@@ -92,15 +103,15 @@ def test_the_folders_of_kohya_load_as_they_are(inputs: Path):
     put(inputs / "train" / "20_my-cat animal", one=None, two="a my-cat on grass")
     put(inputs / "train" / "5_other", three=None)
     concept = load("input/train")
-    assert concept.names == (
+    assert names_of(concept) == [
         "5_other/three.png",
         "20_my-cat animal/one.png",
         "20_my-cat animal/two.png",
-    )
-    assert concept.repeats == (5, 20, 20)
+    ]
+    assert [picture.repeats for picture in concept.pictures] == [5, 20, 20]
     texts = [concept.text(n, "my-cat") for n in range(3)]
     assert texts == ["my-cat, other", "my-cat animal", "a my-cat on grass"]
-    assert load("input/train/20_my-cat animal", repeats=3).repeats == (60, 60)
+    assert load("input/train/20_my-cat animal", repeats=3).turns == [0] * 60 + [1] * 60
 
 
 def test_kohyas_caption_files_and_metadata_are_found(inputs: Path):
@@ -108,10 +119,10 @@ def test_kohyas_caption_files_and_metadata_are_found(inputs: Path):
     (folder / "a.caption").write_text("from caption")
     entries = {"C:\\x\\b.png": {"caption": "from json", "tags": "t"}}
     (folder / "meta_cap.json").write_text(json.dumps(entries))
-    assert load("input/meta").captions == ("from caption", "from json, t")
+    assert captions_of(load("input/meta")) == ["from caption", "from json, t"]
     (folder / "own.json").write_text(json.dumps({"a": {"caption": "x"}, "b": {"caption": "y"}}))
     files = CaptionFiles("metadata", metadata="own.json")
-    assert load("input/meta", captions=CaptionOptions(files)).captions == ("x", "y")
+    assert captions_of(load("input/meta", captions=CaptionOptions(files))) == ["x", "y"]
     files = CaptionFiles("metadata", metadata="../../secret.json")
     with pytest.raises(ValueError, match="There is no metadata file"):
         load("input/meta", captions=CaptionOptions(files))
@@ -160,11 +171,11 @@ def test_a_dataset_file_of_kohya_loads_as_its_document_shows_it(inputs: Path):
     (put(inputs / "piyo", d=None) / "piyo_md.json").write_text('{"d": {"caption": "piyo"}}')
     (inputs / "set.toml").write_text(DATASET)
     concept, notes = load_dataset_file("input/set.toml", "captions", 0)
-    assert concept.names == ("a.png", "b.png", "c.png", "d.png")
-    assert concept.captions == ("a, b, c, d, e", "hoge girl", "fuga boy", "piyo")
-    assert concept.repeats == (3, 3, 1, 1)
-    assert [tuple(crop.shape[:2]) for crop in concept.pictures] == [(128, 128)] * 3 + [(128, 192)]
-    assert [concept.wording(n).keep_tokens for n in range(4)] == [2, 2, 3, 1]
+    assert names_of(concept) == ["a.png", "b.png", "c.png", "d.png"]
+    assert captions_of(concept) == ["a, b, c, d, e", "hoge girl", "fuga boy", "piyo"]
+    assert [picture.repeats for picture in concept.pictures] == [3, 3, 1, 1]
+    assert [picture.size for picture in concept.pictures] == [(128, 128)] * 3 + [(192, 128)]
+    assert [picture.wording.keep_tokens for picture in concept.pictures] == [2, 2, 3, 1]
     told = "\n".join(notes)
     assert "batch_size has no effect" in told
     assert "'C:\\\\reg' was left out" in told
@@ -202,7 +213,7 @@ def test_links_that_lead_outside_are_refused(inputs: Path):
     (folder / "b.png").unlink()
     (folder / "a.txt").unlink()
     (folder / "a.txt").symlink_to(outside / "b.txt")
-    assert "secret" not in " ".join(load("input/cats").captions)
+    assert "secret" not in " ".join(captions_of(load("input/cats")))
 
 
 def test_broken_files_stop_or_are_skipped_and_named(inputs: Path):
@@ -213,7 +224,7 @@ def test_broken_files_stop_or_are_skipped_and_named(inputs: Path):
     with pytest.raises(ValueError) as stopped:
         load("input/cats")
     concept, skipped = loaded_with_notes("input/cats", skip=True)
-    assert concept.names == ("a.png", "b.png")
+    assert names_of(concept) == ["a.png", "b.png"]
     for name in ("torn.png", "text.jpg", "tiny.png"):
         assert name in str(stopped.value)
         assert name in " ".join(skipped)
@@ -227,14 +238,14 @@ def test_pictures_without_captions_are_named_unless_the_kind_needs_none(inputs: 
     put(inputs / "cats", IMG_1=None, DSC0002=None, a="one")
     with pytest.raises(ValueError, match=r"no captions for 2 pictures \(DSC0002.png, IMG_1.png\)"):
         load("input/cats")
-    assert load("input/cats", "object").captions == ("", "", "")
+    assert captions_of(load("input/cats", "object")) == ["", "", ""]
     named = load("input/cats", captions=options("file names"))
-    assert named.captions == ("a", "DSC0002", "IMG_1")
+    assert captions_of(named) == ["a", "DSC0002", "IMG_1"]
 
 
 def test_typed_captions_go_before_files_and_lists_belong_to_pictures(inputs: Path):
     put(inputs / "cats", a="one", b="two")
-    assert load("input/cats", texts=("x\ny",)).captions == ("x", "y")
+    assert captions_of(load("input/cats", texts=("x\ny",))) == ["x", "y"]
     assert load("input/cats", texts=("", "p embedding:q")).text(1, "w") == "w, p q"
     with pytest.raises(ValueError, match="list has 3 captions for 2 pictures"):
         load("input/cats", texts=("x", "y", "z"))
@@ -245,8 +256,8 @@ def test_typed_captions_go_before_files_and_lists_belong_to_pictures(inputs: Pat
 def test_sub_folders_can_be_left_out(inputs: Path):
     put(inputs / "cats", a="one")
     put(inputs / "cats" / "more", b="two")
-    assert load("input/cats").names == ("a.png", "more/b.png")
-    assert load("input/cats", deep=False).names == ("a.png",)
+    assert names_of(load("input/cats")) == ["a.png", "more/b.png"]
+    assert names_of(load("input/cats", deep=False)) == ["a.png"]
 
 
 def white_left(width: int, height: int) -> Image.Image:
@@ -262,16 +273,16 @@ def test_masks_come_from_files_transparency_and_sockets(inputs: Path):
     picture.putalpha(white_left(96, 80))
     picture.save(folder / "b.png")
     plain = load("input/cats")
-    assert [mask is not None for mask in plain.masks] == [True, False]
+    assert [mask is not None for mask in plain.weights] == [True, False]
     assert "Mask Options can leave it out" in report(plain)
     both = load("input/cats", masking=MaskSettings("auto"))
-    assert all(mask is not None for mask in both.masks)
-    assert load("input/cats", masking=MaskSettings("none")).masks == ()
+    assert all(mask is not None for mask in both.weights)
+    assert load("input/cats", masking=MaskSettings("none")).weights == (None, None)
     connected = torch.zeros(2, 80, 96)
     connected[:, :, 48:] = 1
     given = load("input/cats", masks=[connected])
-    assert given.masks[0] is not None
-    assert given.masks[0][:, 0].max() == 0
+    assert given.weights[0] is not None
+    assert given.weights[0][:, 0].max() == 0
     with pytest.raises(ValueError, match="There are 3 masks for 2 pictures"):
         load("input/cats", masks=[torch.ones(3, 80, 96)])
 
@@ -284,8 +295,8 @@ def test_pictures_masks_and_captions_of_the_graph_belong_together():
         texts=("a", "b", "c"),
         masks=[torch.ones(80, 80)] * 2 + [torch.ones(64, 96)],
     )
-    assert concept.names == ("image 1", "image 2", "image 3")
-    assert concept.captions == ("a", "b", "c")
+    assert names_of(concept) == ["image 1", "image 2", "image 3"]
+    assert captions_of(concept) == ["a", "b", "c"]
     with pytest.raises(ValueError, match="pictures of the graph have no captions"):
         load(NO_FOLDER, images=images)
     with pytest.raises(ValueError, match="There are no pictures"):
@@ -309,6 +320,28 @@ def test_a_change_of_any_file_changes_the_folders_state(inputs: Path):
     before = folder_state("input/cats")
     (folder / "a.txt").write_text("another")
     assert folder_state("input/cats") != before
+
+
+def test_the_run_key_changes_with_all_of_a_concept_that_is_learned_from(loaded: Loaded):
+    first, *rest = concept().pictures
+    changes: list[dict[str, Any]] = [
+        {},
+        {"crops": (first.crops[0] * 0.5,)},
+        {"crops": first.crops * 2, "weights": (None, None)},
+        {"weights": (torch.full((64, 64), 0.5),)},
+        {"caption": "red"},
+        {"wording": replace(first.wording, shuffle=True)},
+        {"repeats": 2},
+    ]
+    concepts = [Concept((replace(first, **one), *rest), "object") for one in changes]
+    concepts += [Concept((first, *rest[:1]), "object"), replace(concepts[0], latents="random")]
+
+    def key(one: Concept) -> str:
+        model, clip, vae = loaded
+        return run_key(model, clip, vae, one, word(clip), settings(), "auto")
+
+    assert len({key(one) for one in concepts}) == len(concepts)
+    assert key(Concept((replace(first, name="x.png"), *rest), "style")) == key(concepts[0])
 
 
 HOSTILE = {

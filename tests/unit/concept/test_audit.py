@@ -1,9 +1,13 @@
 """What the audit finds, and the contact sheet."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from toy import picture, plain_concept
 
 from ti_core.concept.audit import (
     EncoderFacts,
@@ -36,17 +40,13 @@ def concept(count: int = 4, **more: object) -> Concept:
     return concept_of(sources, Recipe(**chosen))  # type: ignore[arg-type]
 
 
-def captioned(*captions: str, **wording: object) -> Concept:
-    count = len(captions)
-    found = tuple(Found(512, 512, look=0xFFFF << 12 * n) for n in range(count))
-    return Concept(
-        (torch.zeros(512, 512, 3),) * count,
-        tuple(f"{n}.png" for n in range(count)),
-        "captions",
-        captions,
-        wordings=(Wording(**wording),) * count,  # type: ignore[arg-type]
-        found=found,
-    )
+def captioned(*captions: str, **wording: Any) -> Concept:
+    """Pictures of 512 x 512 that differ, with their captions."""
+    crops = [torch.zeros(512, 512, 3)] * len(captions)
+    plain = plain_concept(crops, captions, wording=Wording(**wording))
+    looks = (Found(512, 512, look=0xFFFF << 12 * n) for n in range(len(captions)))
+    pictures = map(lambda one, look: replace(one, found=look), plain.pictures, looks)
+    return replace(plain, pictures=tuple(pictures))
 
 
 def found(one: Concept, word: str = "my-cat", vectors: int = 1, native: int = 0) -> str:
@@ -84,14 +84,14 @@ def test_few_and_many_pictures_are_told(count: int, says: str):
 
 
 def test_duplicates_and_near_duplicates_are_told():
-    picture = (
+    smooth = (
         torch.nn.functional.interpolate(
             noise(9, 9, 0).movedim(-1, 0)[None], (90, 90), mode="bicubic"
         )[0]
         .movedim(0, -1)
         .clamp(0, 1)
     )
-    sources = [Source("a", picture), Source("b", noise(64, 64, 1)), Source("c", picture * 0.9)]
+    sources = [Source("a", smooth), Source("b", noise(64, 64, 1)), Source("c", smooth * 0.9)]
     one = concept_of(sources, Recipe("object", Wording(("a {}",)), FitSettings(64, 64)))
     assert any("nearly so: a and c." in finding for finding in findings(one))
 
@@ -157,12 +157,12 @@ def test_drawn_texts_are_those_of_training():
 
 
 def test_crops_of_several_sizes_make_one_batch():
-    crops = (torch.zeros(64, 64, 3), torch.ones(32, 96, 3))
-    batch = crops_batch(Concept(crops, ("a", "b"), "object"))
+    crops = [torch.zeros(64, 64, 3), torch.ones(32, 96, 3)]
+    batch = crops_batch(plain_concept(crops))
     assert batch.shape == (2, 64, 96, 3)
     assert batch[1, 16:48].min() == 1
     assert batch[1, :16].max() == 0.5
-    assert crops_batch(Concept(crops[:1], ("a",), "object")).equal(crops[0][None])
+    assert crops_batch(plain_concept(crops[:1])).equal(crops[0][None])
 
 
 def test_the_sheet_shows_crops_and_reddens_what_does_not_count():
@@ -179,6 +179,8 @@ def test_the_sheet_shows_crops_and_reddens_what_does_not_count():
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=4))
 def test_any_names_and_captions_can_be_drawn(texts: list[str]):
-    one = Concept((torch.zeros(64, 64, 3),) * len(texts), tuple(texts), "captions", tuple(texts))
+    crop = torch.zeros(64, 64, 3)
+    pictures = (picture(crop, name=text, caption=text) for text in texts)
+    one = Concept(tuple(pictures), "captions")
     report(one)
     contact_sheet(one, "my-cat", "x")

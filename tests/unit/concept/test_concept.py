@@ -1,24 +1,24 @@
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from toy import picture, plain_concept
 
-from ti_core.concept.concept import Concept, Pick, captions_for, check_words, joined, picks
-from ti_core.concept.fit import centre_crop
+from ti_core.concept.concept import (
+    Concept,
+    Pick,
+    captions_for,
+    check_words,
+    joined_concepts,
+    picks,
+)
+from ti_core.concept.templates import TEMPLATES
 from ti_core.concept.wording import Wording
-
-
-@pytest.mark.parametrize("size", [(64, 64), (200, 100), (100, 200), (33, 70), (1000, 64)])
-def test_crops_have_the_size_and_the_middle(size: tuple[int, int]):
-    height, width = size
-    ramp = torch.linspace(0, 1, width).expand(3, height, width).movedim(0, -1)
-    crop = centre_crop(ramp, 64, 64)
-    assert crop.shape == (64, 64, 3)
-    assert crop.mean() == pytest.approx(0.5, abs=0.01)
-    assert 0 <= crop.min() <= crop.max() <= 1
 
 
 def test_captions_are_one_line_each_or_one_for_all():
@@ -30,16 +30,14 @@ def test_captions_are_one_line_each_or_one_for_all():
         captions_for("  \n", 3)
 
 
-def concept(sizes: list[tuple[int, int]], **more: object) -> Concept:
+def concept(sizes: list[tuple[int, int]], **more: Any) -> Concept:
     """A concept with a plain crop of each size (width, height)."""
-    crops = tuple(torch.zeros(height, width, 3) for width, height in sizes)
-    count = len(more.get("repeats", sizes))  # type: ignore[arg-type]
-    return Concept(crops, tuple(f"{n}.png" for n in range(count)), "captions", **more)  # type: ignore[arg-type]
+    return plain_concept([torch.zeros(height, width, 3) for width, height in sizes], **more)
 
 
 def shown(one: Concept, batch: int, count: int, seed: int = 0) -> list[list[Pick]]:
     """The first groups that are trained on."""
-    shapes = [tuple(crop.shape) for crop in one.pictures]
+    shapes = [tuple(crop.shape) for crop in one.crops]
     streams = [torch.Generator().manual_seed(seed + n) for n in range(2)]
     return list(islice(picks(one, shapes, batch, streams), count))
 
@@ -62,7 +60,9 @@ def test_a_batch_holds_one_size_and_pictures_are_shown_evenly(
 
 
 def test_repeats_show_a_picture_more_often():
-    groups = shown(concept([(64, 64)] * 3, repeats=(1, 3, 1)), 1, 50)
+    crop = torch.zeros(64, 64, 3)
+    one = Concept((picture(crop), picture(crop, repeats=3), picture(crop)), "object")
+    groups = shown(one, 1, 50)
     assert Counter(picture for [(picture, *_)] in groups) == {0: 10, 1: 30, 2: 10}
 
 
@@ -72,7 +72,8 @@ def test_rounds_are_counted():
 
 
 def test_each_showing_draws_one_of_the_variants():
-    one = concept([(64, 64)] * 5, repeats=(1, 1), variants=(4, 1))
+    crop = torch.zeros(64, 64, 3)
+    one = Concept((picture(*[crop] * 4), picture(crop)), "object")
     groups = shown(one, 1, 200)
     crops = Counter(crop for [(picture, crop, _)] in groups if picture == 0)
     assert set(crops) == {0, 1, 2, 3}
@@ -81,26 +82,31 @@ def test_each_showing_draws_one_of_the_variants():
 
 
 def test_joined_concepts_keep_what_is_their_own():
-    left = concept([(64, 64)] * 2, captions=("a", "b"), repeats=(5, 5))
-    right = Concept((torch.zeros(32, 32, 3),) * 2, ("x.png",), "style", variants=(2,))
-    both = joined([left, right])
-    assert both.names == ("0.png", "1.png", "x.png")
-    assert both.repeats == (5, 5, 1)
-    assert both.crops == (range(0, 1), range(1, 2), range(2, 4))
+    left = concept([(64, 64)] * 2, captions=["a", "a"], repeats=5)
+    crops, style = [torch.zeros(32, 32, 3)] * 2, Wording(TEMPLATES["style"])
+    right = Concept((picture(*crops, name="x.png", wording=style),), "style")
+    both = joined_concepts([left, right])
+    assert [one.name for one in both.pictures] == ["0.png", "1.png", "x.png"]
+    assert both.turns == [0] * 5 + [1] * 5 + [2]
+    assert both.places == (range(0, 1), range(1, 2), range(2, 4))
     assert both.text(0, "my-cat") == "my-cat, a"
     assert both.text(2, "my-cat") == "a painting in the style of my-cat"
-    odd = Concept(right.pictures[:1], ("y.png",), "style", latents="random")
     with pytest.raises(ValueError, match="different latents"):
-        joined([left, odd])
+        joined_concepts([left, replace(right, latents="random")])
 
 
 def test_captions_without_the_word_are_refused_on_request():
-    one = concept([(64, 64)] * 2, captions=("a my-cat", "a catalog"))
-    check_words(one, "my-cat")
-    strict = concept(
-        [(64, 64)] * 2,
-        captions=("a my-cat", "a my-catalog"),
-        wordings=(Wording(missing="error"),) * 2,
-    )
+    crop, strict = torch.zeros(64, 64, 3), Wording(missing="error")
+    named = picture(crop, caption="a my-cat", wording=strict)
+    other = picture(crop, name="1.png", caption="a my-catalog", wording=strict)
+    check_words(Concept((named, replace(other, wording=Wording())), "captions"), "my-cat")
     with pytest.raises(ValueError, match="missing from the captions of 1 pictures: 1.png"):
-        check_words(strict, "my-cat")
+        check_words(Concept((named, other), "captions"), "my-cat")
+
+
+def test_pictures_of_one_name_are_judged_each_by_its_own_wording():
+    """Two folders that are joined may both have a 1.png."""
+    crop = torch.zeros(64, 64, 3)
+    strict = picture(crop, caption="a my-cat", wording=Wording(missing="error"))
+    lax = picture(crop, caption="a dog")
+    check_words(Concept((strict, lax), "captions"), "my-cat")

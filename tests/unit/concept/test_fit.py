@@ -79,6 +79,16 @@ def test_every_method_fills_the_size(method: str, w: int, h: int):
     assert 0 <= crop.min() <= crop.max() <= 1
 
 
+@pytest.mark.parametrize("size", [(64, 64), (200, 100), (100, 200), (33, 70), (1000, 64)])
+def test_crops_have_the_size_and_the_middle(size: tuple[int, int]):
+    height, width = size
+    whole = torch.linspace(0, 1, width).expand(3, height, width).movedim(0, -1)
+    crop = fitted(whole, (64, 64), View(), FitSettings())
+    assert crop.shape == (64, 64, 3)
+    assert crop.mean() == pytest.approx(0.5, abs=0.01)
+    assert 0 <= crop.min() <= crop.max() <= 1
+
+
 def test_crops_lie_where_the_view_looks():
     tall = ramp(64, 256)
     reds = {}

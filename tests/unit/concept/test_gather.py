@@ -32,9 +32,9 @@ def test_pictures_get_their_buckets():
         Source("c", noise(64, 128)),
     ]
     concept = concept_of(sources, recipe(buckets=True, step=16))
-    assert [tuple(crop.shape[:2]) for crop in concept.pictures] == [(48, 80), (64, 64), (80, 48)]
-    assert concept.masks == ()
-    assert concept.found[0].width == 300
+    assert [tuple(crop.shape[:2]) for crop in concept.crops] == [(48, 80), (64, 64), (80, 48)]
+    assert concept.weights == (None,) * 3
+    assert (found := concept.pictures[0].found) and (found.width, found.height) == (300, 200)
 
 
 def test_random_fits_make_variants_that_repeat_with_the_seed():
@@ -42,16 +42,15 @@ def test_random_fits_make_variants_that_repeat_with_the_seed():
     fit = {"position": "random", "flip": 0.5, "variants": 3}
     one, two = (concept_of(sources, recipe(**fit)) for _ in range(2))
     other = concept_of(sources, recipe(**fit, seed=1))
-    assert one.variants == (3, 3)
-    assert one.crops == (range(0, 3), range(3, 6))
-    assert all(a.equal(b) for a, b in zip(one.pictures, two.pictures, strict=True))
-    assert not all(a.equal(b) for a, b in zip(one.pictures, other.pictures, strict=True))
-    assert not one.pictures[0].equal(one.pictures[1])
+    assert one.places == (range(0, 3), range(3, 6))
+    assert all(a.equal(b) for a, b in zip(one.crops, two.crops, strict=True))
+    assert not all(a.equal(b) for a, b in zip(one.crops, other.crops, strict=True))
+    assert not one.crops[0].equal(one.crops[1])
 
 
 def test_without_chance_there_is_one_crop_whatever_variants_says():
     concept = concept_of([Source("a", noise(99, 70))], recipe(variants=8))
-    assert concept.variants == (1,)
+    assert len(concept.crops) == 1
 
 
 @pytest.mark.parametrize("size", [(64, 64), (128, 64), (64, 128)])
@@ -62,7 +61,7 @@ def test_a_mask_lies_over_its_crop_in_any_shape(size: tuple[int, int]):
     masked = Source("a", picture, half_mask(width, height))
     fit = FitSettings(width, height)
     concept = concept_of([masked], Recipe("object", Wording(), fit, MaskSettings(normalise=False)))
-    crop, weights = concept.pictures[0], concept.masks[0]
+    crop, weights = concept.crops[0], concept.weights[0]
     assert weights is not None
     assert weights.shape == (height, width)
     assert torch.allclose(crop[..., 0], weights, atol=1e-4)
@@ -75,9 +74,10 @@ def test_a_mask_lies_over_its_crop_in_any_shape(size: tuple[int, int]):
 def test_flips_take_the_mask_along():
     source = Source("a", half_mask(64, 64)[..., None].expand(-1, -1, 3).clone(), half_mask(64, 64))
     concept = concept_of([source], recipe(MaskSettings(normalise=False), flip=1.0))
-    assert concept.masks[0] is not None
-    assert concept.masks[0][:, -1].min() == 1
-    assert torch.allclose(concept.pictures[0][..., 0], concept.masks[0], atol=1e-4)
+    (weights,) = concept.weights
+    assert weights is not None
+    assert weights[:, -1].min() == 1
+    assert torch.allclose(concept.crops[0][..., 0], weights, atol=1e-4)
 
 
 def test_unmasked_weight_normalisation_and_inversion():
@@ -87,7 +87,7 @@ def test_unmasked_weight_normalisation_and_inversion():
     assert weights[0, -1] == pytest.approx(0.2)
     assert MaskSettings(unmasked=0.2).weights(mask).mean() == pytest.approx(1.0)
     source = Source("a", noise(64, 64), mask)
-    inverted = concept_of([source], recipe(MaskSettings(invert=True))).masks[0]
+    inverted = concept_of([source], recipe(MaskSettings(invert=True))).weights[0]
     assert inverted is not None
     assert inverted[0, 0] == 0
     assert inverted[0, -1] == 2
@@ -95,7 +95,7 @@ def test_unmasked_weight_normalisation_and_inversion():
 
 def test_a_mask_that_is_white_everywhere_is_none():
     source = Source("a", noise(64, 64), torch.ones(64, 64))
-    assert concept_of([source], recipe()).masks == ()
+    assert concept_of([source], recipe()).weights == (None,)
 
 
 @pytest.mark.parametrize(
@@ -119,12 +119,12 @@ def test_random_crops_see_what_counts():
     mask[:, 300:330] = 1
     source = Source("a", noise(640, 64), mask)
     concept = concept_of([source], recipe(position="random", variants=8))
-    assert all(weights is not None and weights.max() > 0 for weights in concept.masks)
+    assert all(weights is not None and weights.max() > 0 for weights in concept.weights)
 
 
 def test_padding_is_not_learned():
     concept = concept_of([Source("a", noise(128, 64))], recipe(method="pad"))
-    weights = concept.masks[0]
+    weights = concept.weights[0]
     assert weights is not None
     assert weights[0].max() == 0
     assert weights[32].min() == pytest.approx(2.0, abs=0.01)

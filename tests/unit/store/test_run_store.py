@@ -4,9 +4,11 @@ run.
 
 import json
 import os
+import re
+import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,16 +16,23 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from test_run import ran, settings
-from toy import concept, word
+from toy import concept, ran, settings, word
 
 from ti_core.concept.wording import Wording
-from ti_core.store.checkpoint import FACTS, VERSION, checkpoint, opened, restored, sealed
+from ti_core.store import run_store
+from ti_core.store.checkpoint import (
+    METADATA,
+    VERSION,
+    checkpoint,
+    opened,
+    packed_state,
+    restored,
+    sealed,
+)
 from ti_core.store.digest import digest_of
-from ti_core.store.run_store import RunStore, StoreSettings, checkpoints
+from ti_core.store.run_store import RunStore, checkpoints
 from ti_core.training.optimisers import FreeSettings
-from ti_core.training.run import RunState, packed
-from ti_core.training.validated_run import Ending
+from ti_core.training.run import RunState
 
 LIKE = word().vectors
 
@@ -31,16 +40,16 @@ LIKE = word().vectors
 @pytest.fixture(scope="module")
 def state() -> RunState:
     """A run of the free method after ten steps."""
-    return ran(settings(10, method=FreeSettings()), ending=Ending(None, average=True))
+    return ran(settings(10, method=FreeSettings()))
 
 
-def store(root: Path, resume: Any = "resume", name: str = "cat-1", **changes: Any) -> RunStore:
-    return RunStore(root, name, StoreSettings(**changes), resume)
+def store(root: Path, resume: Any = "continue", name: str = "cat-1") -> RunStore:
+    return RunStore(root, name, resume)
 
 
-def saved(root: Path, *states: RunState, **changes: Any) -> list[str]:
+def saved(root: Path, *states: RunState) -> list[str]:
     """Names of the checkpoints after some states were saved."""
-    with store(root, **changes) as kept:
+    with store(root) as kept:
         for one in states:
             kept.save(one)
         assert kept.notes == []
@@ -51,19 +60,25 @@ def test_a_state_comes_back_as_it_was(state: RunState):
     again = restored(checkpoint(state), LIKE)
     assert checkpoint(again) == checkpoint(state)
     assert again.validations == state.validations
-    assert again.norms == state.norms
+    assert again.ended == state.ended == "steps"
     assert set(again.memory) == {f"clip_l.{name}" for name in ("step", "exp_avg", "exp_avg_sq")}
     assert again.vectors["clip_l"].equal(state.vectors["clip_l"])
 
 
 def test_every_flipped_bit_is_noticed(state: RunState):
-    """In the length, the header, the metadata and the tensors: every byte, a bit of each."""
-    data = checkpoint(state)
+    """In the length, the header, the metadata and the tensors: every byte, a bit of each. What is
+    left are the last digits of a number that mean the same one.
+    """
+    data, unnoticed = checkpoint(state), []
     for place in range(len(data)):
         broken = bytearray(data)
         broken[place] ^= 1 << (place % 8)
-        with pytest.raises(ValueError, match="it is|its "):
-            restored(bytes(broken), LIKE)
+        try:
+            unnoticed.append(restored(bytes(broken), LIKE))
+        except ValueError as error:
+            assert re.match("it is|its ", str(error))
+    assert len(unnoticed) < 5
+    assert all(checkpoint(one) == data for one in unnoticed)
 
 
 def test_every_cut_is_noticed(state: RunState):
@@ -79,15 +94,18 @@ def test_every_cut_is_noticed(state: RunState):
         ({"version": 1}, "it is of version 1"),
         ({"loss_scale": -1.0}, "loss_scale is -1.0"),
         ({"loss_scale": "1"}, "loss_scale is '1', not a number"),
-        ({"rollbacks": 99}, "rollbacks is 99"),
+        ({"rollbacks": 99}, "rollbacks are 99"),
         ({"rollbacks": 0.5}, "rollbacks is 0.5"),
         ({"initialiser_loss": True}, "initialiser_loss is True"),
         ({"seconds": None}, "seconds is None"),
+        ({"ended": "often"}, "it ended by 'often'"),
+        ({"ended": None}, "it ended by None"),
+        ({"planned": 0.5}, "planned is 0.5"),
         ({"trouble": ["a"]}, "facts are not those of a run"),
     ],
 )
 def test_facts_are_checked_even_in_a_sealed_file(state: RunState, change: dict, says: str):
-    tensors, facts = packed(state)
+    tensors, facts = packed_state(state)
     with pytest.raises(ValueError, match=says):
         restored(sealed(tensors, {"version": VERSION, **facts, **change}), LIKE)
 
@@ -97,7 +115,7 @@ def test_facts_are_checked_even_in_a_sealed_file(state: RunState, change: dict, 
     [
         ("vectors/clip_l", torch.zeros(3, 6), "its vectors are"),
         ("best/clip_g", torch.zeros(2, 6), "its best are"),
-        ("average/clip_l", torch.full((2, 6), float("nan")), "no finite numbers"),
+        ("best/clip_l", torch.full((2, 6), float("nan")), "no finite numbers"),
         ("memory/clip_l.exp_avg", torch.zeros(2, 6, dtype=torch.long), "no finite numbers"),
         ("losses", torch.zeros(9, dtype=torch.float64), "different lengths"),
         ("losses", torch.zeros(10), "no history of losses"),
@@ -110,13 +128,28 @@ def test_facts_are_checked_even_in_a_sealed_file(state: RunState, change: dict, 
 def test_tensors_are_checked_even_in_a_sealed_file(
     state: RunState, name: str, value: torch.Tensor, says: str
 ):
-    tensors, facts = packed(state)
+    tensors, facts = packed_state(state)
     with pytest.raises(ValueError, match=says):
         restored(sealed({**tensors, name: value}, {"version": VERSION, **facts}), LIKE)
 
 
+def test_a_header_that_is_written_otherwise_is_no_damage(state: RunState):
+    """Other releases of safetensors may order and space it as they like."""
+    data = checkpoint(state)
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), indent=2).encode()
+    other = len(header).to_bytes(8, "little") + header + data[8 + size :]
+    assert checkpoint(restored(other, LIKE)) == data
+
+
 def test_files_of_others_are_no_checkpoints():
-    for metadata in (None, {FACTS: "[]"}, {FACTS: "{"}, {FACTS: "[" * 100_000}, {"a": "b"}):
+    for metadata in (
+        None,
+        {METADATA: "[]"},
+        {METADATA: "{"},
+        {METADATA: "[" * 100_000},
+        {"a": "b"},
+    ):
         data = safetensors.torch.save({"a": torch.zeros(1)}, metadata)
         with pytest.raises(ValueError, match="it is no checkpoint|its facts|it is of version"):
             restored(data, LIKE)
@@ -124,8 +157,8 @@ def test_files_of_others_are_no_checkpoints():
 
 def test_the_last_checkpoints_are_kept_and_the_newest_is_loaded(tmp_path: Path):
     states = [ran(settings(10), until=step) for step in (2, 4, 6, 8)]
-    names = saved(tmp_path, *states, keep_last=2)
-    assert names == ["step-000000006.safetensors", "step-000000008.safetensors"]
+    names = saved(tmp_path, *states)
+    assert names == [f"step-{step:09d}.safetensors" for step in (4, 6, 8)]
     with store(tmp_path) as kept:
         found = kept.load(LIKE)
     assert found is not None
@@ -147,19 +180,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_put_aside(tmp_p
     assert len(checkpoints(tmp_path / "cat-1")) == 2
 
 
-def test_a_damaged_checkpoint_is_an_error_where_that_was_chosen(tmp_path: Path):
-    saved(tmp_path, ran(settings(10), until=2))
-    (path,) = checkpoints(tmp_path / "cat-1")
-    path.write_bytes(b"")
-    with store(tmp_path, strict=True) as kept:
-        with pytest.raises(RuntimeError, match="cannot be read: it is no checkpoint"):
-            kept.load(LIKE)
-    assert path.is_file()
-
-
-def test_start_anew_leaves_the_old_run_until_the_new_one_has_something(tmp_path: Path):
+def test_starting_over_leaves_the_old_run_until_the_new_one_has_something(tmp_path: Path):
     saved(tmp_path, *(ran(settings(10), until=step) for step in (6, 8)))
-    with store(tmp_path, "start anew") as kept:
+    with store(tmp_path, "start over") as kept:
         assert kept.load(LIKE) is None
         assert len(checkpoints(tmp_path / "cat-1")) == 2
         kept.save(ran(settings(10), until=2))
@@ -180,20 +203,20 @@ def test_two_runs_of_one_key_do_not_share_a_folder(tmp_path: Path, state: RunSta
         first.save(state)
         assert second.load(LIKE) is None
         second.save(ran(settings(10), until=2))
-        assert "This one is not stored" in second.notes[0]
+        assert "this run will not be saved" in second.notes[0]
         assert first.notes == []
         assert len(checkpoints(first.folder)) == 1
-        with pytest.raises(RuntimeError, match="is not stored"):
-            store(tmp_path, strict=True).__enter__()
+    assert first.lock is None
     with store(tmp_path) as third:
+        assert third.lock is not None
         assert third.load(LIKE) is not None
 
 
 HOLDER = """
 import sys
 from pathlib import Path
-from ti_core.store.run_store import RunStore, StoreSettings
-with RunStore(Path(sys.argv[1]), "cat-1", StoreSettings(), "resume") as kept:
+from ti_core.store.run_store import RunStore
+with RunStore(Path(sys.argv[1]), "cat-1", "continue") as kept:
     print("held" if kept.lock else "refused", flush=True)
     sys.stdin.read()
 """
@@ -267,11 +290,12 @@ def cannot_be_stored(root: Path, state: RunState) -> None:
         assert kept.load(LIKE) is None
         kept.save(state)
         assert "The run cannot be stored" in kept.notes[0]
-    with pytest.raises(RuntimeError, match="Make room or give ComfyUI the right"):
-        store(root, strict=True).__enter__()
+        assert "Make room, or give ComfyUI the right" in kept.notes[0]
 
 
-def test_all_runs_together_stay_below_the_limit(tmp_path: Path, state: RunState):
+def test_all_runs_together_stay_below_the_limit(
+    tmp_path: Path, state: RunState, monkeypatch: pytest.MonkeyPatch
+):
     for number in range(5):
         with store(tmp_path, name=f"cat-{number}") as kept:
             kept.save(state)
@@ -279,10 +303,68 @@ def test_all_runs_together_stay_below_the_limit(tmp_path: Path, state: RunState)
         padding.write_bytes(b"\0" * (1 << 20))
         for path in padding.parent.iterdir():
             os.utime(path, (number, number))
-    with store(tmp_path, name="cat-1"), store(tmp_path, name="cat-9", megabytes=3):
-        pass
+    with store(tmp_path, name="cat-1"):
+        monkeypatch.setattr(run_store, "MOST_BYTES", 3 << 20)
+        with store(tmp_path, name="cat-9"):
+            pass
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"cat-1", "cat-4", "cat-9"}
+
+
+def test_old_runs_that_cannot_be_looked_at_leave_this_one_stored(
+    tmp_path: Path, state: RunState, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(run_store, "trim", refuse)
+    with store(tmp_path) as kept:
+        kept.save(state)
+        (note,) = kept.notes
+        assert note.startswith("Old runs in") and "Permission denied" in note
+        assert len(checkpoints(kept.folder)) == 1
+
+
+class Calls:
+    """What the store asks of the system, in order: a real call each, and its file."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.seen: list[str] = []
+        for name in ("fsync", "replace"):
+            monkeypatch.setattr(os, name, self.recorded(name, getattr(os, name)))
+
+    def recorded(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def recording(first: Any, *rest: Any) -> Any:
+            folder = name == "fsync" and stat.S_ISDIR(os.fstat(first).st_mode)
+            self.seen.append("fsync of the folder" if folder else name)
+            return call(first, *rest)
+
+        return recording
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows syncs folders by itself")
+def test_a_checkpoint_is_on_disk_before_it_has_its_name_and_its_name_before_the_run_goes_on(
+    tmp_path: Path, state: RunState, monkeypatch: pytest.MonkeyPatch
+):
+    calls = Calls(monkeypatch)
+    saved(tmp_path, state)
+    assert calls.seen == ["fsync", "replace", "fsync of the folder"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows syncs folders by itself")
+def test_a_file_system_that_syncs_no_folders_stores_runs_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real = os.fsync
+
+    def no_folders(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(22, "Invalid argument")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", no_folders)
+    states = [ran(settings(10), until=step) for step in (2, 4, 6, 8)]
+    assert len(saved(tmp_path, *states)) == 3  # `saved` asserts that nothing was noted.
 
 
 def test_equal_values_have_equal_digests_and_others_do_not():
@@ -305,12 +387,14 @@ def test_equal_values_have_equal_digests_and_others_do_not():
         torch.zeros(2, 3),
         torch.zeros(3, 2),
         torch.zeros(2, 3, dtype=torch.float16),
+        torch.zeros(2, 3, dtype=torch.bfloat16),
+        torch.zeros(2, 3, dtype=torch.int32),
         torch.zeros(0),
         Wording(),
         Wording(shuffle=True),
         settings(),
         settings(seed=6),
-        pictures.pictures,
+        pictures.crops,
     ]
     digests = [digest_of(value) for value in values]
     assert len(set(digests)) == len(values)

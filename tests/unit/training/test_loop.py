@@ -2,41 +2,51 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from toy import ToyModel, concept, word
+from toy import ToyModel, concept, plain_concept, word
 
 from ti_core.concept.concept import Concept
 from ti_core.concept.wording import Wording
+from ti_core.training.batches import Batch, NotFinite, batch_loss, batches
 from ti_core.training.latents import Gaussian
-from ti_core.training.loop import Batch, StepReport, TrainingSettings, batch_loss, batches, train
-from ti_core.training.optimisers import FreeSettings, SphericalSettings, gradient_norm, method
+from ti_core.training.loop import SCALE_GROWS_EVERY, gradient, train
+from ti_core.training.optimisers import FreeSettings, SphericalSettings, begin_method
+from ti_core.training.run import RunState
 from ti_core.training.schedule import schedule
+from ti_core.training.settings import TrainingSettings
 from ti_core.training.validation import validation_batches, validation_loss
+from ti_core.word.embedding import Embedding
 
 
 def settings(steps: int = 30, rate: str = "0.05", **changes: object) -> TrainingSettings:
-    chosen = {"method": SphericalSettings(), "batch_size": 2, "seed": 5, **changes}
+    chosen = {"method": SphericalSettings(), "batch_size": 2, "seed": 5, "rule": None, **changes}
     return TrainingSettings(schedule(rate, steps, "constant"), **chosen)  # type: ignore[arg-type]
 
 
-def run(model: ToyModel, chosen: TrainingSettings) -> Iterator[StepReport]:
+def run(model: ToyModel, chosen: TrainingSettings) -> Iterator[RunState]:
     pictures, latents = concept()
     return train(model, pictures, latents, word(), chosen)
+
+
+def end(model: ToyModel, chosen: TrainingSettings) -> RunState:
+    """The state after the last step."""
+    *_, last = run(model, chosen)
+    return last
 
 
 @pytest.mark.parametrize("chosen", [SphericalSettings(), FreeSettings()])
 def test_the_validation_loss_falls(chosen: object):
     model, (pictures, latents) = ToyModel(), concept()
-    drawn = validation_batches(model, pictures, latents, "my-cat", 0, 8, 4)
-    reports = list(run(model, settings(200, "0.02", method=chosen)))
+    drawn = validation_batches(model, pictures, latents, "my-cat", 8, 4)
+    last = end(model, settings(200, "0.02", method=chosen))
     before = validation_loss(model, drawn, word().vectors)
-    assert validation_loss(model, drawn, reports[-1].vectors) < 0.8 * before
+    assert validation_loss(model, drawn, last.vectors) < 0.8 * before
 
 
 def test_the_same_seed_gives_the_same_vectors_whatever_ran_before():
-    first = list(run(ToyModel(), settings()))[-1].vectors["clip_l"]
+    first = end(ToyModel(), settings()).vectors["clip_l"]
     torch.rand(100)
-    second = list(run(ToyModel(), settings()))[-1].vectors["clip_l"]
-    other = list(run(ToyModel(), settings(seed=6)))[-1].vectors["clip_l"]
+    second = end(ToyModel(), settings()).vectors["clip_l"]
+    other = end(ToyModel(), settings(seed=6)).vectors["clip_l"]
     assert first.equal(second)
     assert not first.equal(other)
 
@@ -53,18 +63,19 @@ def test_accumulation_equals_a_larger_batch():
     accumulated = settings(1, batch_size=2, accumulation=2)
     draws = batches(model, pictures, latents, "my-cat", accumulated)
     parts = [next(draws), next(draws)]
-    report = next(train(model, pictures, latents, word(), accumulated))
+    parted = begin_method(SphericalSettings(), word().vectors, model.vocabulary_norms).vectors
+    found, _ = gradient(model, parted, parts, 1.0)
     joined = Batch(
         torch.cat([part.latents for part in parts]),
         torch.cat([part.noise for part in parts]),
         torch.cat([part.positions for part in parts]),
         parts[0].captions + parts[1].captions,
     )
-    vectors = method(SphericalSettings(), word().vectors, model.vocabulary_norms).vectors
-    loss = batch_loss(model, joined, vectors).mean()
+    whole = begin_method(SphericalSettings(), word().vectors, model.vocabulary_norms).vectors
+    loss = batch_loss(model, joined, whole).mean()
     loss.backward()
-    assert report.loss == pytest.approx(loss.item())
-    assert report.gradient_norm == pytest.approx(gradient_norm(vectors.values()))
+    assert found == pytest.approx(loss.item())
+    torch.testing.assert_close(parted["clip_l"].grad, whole["clip_l"].grad)
 
 
 def test_every_round_shows_every_picture_once():
@@ -78,16 +89,16 @@ def test_every_round_shows_every_picture_once():
 
 
 def test_a_batch_shares_a_template_and_steps_differ():
-    model = ToyModel()
-    list(run(model, settings(40, batch_size=2)))
-    pairs = list(zip(model.seen[::2], model.seen[1::2], strict=True))
+    model, (pictures, latents) = ToyModel(), concept()
+    draws = batches(model, pictures, latents, "my-cat", settings(batch_size=2))
+    pairs = [next(draws).captions for _ in range(40)]
     assert all(one == other for one, other in pairs)
     assert len(set(pairs)) > 10
 
 
 def test_each_picture_keeps_its_own_caption():
     model, (pictures, latents) = ToyModel(), concept()
-    captioned = type(pictures)(pictures.pictures, pictures.names, "captions", ("a {}", "b {}", "c"))
+    captioned = plain_concept(pictures.crops, ["a {}", "b {}", "c"])
     draws = batches(model, captioned, latents, "my-cat", settings(batch_size=3))
     for _ in range(5):
         batch = next(draws)
@@ -106,7 +117,7 @@ class Broken(ToyModel):
     def encode(self, captions, vectors):  # type: ignore[no-untyped-def]
         rows = vectors["clip_l"]
         if self.fault == "detached":
-            rows = rows.detach() + 0 * next(iter(vectors.values())).sum().detach().requires_grad_()
+            rows = rows.detach()
         if self.fault == "cut":
             rows = rows[:1]
         if self.fault == "nan":
@@ -117,14 +128,30 @@ class Broken(ToyModel):
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        ("detached", "No gradient reached the clip_l"),
+        ("detached", "No gradient reached the vectors. An attention kernel without backward"),
         ("cut", r"row \[2\] of 2"),
-        ("nan", "loss of step 1 is nan"),
+        ("nan", "loss is nan"),
     ],
 )
 def test_a_first_step_that_cannot_be_right_stops_with_the_likely_cause(fault: str, says: str):
     with pytest.raises(RuntimeError, match=says):
-        next(run(Broken(fault), settings()))
+        list(run(Broken(fault), settings(1)))
+
+
+class HalfDetached(ToyModel):
+    """A model with two encoders, one of which is not listened to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vocabulary_norms = {"clip_l": 0.4, "clip_g": 0.4}
+
+
+def test_an_encoder_that_no_gradient_reaches_is_named():
+    pictures, latents = concept()
+    both = {key: rows.clone() for key in ("clip_l", "clip_g") for rows in word().vectors.values()}
+    two = Embedding("my-cat", "cat", both, both)
+    with pytest.raises(RuntimeError, match="No gradient reached the clip_g vectors"):
+        list(train(HalfDetached(), pictures, latents, two, settings(1)))
 
 
 class Overflowing(ToyModel):
@@ -145,17 +172,48 @@ class Overflowing(ToyModel):
 
 
 def test_the_loss_scale_falls_until_the_gradient_is_finite_and_changes_nothing_else():
-    plain = [report.loss for report in run(ToyModel(), settings(5))]
-    model = Overflowing()
-    assert [report.loss for report in run(model, settings(5))] == pytest.approx(plain, rel=1e-5)
+    plain, model = end(ToyModel(), settings(5)), Overflowing()
+    scaled = end(model, settings(5))
+    assert scaled.losses == pytest.approx(plain.losses, rel=1e-5)
+    torch.testing.assert_close(scaled.vectors, plain.vectors, rtol=1e-5, atol=1e-6)
     assert model.backwards == 5 + 3
+    assert scaled.loss_scale == 64.0 / 2**3
+
+
+def test_a_gradient_is_that_of_the_loss_whatever_its_scale():
+    """Taken back before anything looks at its size, such as a bound on its norm."""
+    model, (pictures, latents) = ToyModel(), concept()
+    batch = next(batches(model, pictures, latents, "my-cat", settings()))
+    found = []
+    for scale in (1.0, 1024.0):
+        live = begin_method(FreeSettings(), word().vectors, model.vocabulary_norms).vectors
+        gradient(model, live, [batch], scale)
+        found.append(live["clip_l"].grad)
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_the_loss_scale_grows_back_after_an_overflow():
+    model = Overflowing()
+    scales = [now.loss_scale for now in run(model, settings(4 * SCALE_GROWS_EVERY))]
+    assert scales[2] == scales[SCALE_GROWS_EVERY] == 8.0
+    assert scales[SCALE_GROWS_EVERY + 1] == 16.0
+    assert max(scales) == scales[-1] == 64.0
+
+
+def test_a_loss_that_is_no_number_is_not_tried_again_at_other_scales():
+    model, (pictures, latents) = Broken("nan"), concept()
+    batch = next(batches(model, pictures, latents, "my-cat", settings()))
+    live = begin_method(FreeSettings(), word().vectors, model.vocabulary_norms).vectors
+    with pytest.raises(NotFinite, match="The loss is nan"):
+        gradient(model, live, [batch], 2.0**14)
+    assert len(model.seen) == 2
 
 
 def test_an_overflow_at_no_loss_scale_is_an_error():
     model = Overflowing()
     model.loss_scale = 1.0
-    with pytest.raises(RuntimeError, match="clip_l vectors at step 1 is not finite"):
-        next(run(model, settings(5)))
+    with pytest.raises(NotFinite, match="clip_l vectors at step 1 is not finite"):
+        list(run(model, settings(5)))
 
 
 def masked(weights: torch.Tensor | None) -> tuple[Concept, list[torch.Tensor]]:
@@ -163,8 +221,7 @@ def masked(weights: torch.Tensor | None) -> tuple[Concept, list[torch.Tensor]]:
     latent = torch.tensor([1.0, 0.5, -0.5])[:, None, None].repeat(1, 4, 8)
     latent[:, :, 4:] = torch.tensor([-1.0, -0.5, 1.0])[:, None, None]
     crops = (torch.zeros(32, 64, 3),) * 3
-    masks = () if weights is None else (weights,) * 3
-    return Concept(crops, ("a", "b", "c"), "object", masks=masks), [latent] * 3
+    return plain_concept(crops, weights=(weights,)), [latent] * 3
 
 
 def learned_colour(weights: torch.Tensor | None) -> torch.Tensor:
@@ -195,7 +252,7 @@ def test_a_mask_of_ones_changes_nothing():
     runs = [
         list(train(ToyModel(), one, latents, word(), settings(5)))[-1] for one in (pictures, ones)
     ]
-    assert runs[0].loss == runs[1].loss
+    assert runs[0].losses == runs[1].losses
     assert runs[0].vectors["clip_l"].equal(runs[1].vectors["clip_l"])
 
 
@@ -203,10 +260,11 @@ def test_batches_and_validation_hold_one_size_of_latents():
     sizes = [(4, 4), (4, 6), (4, 4), (6, 4), (4, 6)]
     latents = [torch.rand(3, *size) for size in sizes]
     crops = tuple(torch.zeros(8 * h, 8 * w, 3) for h, w in sizes)
-    pictures = Concept(crops, tuple("abcde"), "object")
-    reports = list(train(ToyModel(), pictures, latents, word(), settings(20, accumulation=2)))
-    assert all(report.loss > 0 for report in reports)
-    drawn = validation_batches(ToyModel(), pictures, latents, "my-cat", 0, 8, 4)
+    pictures = plain_concept(crops)
+    *_, last = train(ToyModel(), pictures, latents, word(), settings(20, accumulation=2))
+    assert len(last.losses) == 20
+    assert min(last.losses) > 0
+    drawn = validation_batches(ToyModel(), pictures, latents, "my-cat", 8, 4)
     assert sum(len(batch.latents) for batch in drawn) == 8
     assert {tuple(batch.latents.shape[2:]) for batch in drawn} == set(sizes)
 
@@ -214,37 +272,27 @@ def test_batches_and_validation_hold_one_size_of_latents():
 def test_latents_of_a_distribution_are_drawn_anew_and_validated_at_their_mean():
     mean = torch.zeros(3, 4, 4)
     found = [Gaussian(mean, torch.full_like(mean, 0.5))]
-    pictures = Concept((torch.zeros(32, 32, 3),), ("a",), "object")
+    pictures = plain_concept([torch.zeros(32, 32, 3)])
     draws = batches(ToyModel(), pictures, found, "my-cat", settings(batch_size=1))
     seen = torch.stack([next(draws).latents for _ in range(50)])
     assert seen.std() == pytest.approx(0.5, abs=0.05)
-    drawn = validation_batches(ToyModel(), pictures, found, "my-cat", 0, 2, 2)
+    drawn = validation_batches(ToyModel(), pictures, found, "my-cat", 2, 2)
     assert drawn[0].latents.abs().max() == 0
 
 
 def test_captions_are_drawn_anew_for_every_sample_of_every_step():
     pictures, latents = concept(2)
-    shuffling = Concept(
-        pictures.pictures,
-        pictures.names,
-        "captions",
-        ("{}, a, b, c, d", "{}, e, f, g, h"),
-        wordings=(Wording(shuffle=True, keep_tokens=1),) * 2,
-    )
-    model = ToyModel()
-    list(train(model, shuffling, latents, word(), settings(20)))
-    assert len(set(model.seen)) > 20
-    assert all(caption.startswith("my-cat, ") for caption in model.seen)
+    wording = Wording(shuffle=True, keep_tokens=1)
+    captions = ["{}, a, b, c, d", "{}, e, f, g, h"]
+    shuffling = plain_concept(pictures.crops, captions, wording=wording)
+    draws = batches(ToyModel(), shuffling, latents, "my-cat", settings(20))
+    seen = [caption for _ in range(20) for caption in next(draws).captions]
+    assert len(set(seen)) > 20
+    assert all(caption.startswith("my-cat, ") for caption in seen)
 
 
 def test_captions_that_are_not_allowed_stop_before_the_first_step():
     pictures, latents = concept(2)
-    strict = Concept(
-        pictures.pictures,
-        pictures.names,
-        "captions",
-        ("a", "b"),
-        wordings=(Wording(missing="error"),) * 2,
-    )
+    strict = plain_concept(pictures.crops, ["a", "b"], wording=Wording(missing="error"))
     with pytest.raises(ValueError, match="missing from the captions of 2 pictures"):
         next(train(ToyModel(), strict, latents, word(), settings(1)))

@@ -28,6 +28,16 @@ def test_the_loss_is_the_familys_own(prediction: Prediction):
     torch.testing.assert_close(loss, error.square().flatten(1).mean(1).float(), rtol=1e-3, atol=0)
 
 
+@pytest.mark.parametrize("sigma_data", [0.5, 1.0, 2.0])
+def test_the_v_loss_follows_the_data_that_the_schedule_assumes(sigma_data: float):
+    """Karras et al., table 1: the network's output is (x0 - c_skip * noisy) / c_out."""
+    x0, error = torch.randn(3, 4, dtype=torch.double), torch.randn(3, 4, dtype=torch.double)
+    sigma = torch.tensor([0.1, 1.0, 10.0], dtype=torch.double)
+    c_out = sigma * sigma_data / (sigma**2 + sigma_data**2).sqrt()
+    loss = native_loss(x0 + c_out[:, None] * error, x0, sigma, "v", sigma_data)
+    torch.testing.assert_close(loss, error.square().mean(1).float(), rtol=1e-4, atol=0)
+
+
 def test_positions_fall_one_into_each_stratum():
     drawn = stratified(8, 1000, torch.Generator().manual_seed(3))
     assert sorted(int(position) // 125 for position in drawn) == list(range(8))

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from test_loop import Broken, settings
-from toy import ToyModel, concept, word
+from test_loop import Broken
+from toy import ToyModel, concept, picture, settings, word
 
 from ti_core.concept.concept import Concept
 from ti_core.training.preflight import Preflight, largest_batch, measured_step, preflight_line
@@ -11,8 +11,8 @@ from ti_core.training.preflight import Preflight, largest_batch, measured_step, 
 
 def test_the_largest_pictures_are_measured():
     latents = [torch.ones(3, 4, 4), torch.ones(3, 4, 8), torch.ones(3, 2, 8), torch.ones(3, 2, 8)]
-    pictures = tuple(latent.movedim(0, -1) for latent in latents)
-    several = Concept(pictures, ("a.png", "b.png", "c.png"), "object", variants=(1, 1, 2))
+    crops = [latent.movedim(0, -1) for latent in latents]
+    several = Concept((picture(crops[0]), picture(crops[1]), picture(*crops[2:])), "object")
     batch = largest_batch(ToyModel(), several, latents, "my-cat", settings(batch_size=3))
     assert batch.latents.shape == (3, 3, 4, 8)
     assert all("my-cat" in caption for caption in batch.captions)
@@ -21,7 +21,7 @@ def test_the_largest_pictures_are_measured():
 def test_a_measured_step_moves_nothing_and_leaves_the_global_generator():
     model, (pictures, latents), made = ToyModel(), concept(), word()
     before, generator = made.vectors["clip_l"].clone(), torch.get_rng_state()
-    assert measured_step(model, pictures, latents, made, settings()) > 0
+    assert measured_step(model, pictures, latents, "my-cat", made.vectors, settings()) > 0
     assert made.vectors["clip_l"].equal(before)
     assert torch.get_rng_state().equal(generator)
 
@@ -37,17 +37,22 @@ def test_the_second_batch_is_timed_and_a_step_takes_all_of_its_batches(
 
     monkeypatch.setattr("ti_core.training.preflight.time.perf_counter", now)
     chosen = settings(batch_size=2, accumulation=3)
-    assert measured_step(model, pictures, latents, word(), chosen) == 2 * 3
+    assert measured_step(model, pictures, latents, "my-cat", word().vectors, chosen) == 2 * 3
     assert calls == [2, 4]
 
 
 @pytest.mark.parametrize(
-    ("fault", "says"), [("cut", r"No gradient reached row \[2\]"), ("nan", "The loss of step 1")]
+    ("fault", "says"),
+    [
+        ("cut", r"No gradient reached row \[2\]"),
+        ("nan", "The loss is nan"),
+        ("detached", "No gradient reached"),
+    ],
 )
 def test_what_cannot_be_trained_is_known_before_the_first_step(fault: str, says: str):
     pictures, latents = concept()
     with pytest.raises(RuntimeError, match=says):
-        measured_step(Broken(fault), pictures, latents, word(), settings())
+        measured_step(Broken(fault), pictures, latents, "my-cat", word().vectors, settings())
 
 
 def test_the_line_says_what_is_known():

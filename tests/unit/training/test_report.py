@@ -1,12 +1,14 @@
-from typing import Any
+from typing import Any, get_args
 
-from toy import concept, word
+import pytest
+import torch
+from toy import concept, plain_concept, word
 
-from ti_core.training.loop import TrainingSettings
 from ti_core.training.optimisers import SphericalSettings
-from ti_core.training.report import Outcome, training_report
-from ti_core.training.run import RunState, begun
+from ti_core.training.report import Outcome, training_report, why_ended
+from ti_core.training.run import Ended, RunState
 from ti_core.training.schedule import schedule
+from ti_core.training.settings import TrainingSettings
 from ti_core.training.stopping import Validation
 from ti_core.word.vocabulary import Neighbour, Vocabulary
 
@@ -14,7 +16,8 @@ KNOWN = {"clip_l": Vocabulary(2.0, [[Neighbour("cat", 0.9), Neighbour("fur", 0.5
 
 
 def state(after: float) -> RunState:
-    made = begun(word().vectors, 1.0)
+    made = RunState(dict(word().vectors), dict(word().vectors), 1.0)
+    made.ended, made.planned = "steps", 10
     made.losses, made.seconds, made.initialiser_loss = [0.5] * 10, 5.0, 0.2
     made.validations = [Validation(0, 0.2), Validation(10, after)]
     return made
@@ -22,7 +25,7 @@ def state(after: float) -> RunState:
 
 def outcome(after: float, **changes: Any) -> Outcome:
     settings = TrainingSettings(schedule("0.2", 10), SphericalSettings())
-    made = Outcome(state(after), settings, "best", "All 10 steps are done.", 0, KNOWN)
+    made = Outcome(state(after), settings, "best", 0, KNOWN)
     return made._replace(**changes)
 
 
@@ -33,7 +36,7 @@ def test_the_report_tells_what_was_explained_and_how():
     assert "the learned word explains 25.0 % more than 'cat' does" in text
     assert "All 10 steps are done." in text
     assert "(vocabulary: 2.000), turned by 0 degrees from 'cat'; nearest words: cat, fur." in text
-    assert "Memory at the peak: 3.00 GiB" in text
+    assert "Peak memory: 3.00 GiB" in text
     assert "Stored in here" in text
 
 
@@ -42,24 +45,49 @@ def test_the_report_says_when_nothing_was_learned():
     assert "Nothing was learned" not in training_report(concept()[0], word(), outcome(0.19))
 
 
+def test_a_run_that_was_stopped_before_its_first_step_claims_nothing():
+    untouched = state(0.2)
+    untouched.losses, untouched.ended = [], "user"
+    text = training_report(concept()[0], word(), outcome(0.2, state=untouched, notes=["Full."]))
+    assert text == "Nothing was learned of 'my-cat': no step was done.\nFull."
+
+
+@pytest.mark.parametrize("ended", [one for one in get_args(Ended) if one])
+def test_every_end_has_its_sentence(ended: Ended):
+    made = state(0.1)
+    made.ended, made.trouble = ended, "The loss is nan."
+    text = training_report(concept()[0], word(), outcome(0.1, state=made))
+    assert why_ended(made) in text
+    assert "{" not in why_ended(made)
+
+
+def test_one_step_is_one_step():
+    made = state(0.1)
+    made.losses, made.rollbacks, made.trouble = [0.5], 1, "It was nan."
+    made.validations = [Validation(0, 0.2), Validation(1, 0.1)]
+    text = training_report(concept(1)[0], word(), outcome(0.1, state=made))
+    assert "from 1 picture, initialised from 'cat'" in text
+    assert "1 step in 5.0 s" in text
+    assert "halved the learning rate 1 time." in text
+
+
 def test_the_report_says_what_was_done_before():
-    text = training_report(concept()[0], word(), outcome(0.1, before=4))
-    assert "The first 4 of them were done in an earlier run." in text
-    text = training_report(concept()[0], word(), outcome(0.1, before=10))
+    text = training_report(concept()[0], word(), outcome(0.1, taken_up_at=4))
+    assert "Of these, 4 steps came from an earlier run." in text
+    text = training_report(concept()[0], word(), outcome(0.1, taken_up_at=10))
     assert "nothing had to be trained" in text
 
 
 def test_warnings_and_notes_come_last():
     recovered = state(0.1)
-    recovered.rollbacks, recovered.trouble = 2, "The loss of step 5 is nan."
+    recovered.rollbacks, recovered.trouble = 2, "The loss is nan."
     changes = {"state": recovered, "notes": ["The disk is full."]}
     lines = training_report(concept()[0], word(), outcome(0.1, **changes)).splitlines()
     assert lines[-2] == "The disk is full."
-    assert "halved the learning rate 2 times. The last time: The loss of step 5" in lines[-1]
+    assert "halved the learning rate 2 times. The last time: The loss is nan." in lines[-1]
 
 
 def test_the_report_names_captions_without_the_placeholder():
-    pictures = concept(2)[0]
-    captioned = type(pictures)(pictures.pictures, pictures.names, "captions", ("a {}", "b"))
+    captioned = plain_concept([torch.zeros(8, 8, 3)] * 2, ["a {}", "b"])
     text = training_report(captioned, word(), outcome(0.1))
-    assert "missing from the captions of 1 pictures and was put in front: 1.png" in text
+    assert "missing from the captions of 1 picture and was put in front: 1.png" in text

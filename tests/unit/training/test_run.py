@@ -8,41 +8,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toy import ToyModel, concept, word
+from toy import ToyModel, concept, ran, settings, word
 
 from ti_core.store.checkpoint import checkpoint, restored
-from ti_core.training.loop import Batch, NotFinite, TrainingSettings, batches
-from ti_core.training.optimisers import FreeSettings, SphericalSettings
-from ti_core.training.run import AVERAGED, MOST_ROLLBACKS, RunState
+from ti_core.training.batches import Batch, NotFinite, batches
+from ti_core.training.loop import is_over, train
+from ti_core.training.optimisers import Free, FreeSettings, SphericalSettings
+from ti_core.training.report import why_ended
+from ti_core.training.run import MOST_ROLLBACKS, RunState
 from ti_core.training.schedule import schedule
+from ti_core.training.settings import TrainingSettings
 from ti_core.training.stopping import StoppingRule, Validation, best_of
-from ti_core.training.validated_run import Ending, begin, fixed_samples, run, why_ended
-from ti_core.training.validation import SAMPLES, validation_every
+from ti_core.training.validation import SAMPLES, fixed_samples, validation_every
 
-TO_THE_END = Ending(None)
 METHODS = [SphericalSettings(), FreeSettings(norm_pull=0.01)]
-
-
-def settings(steps: int = 40, rate: str = "0.05", **changes: Any) -> TrainingSettings:
-    chosen = {"method": SphericalSettings(), "batch_size": 2, "seed": 5, **changes}
-    return TrainingSettings(schedule(rate, steps, "cosine"), **chosen)
-
-
-def ran(
-    chosen: TrainingSettings,
-    state: RunState | None = None,
-    ending: Ending = TO_THE_END,
-    until: int | None = None,
-    model: ToyModel | None = None,
-) -> RunState:
-    """The state at the end, or when it is broken off at a step."""
-    model = model or ToyModel()
-    pictures, latents = concept()
-    state = state or begin(model, word(), chosen)
-    for now in run(model, pictures, latents, word(), chosen, ending, state):
-        if now.step == until:
-            break
-    return state
 
 
 def same(one: RunState, other: RunState) -> bool:
@@ -85,13 +64,14 @@ class Interrupting(ToyModel):
 def test_a_run_cancelled_at_any_moment_goes_on_as_if_nothing_had_been():
     chosen = settings()
     whole = ran(chosen)
+    pictures, latents = concept()
     for calls in range(1, 100):
-        model = Interrupting(calls)
-        state = begin(model, word(), chosen)
+        seen: list[RunState] = []
         try:
-            ran(chosen, state, model=model)
+            for now in train(Interrupting(calls), pictures, latents, word(), chosen):
+                seen = [now]
         except KeyboardInterrupt:
-            revived = restored(checkpoint(state), word().vectors) if state.step else None
+            revived = restored(checkpoint(seen[0]), word().vectors) if seen else None
             assert same(ran(chosen, revived), whole), calls
         else:
             break
@@ -134,22 +114,14 @@ def test_settled_vectors_are_the_best_unless_they_are_clearly_worse(
     assert state.kept_loss("best") == state.validations[chosen].loss
 
 
-def test_the_average_is_that_of_the_last_steps_at_the_last_length():
-    chosen, seen = settings(30), []
-    model, (pictures, latents) = ToyModel(), concept()
-    state = begin(model, word(), chosen)
-    ending = Ending(None, average=True)
-    for now in run(model, pictures, latents, word(), chosen, ending, state):
-        seen.append(now.vectors["clip_l"])
-    assert AVERAGED >= 30
-    mean = torch.stack(seen[1:]).mean(0)
-    kept = state.kept("average")["clip_l"]
-    cosine = torch.cosine_similarity(kept, mean, dim=-1)
-    torch.testing.assert_close(cosine, torch.ones(2))
-    torch.testing.assert_close(kept.norm(dim=-1), state.vectors["clip_l"].norm(dim=-1))
-    assert state.average_loss is not None
-    assert state.kept_loss("average") == state.average_loss
-    assert restored(checkpoint(state), word().vectors).average_loss == state.average_loss
+def test_the_first_of_equally_good_vectors_are_the_best():
+    """What comes later at the same loss has moved for nothing."""
+    state = ran(settings(2))
+    state.validations, first = [], state.vectors["clip_l"].clone()
+    state.validate(1.0)
+    state.vectors = {"clip_l": torch.zeros_like(first)}
+    state.validate(1.0)
+    assert state.best["clip_l"].equal(first)
 
 
 class Poisoned(ToyModel):
@@ -191,11 +163,48 @@ def test_nan_too_often_stops_with_the_best_and_the_reason():
     chosen = settings()
     state = ran(chosen, model=Poisoned(tuple(range(36, 200)), "loss"))
     assert (state.step, state.rollbacks) == (35, MOST_ROLLBACKS + 1)
-    why = why_ended(state, chosen, TO_THE_END)
-    assert why.startswith("Stopped at step 35: The loss of step 36 is nan.")
+    assert state.ended == "not finite"
+    assert why_ended(state).startswith("Stopped at step 35: The loss is nan.")
+    assert "halving the learning rate 3 times did not help" in why_ended(state)
     assert state.kept_loss("best") < state.validations[0].loss
     revived = restored(checkpoint(state), word().vectors)
     assert same(ran(chosen, revived), state)
+
+
+def test_a_run_that_went_back_forgets_the_way_on_which_it_failed():
+    """The method's memory leads back there; what it went back to is validated already."""
+    pictures, latents = concept()
+    chosen = settings(method=FreeSettings())
+    for state in train(Poisoned((36,), "loss"), pictures, latents, word(), chosen):
+        if state.rollbacks:
+            break
+    else:
+        pytest.fail("the run did not go back")
+    best = best_of(state.validations)
+    assert (state.step, state.memory) == (35, {})
+    assert state.vectors["clip_l"].equal(state.best["clip_l"])
+    assert state.validations[-1] == Validation(35, best.loss)
+    assert state.validations[-2].step < 35
+
+
+def test_a_run_goes_back_three_times_at_most():
+    assert MOST_ROLLBACKS == 3
+
+
+def test_vectors_that_are_no_numbers_undo_the_step(monkeypatch: pytest.MonkeyPatch):
+    real, calls = Free.step, []
+
+    def step(self: Free, learning_rate: float) -> None:
+        real(self, learning_rate)
+        calls.append(learning_rate)
+        if len(calls) == 31:
+            self.vectors["clip_l"].detach().fill_(float("inf"))
+
+    monkeypatch.setattr(Free, "step", step)
+    state = ran(settings(method=FreeSettings()))
+    assert (state.step, state.rollbacks) == (40, 1)
+    assert state.trouble.startswith("Step 31 moved the clip_l vectors to values that are not")
+    assert bool(state.vectors["clip_l"].isfinite().all())
 
 
 def test_a_killed_run_that_had_recovered_ends_with_the_same_bits():
@@ -229,7 +238,7 @@ def test_a_sample_that_breaks_a_step_is_not_met_again():
 
 
 def test_nan_in_the_first_step_is_an_error():
-    with pytest.raises(NotFinite, match="loss of step 1 is nan"):
+    with pytest.raises(NotFinite, match="The loss is nan"):
         ran(settings(), model=Poisoned((1,), "loss"))
 
 
@@ -252,76 +261,102 @@ def test_a_validation_that_is_no_number_goes_back_too():
 def test_the_run_stops_when_nothing_more_is_learned_and_not_before():
     rule = StoppingRule(patience=0.25, improvement=0.05, minimum=60)
     chosen = settings(3000, "0.02", method=FreeSettings())
-    state = ran(chosen, ending=Ending(rule))
+    state = ran(replace(chosen, rule=rule))
     assert 60 <= state.step < 1500
-    assert why_ended(state, chosen, Ending(rule)).endswith("of 3000: nothing more was learned.")
+    assert state.ended == "rule"
+    assert why_ended(state).endswith("of 3000: nothing more was learned.")
     whole = ran(replace(chosen, schedule=schedule("0.02", 1500, "constant")))
     first, lowest = whole.validations[0].loss, best_of(whole.validations).loss
     assert first - state.kept_loss("best") > 0.9 * (first - lowest)
 
 
-def cooling(steps: int) -> TrainingSettings:
-    return replace(settings(), schedule=schedule("0.05", steps, "cool-down"))
+def cooling(steps: int, rule: StoppingRule | None = None) -> TrainingSettings:
+    return replace(settings(), schedule=schedule("0.05", steps, "cool-down"), rule=rule)
 
 
-EAGER = Ending(StoppingRule(patience=0.25, improvement=0.1, minimum=40))
+EAGER = StoppingRule(patience=0.25, improvement=0.1, minimum=40)
 
 
-@pytest.mark.parametrize(("steps", "ending"), [(3000, EAGER), (81, TO_THE_END)])
-def test_a_run_cools_down_from_its_best_and_may_be_killed_meanwhile(steps: int, ending: Ending):
-    whole = ran(cooling(steps), ending=ending)
+@pytest.mark.parametrize(("steps", "rule"), [(3000, EAGER), (81, None)])
+def test_a_run_cools_down_from_its_best_and_may_be_killed_meanwhile(
+    steps: int, rule: StoppingRule | None
+):
+    chosen = cooling(steps, rule)
+    whole = ran(chosen)
     told = next(step for step in range(whole.step) if whole.rates[step] < 0.05) - 1
-    assert whole.step == whole.last_step == (steps if ending is TO_THE_END else 2 * told)
+    assert whole.step == whole.last_step == (2 * told if rule else steps)
     assert whole.rates[: told + 1] == [0.05] * (told + 1)
     assert whole.rates[told:] == sorted(whole.rates[told:], reverse=True)
     assert whole.rates[-1] < 2 * 0.05 / (whole.step - told)
-    begun = ran(cooling(steps), ending=ending, until=told)
+    begun = ran(chosen, until=told)
     assert begun.vectors["clip_l"].equal(begun.best["clip_l"])
+    assert not begun.memory["clip_l.exp_avg"].any()
+    assert begun.memory["clip_l.exp_avg_sq"].any()
     assert whole.settled_down and not begun.settled_down
     for step in range(told - 3, whole.step + 1, 4):
-        broken = ran(cooling(steps), ending=ending, until=step)
+        broken = ran(chosen, until=step)
         revived = restored(checkpoint(broken), word().vectors)
-        assert same(ran(cooling(steps), revived, ending=ending), whole), step
+        assert same(ran(chosen, revived), whole), step
 
 
 def test_a_run_that_ended_by_itself_is_left_alone_unless_the_rule_is_taken_away():
-    state = ran(cooling(3000), ending=EAGER)
-    before, ended = checkpoint(state), state.step
-    assert checkpoint(ran(cooling(9000), state, ending=EAGER)) == before
-    assert why_ended(state, cooling(ended + 40), EAGER)
-    assert not why_ended(state, cooling(ended + 40), TO_THE_END)
+    state = ran(cooling(3000, EAGER))
+    before, ended = checkpoint(replace(state, planned=9000)), state.step
+    assert checkpoint(ran(cooling(9000, EAGER), state)) == before
+    assert is_over(state, cooling(ended + 40, EAGER))
+    assert not is_over(state, cooling(ended + 40))
     state = ran(cooling(ended + 40), state)
     assert (state.step, state.last_step, state.by_rule) == (ended + 40, ended + 40, False)
+    assert state.ended == "steps"
 
 
 def test_more_steps_for_a_run_that_has_cooled_down_hold_the_rate_again():
     state = ran(cooling(40))
-    assert not why_ended(state, cooling(160), TO_THE_END)
+    assert is_over(state, cooling(40))
+    assert not is_over(state, cooling(160))
     state = ran(cooling(160), state)
     assert state.step == 160
     assert state.rates[40:81] == [0.05] * 41
     assert state.rates[-1] < 0.002
 
 
+def stopped(at: int, chosen: TrainingSettings) -> RunState:
+    """A run that the user stops after a step."""
+    pictures, latents = concept()
+    state = None
+    for state in train(ToyModel(), pictures, latents, word(), chosen):
+        if state.step == at:
+            state.ended = "user"
+    assert state is not None
+    return state
+
+
 def test_stop_and_keep_ends_after_the_step_and_validates_what_is_there():
-    model, (pictures, latents) = ToyModel(), concept()
-    state = begin(model, word(), settings())
-    for _ in run(
-        *(model, pictures, latents, word(), settings(), TO_THE_END, state),
-        should_stop=lambda: state.step == 7,
-    ):
-        pass
-    assert state.step == 7
+    state = stopped(7, settings())
+    assert (state.step, state.ended) == (7, "user")
     assert state.history[-1].step == 7
-    assert same(ran(settings(), state), ran(settings()))
+    assert why_ended(state).startswith("Stopped at step 7 by the user")
+
+
+def test_a_run_that_the_user_stopped_stays_so_until_other_steps_are_asked_for():
+    """Also after a restart: the same graph gives the word that was kept."""
+    asked, more = settings(40, shape="constant"), settings(41, shape="constant")
+    revived = restored(checkpoint(stopped(7, asked)), word().vectors)
+    assert is_over(revived, asked)
+    assert not is_over(revived, more)
+    assert same(ran(more, revived), ran(more))
+
+
+def test_a_run_that_was_broken_off_after_its_last_step_is_still_measured():
+    broken = ran(settings(), until=40)
+    revived = restored(checkpoint(broken), word().vectors)
+    assert not is_over(revived, settings())
+    assert same(ran(settings(), revived), ran(settings()))
 
 
 def test_a_trained_word_is_measured_against_its_initialiser():
     trained = replace(word(), vectors=ran(settings()).kept("best"))
-    model, (pictures, latents) = ToyModel(), concept()
-    state = begin(model, trained, settings(5))
-    for _ in run(model, pictures, latents, trained, settings(5), TO_THE_END, state):
-        pass
+    state = ran(settings(5), made=trained)
     assert state.initialiser_loss is not None
     assert state.validations[0].loss < state.initialiser_loss
 
@@ -337,7 +372,7 @@ def number_of(latents: list[Tensor], batch: Batch) -> set[int]:
 def test_held_out_pictures_are_validated_with_and_never_trained_on(count: int, held: set[int]):
     chosen = settings(hold_out=True, batch_size=1)
     model, (pictures, latents) = ToyModel(), concept(count)
-    drawn = fixed_samples(model, pictures, latents, word(), chosen)
+    drawn = fixed_samples(model, pictures, latents, "my-cat", chosen)
     validated = set().union(*(number_of(latents, batch) for batch in drawn))
     assert validated == (held or set(range(count)))
     draws = batches(model, pictures, latents, "my-cat", chosen)

@@ -58,6 +58,11 @@ def test_an_end_is_never_later_than_the_last_step_nor_earlier_than_now(shape: Sh
     assert (rate.cools_from is None) == (shape != "cool-down")
 
 
+def test_auto_cools_a_single_rate_down_and_takes_a_list_as_it_is():
+    assert schedule("0.2", 100, "auto") == schedule("0.2", 100, "cool-down")
+    assert schedule("0.2:50, 0.1", 100, "auto") == schedule("0.2:50, 0.1", 100, "constant")
+
+
 def test_linear_and_warm_up():
     rate = schedule("1.0", 14, "linear", warmup=4)
     assert [rate(step) for step in range(4)] == pytest.approx([0.2, 0.4, 0.6, 0.8])
@@ -91,7 +96,7 @@ def test_what_other_tools_silently_drop_is_an_error_with_a_remedy(text: str, say
 
 
 def test_a_list_and_a_shape_exclude_each_other():
-    with pytest.raises(ValueError, match="schedule to 'constant'"):
+    with pytest.raises(ValueError, match="schedule to 'auto'"):
         schedule("0.01:10, 0.02", 100, "cosine")
 
 

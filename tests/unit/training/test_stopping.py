@@ -61,6 +61,14 @@ def test_nothing_stops_without_anything_to_compare_or_too_early():
     assert nothing_more([Validation(0, 1.0), Validation(150, 1.0)], RULE)
 
 
+def test_the_rule_is_not_asked_before_160_steps():
+    """Not chosen by measurement; two validations of a default run lie before."""
+    flat = [Validation(step, 1.0) for step in (0, 67, 134, 201)]
+    assert not nothing_more(flat[:3], StoppingRule())
+    assert not nothing_more([*flat[:3], Validation(159, 1.0)], StoppingRule())
+    assert nothing_more([*flat[:3], Validation(160, 1.0)], StoppingRule())
+
+
 def test_the_best_is_the_first_of_equals():
     assert best_of([Validation(0, 2.0), Validation(5, 1.0), Validation(9, 1.0)]).step == 5
 

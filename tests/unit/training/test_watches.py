@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
-from ti_core.training.loop import TrainingSettings
 from ti_core.training.optimisers import FreeSettings, SphericalSettings
 from ti_core.training.schedule import schedule
+from ti_core.training.settings import TrainingSettings
 from ti_core.training.stopping import Validation
-from ti_core.training.watches import after, before, reach, turned
+from ti_core.training.watches import doubtful_settings, doubtful_word, reach, turned
 
 VECTORS = {"clip_l": torch.full((2, 768), 0.4 / math.sqrt(768))}
 NORMS = {"clip_l": 0.4}
@@ -24,42 +24,51 @@ def test_the_reach_is_learning_rate_times_steps():
     assert reach(chosen("0.02", 100), 3.0) == pytest.approx(6.0)
 
 
+def test_the_reach_is_asked_of_every_step():
+    """A rate that is high at the end alone moves the word as well."""
+    late = TrainingSettings(schedule("0.0001:90, 0.2", 100), SphericalSettings())
+    assert doubtful_settings(late, VECTORS, NORMS) == []
+    short = TrainingSettings(schedule("0.0001:98, 0.2", 100), SphericalSettings())
+    (text,) = doubtful_settings(short, VECTORS, NORMS)
+    assert "by 0.41 radians at most; below about 1.0" in text
+
+
 @pytest.mark.parametrize(
     ("rate", "steps", "free", "says"),
     [
         ("0.2", 400, False, ""),
         ("0.005", 500, True, ""),
-        ("0.0001", 400, False, "can hardly learn: learning rate times steps reach 0.04 radians"),
-        ("0.6", 400, False, "will overcook: a step moves it by 0.6 radians"),
-        ("0.0000001", 400, True, "can hardly learn"),
-        ("0.1", 400, True, "will overcook: a step moves it by 6.9 lengths"),
+        ("0.0001", 400, False, "can turn the word by 0.04 radians at most"),
+        ("0.6", 400, False, "one step can turn the word by 0.6 radians"),
+        ("0.0000001", 400, True, "you will not see an effect"),
+        ("0.1", 400, True, "one step can move the word by 6.9 lengths"),
     ],
 )
 def test_settings_that_cannot_work_are_told_before_the_start(
     rate: str, steps: int, free: bool, says: str
 ):
-    found = before(chosen(rate, steps, free), VECTORS, NORMS)
+    found = doubtful_settings(chosen(rate, steps, free), VECTORS, NORMS)
     assert [says in text for text in found] == ([True] if says else [])
 
 
 def test_a_rate_that_is_recommended_is_not_warned_of():
-    (text,) = before(chosen("0.1", 400, free=True), VECTORS, NORMS)
+    (text,) = doubtful_settings(chosen("0.1", 400, free=True), VECTORS, NORMS)
     recommended = text.split("rate to ")[1].split(" or less")[0]
-    assert before(chosen(recommended, 4000, free=True), VECTORS, NORMS) == []
+    assert doubtful_settings(chosen(recommended, 4000, free=True), VECTORS, NORMS) == []
 
 
 def test_a_word_that_drowns_the_prompt_is_told():
-    (text,) = after("my-cat", {"clip_l": VECTORS["clip_l"] * 4}, NORMS, LEARNED)
+    (text,) = doubtful_word("my-cat", {"clip_l": VECTORS["clip_l"] * 4}, NORMS, LEARNED)
     assert "4.0 times as long as an ordinary word's" in text
-    assert after("my-cat", VECTORS, NORMS, LEARNED) == []
+    assert doubtful_word("my-cat", VECTORS, NORMS, LEARNED) == []
 
 
 def test_a_run_that_learned_nothing_or_forgot_is_told():
-    (text,) = after("my-cat", VECTORS, NORMS, [Validation(0, 1.0), Validation(9, 1.1)])
+    (text,) = doubtful_word("my-cat", VECTORS, NORMS, [Validation(0, 1.0), Validation(9, 1.1)])
     assert text.startswith("Nothing was learned")
-    (text,) = after("my-cat", VECTORS, NORMS, [*LEARNED, Validation(200, 0.9)])
+    (text,) = doubtful_word("my-cat", VECTORS, NORMS, [*LEARNED, Validation(200, 0.9)])
     assert text.startswith("After step 100 the word got worse again")
-    assert after("my-cat", VECTORS, NORMS, [*LEARNED, Validation(200, 0.84)]) == []
+    assert doubtful_word("my-cat", VECTORS, NORMS, [*LEARNED, Validation(200, 0.84)]) == []
 
 
 def test_the_angle_is_exact_for_small_and_large_turns():

@@ -1,10 +1,11 @@
 import pytest
 import torch
+from safetensors.torch import save_file
 from sample_embeddings import embedding, rows
 
-from ti_core.word.blending import average, blended, concatenate, shortened, slerp, subtract
+from ti_core.word.blending import average, blended, concatenate, slerp, subtract, with_fewer_vectors
 from ti_core.word.embedding import Embedding
-from ti_core.word.formats import read_embedding, write_safetensors
+from ti_core.word.formats import read_embedding
 
 
 def word(name: str, count: int, seed: int, width: int = 768) -> Embedding:
@@ -59,7 +60,7 @@ def test_the_start_of_a_blend_is_the_blend_of_the_starts_if_both_are_known(tmp_p
     torch.testing.assert_close(
         made.initial["clip_l"], (FIRST.initial["clip_l"] + SECOND.initial["clip_l"]) / 2
     )
-    write_safetensors(tmp_path / "a.safetensors", {"emb_params": rows(2, 768)}, {})
+    save_file({"emb_params": rows(2, 768)}, tmp_path / "a.safetensors")
     assert not blended(
         FIRST, read_embedding(tmp_path / "a.safetensors"), slerp(0.5), "x"
     ).has_origin
@@ -87,7 +88,7 @@ def test_a_missing_second_word_is_an_error_unless_none_is_wanted():
 def test_shortening_joins_what_is_most_alike_and_keeps_the_order(how):  # type: ignore[no-untyped-def]
     base = rows(3, 768)
     vectors = torch.stack([base[0], base[1], base[0] * 1.01, base[2]])
-    made = shortened(Embedding("x", "y", {"clip_l": vectors}, {"clip_l": vectors}), 3, how)
+    made = with_fewer_vectors(Embedding("x", "y", {"clip_l": vectors}, {"clip_l": vectors}), 3, how)
     found = made.vectors["clip_l"]
     torch.testing.assert_close(found[0], base[0] * (1.0 if how == "prune" else 1.005))
     assert found[1:].equal(base[1:])
@@ -97,7 +98,7 @@ def test_shortening_joins_what_is_most_alike_and_keeps_the_order(how):  # type: 
 
 @pytest.mark.parametrize("how", ["merge", "prune"])
 def test_shortening_reaches_one_vector_and_leaves_short_words_alone(how):  # type: ignore[no-untyped-def]
-    assert shortened(word("x", 16, 4), 1, how).count == 1
-    assert shortened(FIRST, 5, how).vectors["clip_l"].equal(FIRST.vectors["clip_l"])
-    length = shortened(word("x", 16, 4), 1, how).vectors["clip_l"].norm()
+    assert with_fewer_vectors(word("x", 16, 4), 1, how).count == 1
+    assert with_fewer_vectors(FIRST, 5, how).vectors["clip_l"].equal(FIRST.vectors["clip_l"])
+    length = with_fewer_vectors(word("x", 16, 4), 1, how).vectors["clip_l"].norm()
     torch.testing.assert_close(length, rows(16, 768, 4).norm(dim=-1).mean(), rtol=0.1, atol=0.0)

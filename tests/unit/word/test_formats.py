@@ -9,21 +9,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import save_file
 from sample_embeddings import FAMILIES, embedding, same_vectors, write
 
 from ti_core.word.embedding import Embedding
-from ti_core.word.formats import (
-    FORMATS,
-    Export,
-    file_metadata,
-    file_tensors,
-    free_base,
-    free_path,
-    read_embedding,
-    write_files,
-    write_safetensors,
-)
+from ti_core.word.formats import FORMATS, Export, read_embedding
+from ti_core.word.formats.recipe import file_metadata
+from ti_core.word.formats.writing import standard_tensors
 
 TWO_ENCODERS = ("SD 1", "SD 2", "SDXL")
 EVERY = [(name, kind) for name in FAMILIES for kind in ("standard", "diffusers", "onetrainer")]
@@ -72,7 +64,7 @@ def test_vectors_too_large_for_fp16_are_not_written_as_infinite(tmp_path: Path):
     ],
 )
 def test_files_use_the_names_that_most_tools_read(family: str, keys: set[str]):
-    assert set(file_tensors(embedding(**FAMILIES[family]))) == keys
+    assert set(standard_tensors(embedding(**FAMILIES[family]))) == keys
 
 
 @pytest.mark.parametrize("kind", ["automatic1111", "share picture"])
@@ -113,13 +105,13 @@ def test_a_sample_becomes_the_thumbnail_and_stays_with_the_word(tmp_path: Path):
 
 def test_what_a_person_wrote_into_a_file_goes_on_into_the_next(tmp_path: Path):
     known = {"modelspec.author": "Ada", "modelspec.license": "CC0-1.0"}
-    write_safetensors(tmp_path / "a.safetensors", {"emb_params": torch.ones(1, 768)}, known)
+    save_file({"emb_params": torch.ones(1, 768)}, tmp_path / "a.safetensors", known)
     (again,) = write(tmp_path / "b", read_embedding(tmp_path / "a.safetensors"), "standard")
     assert known.items() <= metadata_of(again).items()
 
 
 def test_a_guessed_initialiser_is_not_written_as_a_fact(tmp_path: Path):
-    write_safetensors(tmp_path / "my-cat.safetensors", {"emb_params": torch.ones(1, 768)}, {})
+    save_file({"emb_params": torch.ones(1, 768)}, tmp_path / "my-cat.safetensors")
     found = read_embedding(tmp_path / "my-cat.safetensors")
     assert (found.placeholder, found.initialiser, found.has_origin) == ("my-cat", "my cat", False)
     assert "initialiser" not in json.loads(file_metadata(found)["textual_inversion"])
@@ -128,36 +120,3 @@ def test_a_guessed_initialiser_is_not_written_as_a_fact(tmp_path: Path):
 def metadata_of(path: Path) -> Mapping[str, str]:
     with safe_open(path, "pt") as opened:
         return opened.metadata()
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path):
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(b"old")
-    with pytest.raises(Exception, match="metadata"):
-        write_safetensors(path, {"a": torch.zeros(1)}, {"bad": 1})  # type: ignore[dict-item]
-    with pytest.raises(TypeError):
-        write_files(tmp_path / "a", {".safetensors": b"new", "_2.safetensors": None})  # type: ignore[dict-item]
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
-
-
-def test_safetensors_are_readable_in_sub_folders_that_did_not_exist(tmp_path: Path):
-    made = embedding(clip_l=768)
-    write_safetensors(tmp_path / "sub" / "a.safetensors", file_tensors(made), {})
-    assert load_file(tmp_path / "sub" / "a.safetensors")["emb_params"].equal(made.vectors["clip_l"])
-
-
-def test_a_taken_name_counts_up(tmp_path: Path):
-    path = tmp_path / "style.v2.safetensors"
-    assert free_path(path) == path
-    path.touch()
-    (tmp_path / "style.v2-2.safetensors").touch()
-    assert free_path(path).name == "style.v2-3.safetensors"
-
-
-def test_a_pair_of_files_counts_up_together(tmp_path: Path):
-    (tmp_path / "a_2.safetensors").touch()
-    single = FORMATS["diffusers"].write(embedding(clip_l=768), Export())
-    assert free_base(tmp_path / "a", single).name == "a"
-    pair = FORMATS["diffusers"].write(embedding(clip_l=768, clip_g=1280), Export())
-    assert free_base(tmp_path / "a", pair).name == "a-2"

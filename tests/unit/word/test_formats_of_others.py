@@ -12,7 +12,8 @@ from sample_embeddings import rows
 from torch import Tensor, nn
 
 from ti_core.word.embedding import Embedding
-from ti_core.word.formats import read_embedding, read_words
+from ti_core.word.formats import read_embedding
+from ti_core.word.formats.reading import read_words
 
 SAVERS: dict[str, Callable[[Any, Path], None]] = {
     ".safetensors": lambda data, path: save_file(data, path),

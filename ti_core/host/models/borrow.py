@@ -1,6 +1,5 @@
 """Borrow the host's models: loaded together, ready to train, given back as they were."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +7,6 @@ from typing import Any, Literal
 
 import comfy.model_management as memory
 import torch
-from comfy.clip_model import CLIPLayer
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import merge_nested_dicts
 from comfy.sd import CLIP
@@ -16,6 +14,14 @@ from comfy.sd import CLIP
 from ...word.embedding import Embedding
 from .gradients import attention_with_backward, mutates, training_flag
 from .host_model import HostModel
+from .memory import (
+    CHECKPOINTED_SHARE,
+    check_loaded,
+    compute_dtype,
+    free_memory,
+    memory_estimate,
+    native_dtypes,
+)
 from .text import check_fits
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -25,11 +31,6 @@ DTYPES: dict[str, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-# Activations per latent pixel and byte of the compute dtype: an SD 1.5 UNet at 512 px, where the
-# host's memory_usage_factor is 1, adds 2.2 GB in fp32 and 1.2 GB in bf16, CLIP included
-# (benchmarks/results/speed-cpu.md). Checkpointing keeps a third of that.
-ACTIVATION_BYTES = 0.1 * 2**20
-CHECKPOINTED_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -139,17 +140,6 @@ def set_precision(model: ModelPatcher, precision: Precision) -> None:
         model.set_model_compute_dtype(wanted)
 
 
-def native_dtypes(device: torch.device) -> list[torch.dtype]:
-    """What the device computes in as fast as in fp32 or faster."""
-    if memory.is_device_cpu(device):
-        return [torch.float32, torch.bfloat16]
-    halves = [
-        (torch.bfloat16, memory.should_use_bf16(device)),
-        (torch.float16, memory.should_use_fp16(device)),
-    ]
-    return [torch.float32, *(dtype for dtype, good in halves if good)]
-
-
 def merge_wrappers(model: ModelPatcher) -> None:
     """Put the wrappers of the patcher where the model looks for them, as
     `comfy.sampler_helpers.prepare_model_patcher` does.
@@ -157,44 +147,6 @@ def merge_wrappers(model: ModelPatcher) -> None:
     options = model.model_options["transformer_options"]
     merge_nested_dicts(options.setdefault("wrappers", {}), model.wrappers, copy_dict1=False)
     merge_nested_dicts(options.setdefault("callbacks", {}), model.callbacks, copy_dict1=False)
-
-
-def compute_dtype(model: Any) -> torch.dtype:
-    """What the diffusion model will compute in, patches included that are not loaded yet."""
-    return model.get_model_object("manual_cast_dtype") or model.model.get_dtype()
-
-
-def memory_estimate(model: Any, clip: CLIP, rows: int, latent_shape: Sequence[int]) -> int:
-    """Bytes that a training step needs beyond the weights, without checkpointing; the host's own
-    estimate is for sampling, which keeps no activations.
-    """
-    area = rows * math.prod(latent_shape[1:])
-    size = memory.dtype_size(compute_dtype(model))
-    activations = area * size * ACTIVATION_BYTES * model.model.memory_usage_factor
-    return int(activations) + cast_bytes(clip)
-
-
-def cast_bytes(clip: CLIP) -> int:
-    """What autograd keeps of the CLIP layers' weights, which the host casts to fp32 (sd.py:265);
-    other encoders are checkpointed block by block.
-    """
-    layers = [m for m in clip.cond_stage_model.modules() if isinstance(m, CLIPLayer)]
-    cast = [w for m in layers for w in m.parameters() if w.dtype != torch.float32]
-    return sum(4 * weight.numel() for weight in cast)
-
-
-def check_loaded(*patchers: ModelPatcher) -> None:
-    """Raise RuntimeError if the host kept a part of the weights off the device: it would cast them
-    through buffers that it overwrites while autograd still needs them.
-    """
-    for patcher in patchers:
-        if getattr(patcher.model, "model_lowvram", False):
-            raise RuntimeError(
-                f"Only a part of {type(patcher.model).__name__} fits into the memory of "
-                f"{patcher.load_device}, and ComfyUI's partial loading cannot be trained through. "
-                "Lower the resolution or the batch size, free memory (other models, other "
-                "programs), or start ComfyUI without --lowvram and --novram."
-            )
 
 
 def checkpointed(model: Any, choice: Checkpointing, needed: int) -> bool:
@@ -205,12 +157,6 @@ def checkpointed(model: Any, choice: Checkpointing, needed: int) -> bool:
     # Where weights are cast, autograd would keep a copy of every one of them.
     casts = compute_dtype(model) != model.model.get_dtype()
     return casts or mutates(network) or needed > free_memory(model.load_device)
-
-
-def free_memory(device: torch.device) -> int:
-    """Free bytes on the device."""
-    free: Any = memory.get_free_memory(device)
-    return int(free)
 
 
 def give_back(model: ModelPatcher, clip: CLIP) -> None:

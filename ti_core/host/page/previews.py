@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...training.preview_pictures import PreviewSettings, kept, labelled
+from ...training.run import Keep, RunState
 from ...word.embedding import Embedding
 from ..models.text import apply_embedding
 
@@ -75,6 +76,12 @@ class Previews:
             log.warning("%s. The training goes on without previews.", self.problem)
         if self.problem is not None:  # Here the error is gone, and with it what its frames held.
             memory.soft_empty_cache()
+
+    def finish(self, state: RunState, keep: Keep) -> None:
+        """Draw the vectors that a run gives, unless they have been drawn on the way."""
+        step = state.choice.step if keep == "best" else state.step
+        if step not in self.pictures:
+            self(step, state.kept(keep))
 
     def draw(self, vectors: Mapping[str, Tensor]) -> Tensor:
         """A picture `[h, w, 3]` in 0..1 on the CPU, the same that ApplyEmbeddingToCLIP,

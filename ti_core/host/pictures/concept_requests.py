@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...concept.caption_files import LONGEST_FILE, base_name, clean, decoded, templates_from
-from ...concept.concept import Concept, LatentChoice, captions_for, joined
+from ...concept.concept import Concept, LatentChoice, captions_for, joined_concepts
 from ...concept.fit import FitSettings
 from ...concept.gather import CaptionOptions, Recipe, Source, concept_of
 from ...concept.kohya_toml import Subset, subsets
@@ -62,7 +62,7 @@ def load_concept(request: Request) -> tuple[Concept, list[str]]:
     )
     skipped: list[str] = []
     concept = concept_of(sources_of(request, wanted and not given, skipped), recipe)
-    if not concept.names:
+    if not concept.pictures:
         raise ValueError(f"No picture can be used. {' '.join(skipped)}")
     return (captioned(concept, request.texts) if wanted and given else concept), skipped
 
@@ -100,7 +100,7 @@ def captioned(concept: Concept, texts: Sequence[str]) -> Concept:
     """The concept with captions that were typed (a line per picture, or one for all) or connected
     as a list. Only typed ones may name other embeddings.
     """
-    count, typed = len(concept.names), len(texts) == 1
+    count, typed = len(concept.pictures), len(texts) == 1
     if not typed and len(texts) != count:
         raise ValueError(
             f"The connected list has {len(texts)} captions for {count} pictures. Connect one for "
@@ -108,12 +108,16 @@ def captioned(concept: Concept, texts: Sequence[str]) -> Concept:
         )
     captions = captions_for(texts[0], count) if typed else tuple(clean(text) for text in texts)
     origin = "typed" if typed else "the connected list"
-    return replace(
-        concept,
-        captions=captions,
-        wordings=tuple(replace(wording, typed=typed) for wording in concept.wordings),
-        found=tuple(found._replace(caption_from=origin) for found in concept.found),
+    pictures = tuple(
+        replace(
+            picture,
+            caption=caption,
+            wording=replace(picture.wording, typed=typed),
+            found=picture.found and picture.found._replace(caption_from=origin),
+        )
+        for picture, caption in zip(concept.pictures, captions, strict=True)
     )
+    return replace(concept, pictures=pictures)
 
 
 def read_templates(typed: str, file: str) -> tuple[str, ...]:
@@ -155,7 +159,7 @@ def load_dataset_file(choice: str, kind: Kind, seed: int) -> tuple[Concept, list
     found, notes = subsets(decoded(read_bytes(path, LONGEST_FILE)), seed)
     if not found:
         raise ValueError(f"The dataset file {path.name!r} names no folder to train on. {notes[0]}")
-    return joined([subset_concept(subset, path, kind, notes) for subset in found]), notes
+    return joined_concepts([subset_concept(subset, path, kind, notes) for subset in found]), notes
 
 
 def subset_concept(subset: Subset, file: Path, kind: Kind, notes: list[str]) -> Concept:
@@ -176,7 +180,7 @@ def subset_concept(subset: Subset, file: Path, kind: Kind, notes: list[str]) -> 
     wording = subset.captions.for_kind(kind)
     recipe = Recipe(kind, wording, subset.fit, subset.masks, repeats=subset.repeats)
     concept = concept_of(folder_sources(folder, settings), recipe)
-    if not concept.names:
+    if not concept.pictures:
         raise ValueError(
             f"No picture of image_dir {subset.folder!r} is larger than skip_image_resolution. "
             f"Lower it, or take the subset out."

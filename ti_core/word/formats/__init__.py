@@ -1,20 +1,7 @@
 """Embedding files: reads everybody's, writes what everybody reads."""
 
-from .reading import read_embedding, read_words
-from .recipe import file_metadata
-from .storage import free_base, free_path, write_files, write_safetensors
-from .writing import FORMATS, Export, Storage, file_tensors
+from .reading import read_embedding
+from .storage import free_base, write_files
+from .writing import FORMATS, Export, NumberType
 
-__all__ = [
-    "FORMATS",
-    "Export",
-    "Storage",
-    "file_metadata",
-    "file_tensors",
-    "free_base",
-    "free_path",
-    "read_embedding",
-    "read_words",
-    "write_files",
-    "write_safetensors",
-]
+__all__ = ["FORMATS", "Export", "NumberType", "free_base", "read_embedding", "write_files"]

@@ -12,12 +12,12 @@ def read(contents: Contents) -> list[Draft] | None:
     words: dict[str, dict[str, Stored]] = {}
     for name, kept in contents.tensors.items():
         if name.startswith(PREFIX) and not name.endswith(OUTPUT_SPACE):
-            word, key = split(name.removeprefix(PREFIX))
+            word, key = word_and_encoder(name.removeprefix(PREFIX))
             words.setdefault(word, {})[key] = kept
     return [Draft(word, tuple(keyed(tensors))) for word, tensors in words.items()] or None
 
 
-def split(name: str) -> tuple[str, str]:
+def word_and_encoder(name: str) -> tuple[str, str]:
     """The word, which may have dots in it, and the encoder's name."""
     word, found, _ = name.partition(DICT)
     if found:

@@ -1,8 +1,5 @@
 """The picture to share: a sample with the word, its base model and its figures written on it."""
 
-import base64
-import io
-
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -13,14 +10,13 @@ MIN_SIDE = 256
 MAX_SIDE = 1024
 TITLE_SHARE, FOOTER_SHARE = 12, 24
 SHADE = 150
-THUMBNAIL_SIDE = 256
 
 
 def card(embedding: Embedding, picture: Image.Image | None) -> Image.Image:
     """An RGB card: the sample, or the vectors' own pattern where there is none; above it the word,
     below it base model, hash, vectors and steps.
     """
-    base = fitted(picture or pattern(embedding)).convert("RGBA")
+    base = at_card_size(picture or pattern(embedding)).convert("RGBA")
     height = base.height
     title, footer = height // TITLE_SHARE, height // FOOTER_SHARE
     shade = Image.new("RGBA", base.size, (0, 0, 0, 0))
@@ -28,8 +24,8 @@ def card(embedding: Embedding, picture: Image.Image | None) -> Image.Image:
     draw.rectangle((0, 0, base.width, title * 2), fill=(0, 0, 0, SHADE))
     draw.rectangle((0, height - footer * 2, base.width, height), fill=(0, 0, 0, SHADE))
     result = Image.alpha_composite(base, shade)
-    write(result, f"<{embedding.placeholder}>", title // 2, title)
-    write(result, footer_text(embedding), height - footer * 3 // 2, footer)
+    draw_line(result, f"<{embedding.placeholder}>", title // 2, title)
+    draw_line(result, footer_text(embedding), height - footer * 3 // 2, footer)
     return result.convert("RGB")
 
 
@@ -44,7 +40,7 @@ def footer_text(embedding: Embedding) -> str:
     return "   ".join(part for part in parts if part)
 
 
-def write(picture: Image.Image, text: str, top: int, size: int) -> None:
+def draw_line(picture: Image.Image, text: str, top: int, size: int) -> None:
     """A line of text, made smaller until it fits the width."""
     draw = ImageDraw.Draw(picture)
     wide = draw.textlength(text, font=ImageFont.load_default(size))
@@ -53,7 +49,7 @@ def write(picture: Image.Image, text: str, top: int, size: int) -> None:
     draw.text((size // 2, top), text, font=font, fill="white")
 
 
-def fitted(picture: Image.Image) -> Image.Image:
+def at_card_size(picture: Image.Image) -> Image.Image:
     """The picture at a size that suits a card."""
     longest, shortest = max(picture.size), min(picture.size)
     scale = min(MAX_SIDE / longest, max(1.0, MIN_SIDE / shortest))
@@ -69,12 +65,3 @@ def pattern(embedding: Embedding) -> Image.Image:
         bands.append((size / size.max().clamp_min(1e-12) * 255).byte().numpy()[:, :768])
     tall = np.concatenate([np.pad(band, ((0, 0), (0, 768 - band.shape[1]))) for band in bands])
     return Image.fromarray(tall).convert("RGB").resize((SIDE, SIDE), Image.Resampling.NEAREST)
-
-
-def thumbnail(picture: Image.Image) -> str:
-    """A small JPEG as a data address, as the model metadata standard wants it."""
-    small = picture.convert("RGB")
-    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

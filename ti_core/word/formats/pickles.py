@@ -74,7 +74,9 @@ class PickleReader:
             self.name(str(argument).partition(" ") if name == "GLOBAL" else None)
         elif name in ("REDUCE", "NEWOBJ", "BUILD"):
             above, below = self.stack.pop(), self.stack.pop()
-            self.stack.append(built(below, above) if name == "BUILD" else self.called(below, above))
+            self.stack.append(
+                with_state(below, above) if name == "BUILD" else self.called(below, above)
+            )
         elif name == "BINPERSID":
             kind, *fields = self.stack.pop()
             # Before torch 1.6 a module's class came with its source text, which is left unread.
@@ -92,10 +94,10 @@ class PickleReader:
             self.stack.append(self.memo[argument])
         elif name == "SETITEM":
             value, key = self.stack.pop(), self.stack.pop()
-            put(self.stack[-1], [key, value])
+            put_items(self.stack[-1], [key, value])
         elif name == "SETITEMS":
             items = self.marked()
-            put(self.stack[-1], items)
+            put_items(self.stack[-1], items)
         elif name in ("APPEND", "APPENDS"):
             items = self.marked() if name == "APPENDS" else [self.stack.pop()]
             list.extend(self.stack[-1], items)
@@ -133,16 +135,16 @@ class PickleReader:
         return self.calls[name](*arguments)
 
 
-def built(made: Any, state: Any) -> Any:
+def with_state(made: Any, state: Any) -> Any:
     """An object with its state; torch's ParameterDict keeps its entries there, other dicts nothing
     that matters.
     """
     if isinstance(made, dict) and isinstance(state, dict):
-        put(made, [part for item in state.get("_parameters", {}).items() for part in item])
+        put_items(made, [part for item in state.get("_parameters", {}).items() for part in item])
     return made
 
 
-def put(made: Any, items: list[Any]) -> None:
+def put_items(made: Any, items: list[Any]) -> None:
     """Put keys and values into a dict. Other keys than text and numbers are refused: the hash of a
     deeply nested tuple would exhaust the interpreter's stack.
     """

@@ -11,7 +11,7 @@ from ..embedding import PLACEHOLDER, Embedding, check_placeholder
 from ..families import check_width, in_order, key_of
 from . import automatic1111, bundled, layered, listed, named, tokens
 from .contents import Contents, Draft
-from .picture_file import read_picture
+from .embedding_picture import read_embedding_picture
 from .recipe import read_recipe
 from .safetensors_file import read_safetensors
 from .torch_file import PLAIN_START, read_torch_file
@@ -44,8 +44,8 @@ def read_words(path: Path, widths: Mapping[str, int] | None = None) -> dict[str,
     """All the embeddings in a file, by the names that it gives them (else its own)."""
     try:
         contents, drafts = read_drafts(path)
-        drafts = joined(drafts, path)
-        return {draft.name or path.stem: made(draft, contents, widths or {}) for draft in drafts}
+        whole = with_other_half(drafts, path)
+        return {one.name or path.stem: embedding_of(one, contents, widths or {}) for one in whole}
     except (ValueError, OSError) as error:
         raise ValueError(
             f"The file '{path.name}' cannot be read as an embedding: {error}. Choose another file, "
@@ -67,7 +67,7 @@ def container(path: Path) -> Callable[[Path], Contents]:
     with path.open("rb") as file:
         start = file.read(START_SIZE)
     if start.startswith(PICTURES) or start[4:12] in (b"ftypavif", b"ftypavis"):
-        return read_picture
+        return read_embedding_picture
     if start.startswith((b"PK\3\4", PLAIN_START)):
         return read_torch_file
     if start[8:9] == b"{":
@@ -77,7 +77,7 @@ def container(path: Path) -> Callable[[Path], Contents]:
     )
 
 
-def joined(drafts: list[Draft], path: Path) -> list[Draft]:
+def with_other_half(drafts: list[Draft], path: Path) -> list[Draft]:
     """With the vectors of the other file of diffusers' SDXL pair, where `path` is one of them."""
     other = tokens.partner(path)
     if other is None or len(drafts) != 1 or drafts[0].tensors[0][0] is not None:
@@ -93,20 +93,13 @@ def joined(drafts: list[Draft], path: Path) -> list[Draft]:
     return [Draft(both[0].name, both[0].tensors + both[1].tensors, both[0].facts)]
 
 
-def made(draft: Draft, contents: Contents, widths: Mapping[str, int]) -> Embedding:
+def embedding_of(draft: Draft, contents: Contents, widths: Mapping[str, int]) -> Embedding:
     """The embedding of a draft, checked. Where nothing tells what training started from, `initial`
     is zero, and strength scales the vectors' length.
     """
-    vectors: dict[str, Tensor] = {}
-    for key, stored in draft.tensors:
-        rows = stored.rows()
-        name = key or key_of(rows.shape[-1], widths)
-        check_width(name, rows.shape[-1])
-        vectors[name] = torch.cat([vectors[name], rows]) if name in vectors else rows
-    vectors = {key: vectors[key] for key in in_order(vectors)}
-    recipe = read_recipe(contents.metadata)
+    vectors = vectors_of(draft, widths)
     facts = {key: value for key, value in draft.facts.items() if value is not None}
-    recipe = {**facts, **recipe}
+    recipe = {**facts, **read_recipe(contents.metadata)}
     own = recipe.get("placeholder")
     placeholder = valid_placeholder(own if isinstance(own, str) else draft.name, contents.stem)
     text = recipe.get("initialiser")
@@ -114,6 +107,17 @@ def made(draft: Draft, contents: Contents, widths: Mapping[str, int]) -> Embeddi
     provenance = {key: value for key, value in recipe.items() if key not in OWN_FACTS}
     initial = {key: torch.zeros_like(rows) for key, rows in vectors.items()}
     return Embedding(placeholder, initialiser, vectors, initial, provenance)
+
+
+def vectors_of(draft: Draft, widths: Mapping[str, int]) -> dict[str, Tensor]:
+    """The vectors of a draft by encoder key; several tensors for one encoder below one another."""
+    vectors: dict[str, Tensor] = {}
+    for key, stored in draft.tensors:
+        rows = stored.rows()
+        name = key or key_of(rows.shape[-1], widths)
+        check_width(name, rows.shape[-1])
+        vectors[name] = torch.cat([vectors[name], rows]) if name in vectors else rows
+    return {key: vectors[key] for key in in_order(vectors)}
 
 
 def valid_placeholder(*candidates: str) -> str:

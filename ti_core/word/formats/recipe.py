@@ -1,11 +1,14 @@
 """The metadata of a file: the model metadata standard, and our own recipe as JSON."""
 
+import base64
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
 import safetensors.torch
+from PIL import Image
 from torch import Tensor
 
 from ..embedding import Embedding
@@ -19,6 +22,7 @@ KEPT = ("author", "description", "license", "tags", "usage_hint", "resolution", 
 KEPT += ("is_negative_embedding", "thumbnail")
 PREDICTIONS = {"eps": "epsilon"}
 HEADER_LENGTH = 8
+THUMBNAIL_SIDE = 256
 
 
 def file_metadata(embedding: Embedding, now: datetime | None = None) -> dict[str, str]:
@@ -77,3 +81,12 @@ def with_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dic
     header = int.from_bytes(plain[:HEADER_LENGTH], "little") + HEADER_LENGTH
     digest = hashlib.sha256(memoryview(plain)[header:]).hexdigest()
     return {f"{STANDARD}hash_sha256": f"0x{digest}", **metadata}
+
+
+def thumbnail_address(picture: Image.Image) -> str:
+    """A small JPEG as a data address, as the model metadata standard wants it."""
+    small = picture.convert("RGB")
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -22,11 +22,13 @@ def read_safetensors(path: Path) -> Contents:
             metadata = opened.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"its safetensors header is damaged ({error})") from error
-    data = {name: Stored(shape, lambda n=name: tensor(path, n)) for name, shape in shapes.items()}
+    data = {
+        name: Stored(shape, lambda n=name: read_tensor(path, n)) for name, shape in shapes.items()
+    }
     return Contents(data, path.stem, metadata)
 
 
-def tensor(path: Path, name: str) -> Tensor:
+def read_tensor(path: Path, name: str) -> Tensor:
     """One tensor of the file."""
     with safe_open(path, "pt") as opened:
         return opened.get_tensor(name).clone()  # The clone does not keep the file mapped.

@@ -1,12 +1,9 @@
 """Files on disk: written whole or not at all, never over another unasked."""
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-import safetensors.torch
-from torch import Tensor
 
 Files = Mapping[str, bytes]
 
@@ -32,17 +29,11 @@ def write_files(base: Path, files: Files) -> list[Path]:
 
 def temporary(path: Path) -> Path:
     """A new empty file beside `path`, as readable as any new file."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    os.chmod(part, 0o666 & ~current_umask())  # mkstemp's files are their owner's only.
-    return Path(part)
-
-
-def current_umask() -> int:
-    """The permission bits that new files of this process do without."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    # Not tempfile.mkstemp, whose files are their owner's only: to make them readable needs the
+    # umask, which can be read only by changing it for the whole process.
+    part.touch(exist_ok=False)
+    return part
 
 
 def free_base(base: Path, endings: Iterable[str]) -> Path:
@@ -57,16 +48,3 @@ def free_base(base: Path, endings: Iterable[str]) -> Path:
 def with_ending(base: Path, ending: str) -> Path:
     """A path with something behind its name, which may have dots."""
     return base.with_name(f"{base.name}{ending}")
-
-
-def free_path(path: Path) -> Path:
-    """The path itself, or if it is taken the first free one of `name-2`, `name-3`, ..."""
-    return with_ending(free_base(path.with_suffix(""), [path.suffix]), path.suffix)
-
-
-def write_safetensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
-) -> None:
-    """Write one safetensors file."""
-    data = safetensors.torch.save(dict(tensors), dict(metadata))
-    write_files(path.with_suffix(""), {path.suffix: data})

@@ -29,7 +29,7 @@ WHOLE = {"LongStorage": 8, "IntStorage": 4, "ShortStorage": 2}  # Bytes per valu
 Bytes = Callable[[int, int], bytes]
 
 
-class Storage:
+class TorchStorage:
     """The values behind tensors: `count` of a type, read from the file by byte range."""
 
     def __init__(self, kind: Name, key: str, count: int, read: Bytes):
@@ -56,8 +56,8 @@ def read_archive(file: FileBytes) -> object:
         raise ValueError("it is an archive without a pickle of an embedding's size")
     root = pickle.removesuffix("data.pkl")
 
-    def storage(kind: Name, key: str, location: str, count: int, *more: Any) -> Storage:
-        return Storage(
+    def storage(kind: Name, key: str, location: str, count: int, *more: Any) -> TorchStorage:
+        return TorchStorage(
             kind, key, count, lambda at, size: archive.read(f"{root}data/{key}", at, size)
         )
 
@@ -70,10 +70,10 @@ def read_plain(file: FileBytes) -> object:
     with the storages' keys, and the storages, each behind its number of values.
     """
     starts: dict[str, int] = {}
-    kinds: dict[str, Storage] = {}
+    kinds: dict[str, TorchStorage] = {}
 
-    def storage(kind: Name, key: str, location: str, count: int, *more: Any) -> Storage:
-        made = Storage(kind, key, count, lambda at, size: file.at(starts[key] + at, size))
+    def storage(kind: Name, key: str, location: str, count: int, *more: Any) -> TorchStorage:
+        made = TorchStorage(kind, key, count, lambda at, size: file.at(starts[key] + at, size))
         return kinds.setdefault(key, made)
 
     stream = io.BytesIO(file.at(0, min(file.length, MAX_PICKLE)))
@@ -89,17 +89,19 @@ def read_plain(file: FileBytes) -> object:
     return data
 
 
-def stored_tensor(storage: Storage, offset: int, size: Any, stride: Any, *more: Any) -> Stored:
+def stored_tensor(storage: TorchStorage, offset: int, size: Any, stride: Any, *more: Any) -> Stored:
     """A tensor as torch describes it: from `offset` on, `stride` apart, within its storage."""
     numbers = [offset, *size, *stride]
     if not all(type(number) is int and number >= 0 for number in numbers) or (
         len(size) != len(stride)
     ):
         raise ValueError("a tensor has a negative or damaged shape")
-    return Stored(tuple(size), lambda: values(storage, offset, tuple(size), tuple(stride)))
+    return Stored(tuple(size), lambda: read_values(storage, offset, tuple(size), tuple(stride)))
 
 
-def values(storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+def read_values(
+    storage: TorchStorage, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
+) -> Tensor:
     """Read a tensor's values, at most `MAX_VALUES` of them and of those that lie between."""
     if storage.dtype is None:
         raise ValueError("a tensor holds whole numbers where vectors belong")

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from ..embedding import Embedding
 from ..families import family, in_order
-from .card import card, thumbnail
-from .picture_file import picture_with
-from .recipe import RECIPE, file_metadata, with_hash
+from .card import card
+from .embedding_picture import with_embedding
+from .recipe import RECIPE, file_metadata, thumbnail_address, with_hash
 from .storage import Files
 
-Storage = Literal["fp32", "fp16"]
-STORAGE: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
+NumberType = Literal["fp32", "fp16"]
+NUMBER_TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
 SINGLE = ({"clip_l"}, {"clip_h"})
 SDXL = {"clip_l", "clip_g"}
 ALL_UIS = "ComfyUI, AUTOMATIC1111, Forge, SD.Next, InvokeAI"
@@ -29,7 +29,7 @@ OUR_NAME_FOR_T5, THEIR_NAME_FOR_T5 = "t5xxl", "t5"
 class Export:
     """How to write: number format, a sample picture, and text for a picture's own chunks."""
 
-    storage: Storage = "fp32"
+    storage: NumberType = "fp32"
     picture: Image.Image | None = None
     text: Mapping[str, str] = field(default_factory=dict)
 
@@ -43,9 +43,9 @@ class Format(NamedTuple):
     readers: Callable[[Embedding], str]
 
 
-def stored(embedding: Embedding, storage: Storage) -> dict[str, Tensor]:
+def stored_rows(embedding: Embedding, storage: NumberType) -> dict[str, Tensor]:
     """The vectors as they are stored."""
-    kind = STORAGE[storage]
+    kind = NUMBER_TYPES[storage]
     vectors = embedding.vectors
     rows = {key: vectors[key].detach().to(kind).contiguous() for key in in_order(vectors)}
     if not all(value.isfinite().all() for value in rows.values()):
@@ -55,11 +55,11 @@ def stored(embedding: Embedding, storage: Storage) -> dict[str, Tensor]:
     return rows
 
 
-def file_tensors(embedding: Embedding, storage: Storage = "fp32") -> dict[str, Tensor]:
+def standard_tensors(embedding: Embedding, storage: NumberType = "fp32") -> dict[str, Tensor]:
     """The tensors of a file that most tools read: `emb_params` for SD 1 and 2, else one per encoder
     under the host's key (`clip_l`, `clip_g`, `t5xxl`, ...), and T5's once more as `t5`.
     """
-    rows = stored(embedding, storage)
+    rows = stored_rows(embedding, storage)
     if set(rows) in SINGLE:
         return {"emb_params": next(iter(rows.values()))}
     alias = rows.get(OUR_NAME_FOR_T5)
@@ -70,24 +70,26 @@ def standard(embedding: Embedding, export: Export) -> Files:
     """The file that most tools read."""
     metadata = file_metadata(embedding)
     if export.picture is not None:
-        metadata["modelspec.thumbnail"] = thumbnail(export.picture)
-    return {".safetensors": packed(file_tensors(embedding, export.storage), metadata)}
+        metadata["modelspec.thumbnail"] = thumbnail_address(export.picture)
+    return {
+        ".safetensors": safetensors_bytes(standard_tensors(embedding, export.storage), metadata)
+    }
 
 
-def packed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """A safetensors file with its own hash in the metadata."""
     return safetensors.torch.save(dict(tensors), with_hash(tensors, metadata))
 
 
 def onetrainer(embedding: Embedding, export: Export) -> Files:
     """OneTrainer's keys: `emp_params` for SD 1 and 2, `t5` for T5."""
-    rows = stored(embedding, export.storage)
+    rows = stored_rows(embedding, export.storage)
     if set(rows) in SINGLE:
         tensors = {"emp_params": next(iter(rows.values()))}
     else:
         names = {OUR_NAME_FOR_T5: THEIR_NAME_FOR_T5}
         tensors = {names.get(key, key): value for key, value in rows.items()}
-    return {".safetensors": packed(tensors, file_metadata(embedding))}
+    return {".safetensors": safetensors_bytes(tensors, file_metadata(embedding))}
 
 
 def diffusers(embedding: Embedding, export: Export) -> Files:
@@ -95,11 +97,11 @@ def diffusers(embedding: Embedding, export: Export) -> Files:
     scripts' keys for all else.
     """
     metadata = {"format": "pt", **file_metadata(embedding)}
-    rows = stored(embedding, export.storage)
+    rows = stored_rows(embedding, export.storage)
     if len(rows) > 1 and set(rows) != SDXL:
         return onetrainer(embedding, export)
     return {
-        f"{second}.safetensors": packed({embedding.placeholder: value}, metadata)
+        f"{second}.safetensors": safetensors_bytes({embedding.placeholder: value}, metadata)
         for second, value in zip(("", "_2"), rows.values(), strict=False)
     }
 
@@ -111,11 +113,11 @@ def automatic1111(embedding: Embedding, export: Export) -> Files:
     return {".pt": file.getvalue()}
 
 
-def automatic1111_data(embedding: Embedding, storage: Storage) -> dict[str, object]:
+def automatic1111_data(embedding: Embedding, storage: NumberType) -> dict[str, object]:
     """The dict that AUTOMATIC1111 reads from .pt files and pictures: its own for one encoder, and
     nothing but the two tensors for SDXL, because it takes every entry for one.
     """
-    rows = {key: value.clone() for key, value in stored(embedding, storage).items()}
+    rows = {key: value.clone() for key, value in stored_rows(embedding, storage).items()}
     if set(rows) == SDXL:
         return {**rows}
     if set(rows) not in SINGLE:
@@ -145,7 +147,7 @@ def share_picture(embedding: Embedding, export: Export) -> Files:
     data = automatic1111_data(embedding, export.storage)
     rows = next(iter(embedding.vectors.values()))
     metadata = {**file_metadata(embedding), **export.text}
-    picture, chunks = picture_with(card(embedding, export.picture), data, rows, metadata)
+    picture, chunks = with_embedding(card(embedding, export.picture), data, rows, metadata)
     file = io.BytesIO()
     picture.save(file, "PNG", pnginfo=chunks)
     return {".png": file.getvalue()}

@@ -26,7 +26,7 @@ MAX_BRACKETS = 20_000  # A row of numbers takes one; a million lists would take 
 TILE_SHADES = 1024
 
 
-def read_picture(path: Path) -> Contents:
+def read_embedding_picture(path: Path) -> Contents:
     """The dict that a picture carries."""
     try:
         with Image.open(path, formats=KINDS) as opened:
@@ -77,12 +77,12 @@ def from_json(written: bytes) -> object:
     if written.count(b"[") + written.count(b"{") > MAX_BRACKETS:
         raise ValueError("what it carries has more parts than an embedding")
     try:
-        return json.loads(written, object_hook=decoded)
+        return json.loads(written, object_hook=entry_or_tensor)
     except (ValueError, RecursionError, TypeError, OverflowError) as error:
         raise ValueError(f"what it carries is damaged ({str(error)[:120]})") from error
 
 
-def decoded(entry: dict[str, object]) -> object:
+def entry_or_tensor(entry: dict[str, object]) -> object:
     """A dict of the JSON, as a tensor where it stands for one."""
     if TENSOR not in entry:
         return entry
@@ -92,18 +92,18 @@ def decoded(entry: dict[str, object]) -> object:
     return Stored(numbers.shape, lambda: torch.from_numpy(numbers.astype(np.float32)))
 
 
-def encoded(data: Mapping[str, object]) -> bytes:
+def to_json(data: Mapping[str, object]) -> bytes:
     """The JSON of a dict with tensors."""
     return json.dumps(data, default=lambda rows: {TENSOR: rows.tolist()}).encode()
 
 
-def picture_with(
+def with_embedding(
     picture: Image.Image, data: Mapping[str, object], rows: Tensor, text: Mapping[str, str]
 ) -> tuple[Image.Image, PngInfo]:
     """The picture between panels that carry `data`, tiled in the shades of `rows` `[n, dim]`, and
     its text chunks: `data` once more, and `text`.
     """
-    written = encoded(data)
+    written = to_json(data)
     if len(written) > MAX_JSON:
         raise ValueError(
             f"The embedding takes {len(written)} bytes as text, too many for a picture. Save it as "

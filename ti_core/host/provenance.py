@@ -1,0 +1,62 @@
+"""How an embedding was made, for its file."""
+
+from pathlib import Path
+
+from comfy.model_patcher import ModelPatcher
+
+from ..training.run import Keep, RunState
+from ..training.settings import TrainingSettings
+from ..word.embedding import Embedding
+from .embedding_files import checkpoint_hash
+from .models.host_model import HostModel
+
+WRITTEN_BY_PEOPLE = "modelspec"  # author, licence, tags and the like: see word/formats/recipe
+
+
+def inherited(embedding: Embedding) -> dict[str, object]:
+    """What people have written into the file of a word: it stays when the word is trained on."""
+    kept = embedding.provenance.get(WRITTEN_BY_PEOPLE)
+    return {} if kept is None else {WRITTEN_BY_PEOPLE: kept}
+
+
+def provenance(state: RunState, settings: TrainingSettings, keep: Keep) -> dict[str, object]:
+    """Method, settings, steps, losses, and what it was trained on; values are JSON-ready."""
+    return {
+        "method": type(settings.method).__name__.removesuffix("Settings").lower(),
+        "settings": dict(vars(settings.method)),
+        "learning_rate": [list(piece) for piece in settings.schedule.pieces],
+        "schedule": settings.schedule.shape,
+        "warmup": settings.schedule.warmup,
+        "steps": state.step,
+        "steps_planned": settings.schedule.steps,
+        "kept": keep,
+        "best_step": state.choice.step,
+        "batch_size": settings.batch_size,
+        "accumulation": settings.accumulation,
+        "seed": settings.seed,
+        **state.origin,
+        "validation_loss": {
+            "initialiser": state.initialiser_loss,
+            "learned": state.kept_loss(keep),
+        },
+    }
+
+
+def origin(frozen: HostModel, model: ModelPatcher) -> dict[str, str]:
+    """What a run was trained on."""
+    return {
+        **base_model(model),
+        "prediction": frozen.prediction,
+        "compute_dtype": str(frozen.compute_dtype).removeprefix("torch."),
+    }
+
+
+def base_model(model: ModelPatcher) -> dict[str, str]:
+    """File name and SHA-256 of the checkpoint, as far as the loader left it with the model, else
+    the kind of model.
+    """
+    made_by = getattr(model, "cached_patcher_init", None)
+    source = made_by[1][0] if made_by and made_by[1] else None
+    if not isinstance(source, str) or not Path(source).is_file():
+        return {"base_model": type(model.model).__name__}
+    return {"base_model": Path(source).name, "base_model_hash": checkpoint_hash(Path(source))}

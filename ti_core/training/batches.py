@@ -1,0 +1,105 @@
+"""What a step sees: pictures, captions, noise and noise levels, drawn from generators of their
+own.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..concept.concept import Concept, held_out, picks, without
+from ..concept.masks import latent_weights, stacked_weights
+from ..concept.wording import Moment
+from ..draws import fraction, generator
+from .frozen_model import FrozenModel
+from .latents import Latents, sampled, shape_of
+from .objective import native_loss, stratified
+from .settings import TrainingSettings
+
+
+class NotFinite(RuntimeError):
+    """A loss, a gradient or a vector became NaN or infinite."""
+
+
+class Batch(NamedTuple):
+    """Samples that are denoised together: latents and noise `[b, ...]`, positions in the schedule
+    `[b]`, captions, and how much each latent counts `[b, 1, ...]`, None where all count 1.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    positions: Tensor
+    captions: tuple[str, ...]
+    weights: Tensor | None = None
+
+    def parts(self, rows: int) -> list["Batch"]:
+        """The batch in parts of at most `rows` samples."""
+        starts = range(0, len(self.captions), rows)
+        return [
+            Batch(*(None if held is None else held[start : start + rows] for held in self))  # type: ignore[arg-type]
+            for start in starts
+        ]
+
+
+def batches(
+    model: FrozenModel,
+    concept: Concept,
+    latents: Sequence[Latents],
+    placeholder: str,
+    settings: TrainingSettings,
+) -> Iterator[Batch]:
+    """Endless batches: pictures of one size in shuffled rounds, a caption drawn for each sample,
+    noise and a schedule position.
+
+    Positions are stratified over all samples of an optimiser step. A batch shares the template, so
+    that with templates alone the text encoder runs once. Each kind of draw has a generator of its
+    own, so that one does not shift another.
+    """
+    orders, templates, noises, places, crops, words, looks = (
+        generator(settings.seed, stream) for stream in range(7)
+    )
+    shapes, weights = [shape_of(one) for one in latents], latent_masks(concept, latents)
+    shown = without(concept, held_out(concept)) if settings.hold_out else concept
+    chosen = picks(shown, shapes, settings.batch_size, (orders, crops))
+    for step in itertools.count():
+        positions = stratified(
+            settings.batch_size * settings.accumulation, len(model.sigmas), places
+        )
+        for part in positions.split(settings.batch_size):
+            group = next(chosen)
+            clean = torch.stack([sampled(latents[pick.crop], looks) for pick in group])
+            noise = torch.randn(clean.shape, generator=noises)
+            place = fraction(templates)
+            captions = tuple(
+                concept.text(pick.picture, placeholder, place, Moment(step, pick.round), words)
+                for pick in group
+            )
+            counts = stacked_weights([weights[pick.crop] for pick in group])
+            yield Batch(clean, noise, part, captions, counts)
+
+
+def latent_masks(concept: Concept, latents: Sequence[Latents]) -> list[Tensor | None]:
+    """Weights of each crop at the size of its latents, None where it has no mask."""
+    return [
+        None if mask is None else latent_weights(mask, shape_of(latent))
+        for mask, latent in zip(concept.weights, latents, strict=True)
+    ]
+
+
+def batch_loss(model: FrozenModel, batch: Batch, vectors: Mapping[str, Tensor]) -> Tensor:
+    """Native loss of every sample of a batch `[b]`."""
+    sigma = model.sigmas[batch.positions].to(batch.latents)
+    conditioning = model.encode(batch.captions, vectors)
+    noisy = model.add_noise(batch.latents, batch.noise, sigma)
+    x0 = model.denoise(noisy, sigma, conditioning)
+    weights = None if batch.weights is None else batch.weights.to(x0.device)
+    return native_loss(
+        x0,
+        batch.latents.to(x0.device),
+        sigma.to(x0.device),
+        model.prediction,
+        model.sigma_data,
+        weights,
+    )
