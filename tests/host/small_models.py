@@ -21,8 +21,8 @@ from comfy.text_encoders.sd2_clip import SD2ClipModel, SD2Tokenizer
 from tiny_checkpoint import randomised
 
 SHALLOW = {
-    "clip_l_model_config": {"num_hidden_layers": 2, "intermediate_size": 768},
-    "clip_g_model_config": {"num_hidden_layers": 2, "intermediate_size": 1280},
+    "clip_l_model_config": {"num_hidden_layers": 3},
+    "clip_g_model_config": {"num_hidden_layers": 3, "intermediate_size": 1280},
     "t5xxl_model_config": {"num_layers": 2, "d_ff": 64, "d_kv": 16, "num_heads": 4},
     "clip_h_model_config": {"num_hidden_layers": 3},
     "qwen3_4b_model_config": {
@@ -32,6 +32,7 @@ SHALLOW = {
         "num_key_value_heads": 2,
     },
 }
+SMALL_CLIP_L = {"clip_l_model_config": {"num_hidden_layers": 3, "intermediate_size": 768}}
 FIRST_LAYERS = {"clip_l_model_config": {"num_hidden_layers": 2}}  # of weights that are there
 SMALL_UNET = {
     "in_channels": 4,
@@ -134,15 +135,16 @@ def load_checkpoint(
 
 @torch.inference_mode()
 def small_sd1() -> Loaded:
-    """An SD 1.x with a UNet of one level, a two-layer text encoder and the small VAE."""
+    """An SD 1.x with a UNet of one level, a three-layer text encoder and the small VAE."""
     model = patcher(families.SD15({**SMALL_UNET, "context_dim": 768}), {})
     vae = VAE(sd=randomised(TAESD(), torch.Generator().manual_seed(2)).state_dict())
-    return Loaded(model, text_encoders(ClipTarget(SD1Tokenizer, SD1ClipModel)), vae)
+    clip = text_encoders(ClipTarget(SD1Tokenizer, SD1ClipModel), SMALL_CLIP_L)
+    return Loaded(model, clip, vae)
 
 
 @torch.inference_mode()
 def small_sdxl(v_prediction: bool = False) -> tuple[ModelPatcher, CLIP]:
-    """An SDXL with a UNet of one level and two-layer text encoders."""
+    """An SDXL with a UNet of one level and three-layer text encoders."""
     layout = {**SMALL_UNET, "adm_in_channels": 2816, "num_classes": "sequential"}
     layout |= {"context_dim": 2048, "use_linear_in_transformer": True}
     marks: dict[str, Any] = {"v_pred": torch.tensor([])} if v_prediction else {}
@@ -190,10 +192,10 @@ def patcher(family: Any, state: dict[str, Any]) -> ModelPatcher:
     return ModelPatcher(model, get_torch_device(), unet_offload_device())
 
 
-def text_encoders(target: Any) -> CLIP:
+def text_encoders(target: Any, layout: dict[str, Any] = SHALLOW) -> CLIP:
     """A family's text encoders with random weights."""
     target.params = {}
     folders: Any = folder_paths.get_folder_paths("embeddings")
-    clip = CLIP(target, embedding_directory=folders, model_options=SHALLOW, disable_dynamic=True)
+    clip = CLIP(target, embedding_directory=folders, model_options=layout, disable_dynamic=True)
     randomised(clip.cond_stage_model, torch.Generator().manual_seed(1))
     return clip
