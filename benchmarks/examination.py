@@ -177,6 +177,7 @@ def concept_of(
             torch.from_numpy(np.asarray(world.render(scene), np.float32) / 255),
             torch.tensor(world.mask(scene)) if masks else None,
             surroundings(scene) if captions else "",
+            typed=True,
         )
         for number, scene in enumerate(shown)
     ]

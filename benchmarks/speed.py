@@ -170,7 +170,7 @@ def our_training(dtype: Any, pictures: Path, steps: int, checkpointing: str = "o
     from ti_core.host.models.borrow import BorrowSettings, borrowed
     from ti_core.host.models.encode import encode_pictures
     from ti_core.host.models.text import create_embedding
-    from ti_core.host.pictures.picture_files import picture_files, read_picture
+    from ti_core.host.pictures.picture_files import picture_files, read_pixels
     from ti_core.training.latents import shape_of
     from ti_core.training.loop import train
     from ti_core.training.optimisers import SphericalSettings
@@ -180,7 +180,8 @@ def our_training(dtype: Any, pictures: Path, steps: int, checkpointing: str = "o
     with torch.inference_mode():  # As the host runs its nodes.
         model, clip, vae = load(dtype)
         fit = FitSettings(RESOLUTION, RESOLUTION)
-        sources = (Source(path.name, read_picture(path)) for path in picture_files(pictures))
+        files = picture_files(pictures)
+        sources = (Source(path.name, read_pixels(path).picture) for path in files)
         concept = concept_of(sources, Recipe("object", Wording(TEMPLATES["object"]), fit))
         embedding = create_embedding(clip, "my-concept", "object", 1)
         latents = encode_pictures(vae, model.model.latent_format, concept.crops)

@@ -112,8 +112,9 @@ class BlendTextualInversions(io.ComfyNode):
         shorten: Any,
         second: Embedding | None = None,
     ) -> io.NodeOutput:
-        check_placeholder(placeholder.strip())
-        made = blended(first, second, chosen_mix(mode), placeholder.strip())
+        name = placeholder.strip()
+        check_placeholder(name)
+        made = blended(first, second, chosen_mix(mode), name)
         made = with_fewer_vectors(made, vectors, shorten) if vectors else made
         report = inspection_report(made, {})
         say(report, cls.hidden.unique_id)

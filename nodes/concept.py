@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..ti_core.concept.audit import crops_batch, report
+from ..ti_core.concept.audit import concept_report, crops_batch
 from ..ti_core.concept.concept import Concept, joined_concepts
 from ..ti_core.concept.gather import CaptionOptions
 from ..ti_core.concept.masks import MaskSettings
@@ -13,10 +13,11 @@ from ..ti_core.host.page.progress import say
 from ..ti_core.host.pictures.concept_requests import (
     Request,
     dataset_file_state,
+    folder_state,
     load_concept,
     load_dataset_file,
 )
-from ..ti_core.host.pictures.folders import NO_FOLDER, folder_state, picture_folders
+from ..ti_core.host.pictures.folders import NO_FOLDER, picture_folders
 from .concept_options import PictureFitting
 from .sockets import (
     CATEGORY,
@@ -39,9 +40,9 @@ CONCEPT_OUTPUTS: list[Any] = [
 ]
 
 
-def shown(concept: Concept, skipped: list[str], node_id: str | None) -> io.NodeOutput:
+def concept_outputs(concept: Concept, notes: list[str], node_id: str | None) -> io.NodeOutput:
     """The outputs of a node that makes a concept, with its report on the node."""
-    text = "\n".join([report(concept), *skipped])
+    text = "\n".join([concept_report(concept), *notes])
     say(text, node_id)
     return io.NodeOutput(concept, crops_batch(concept), text, ui=ui.PreviewText(text))
 
@@ -183,7 +184,7 @@ class LoadImagesAsConcept(io.ComfyNode):
         unreadable: list[Any] | None = None,
     ) -> io.NodeOutput:
         fitting = (fit or [PictureFitting()])[0]
-        concept, skipped = load_concept(
+        concept, notes = load_concept(
             Request(
                 folder[0],
                 images or [],
@@ -199,7 +200,7 @@ class LoadImagesAsConcept(io.ComfyNode):
                 (unreadable or ["stop"])[0] == "skip",
             )
         )
-        return shown(concept, skipped, cls.hidden.unique_id)
+        return concept_outputs(concept, notes, cls.hidden.unique_id)
 
 
 class ConceptJoin(io.ComfyNode):
@@ -231,7 +232,7 @@ class ConceptJoin(io.ComfyNode):
 
     @classmethod
     def execute(cls, concepts: dict[str, Concept]) -> io.NodeOutput:
-        return shown(joined_concepts(list(concepts.values())), [], cls.hidden.unique_id)
+        return concept_outputs(joined_concepts(list(concepts.values())), [], cls.hidden.unique_id)
 
 
 class ConceptFromKohyaDataset(io.ComfyNode):
@@ -275,10 +276,10 @@ class ConceptFromKohyaDataset(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, file: str | None, **rest: Any) -> str:
-        return dataset_file_state(file)
+    def fingerprint_inputs(cls, file: str | None, kind: Any = None, **rest: Any) -> str:
+        return dataset_file_state(file, kind)
 
     @classmethod
     def execute(cls, file: str, kind: Any, seed: int) -> io.NodeOutput:
         concept, notes = load_dataset_file(file, kind, seed)
-        return shown(concept, notes, cls.hidden.unique_id)
+        return concept_outputs(concept, notes, cls.hidden.unique_id)

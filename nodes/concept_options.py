@@ -7,12 +7,13 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..ti_core.concept.caption_files import CaptionFiles
 from ..ti_core.concept.concept import LatentChoice
 from ..ti_core.concept.fit import FitSettings
-from ..ti_core.concept.gather import CaptionFiles, CaptionOptions
+from ..ti_core.concept.gather import CaptionOptions
 from ..ti_core.concept.masks import BACKGROUNDS, MaskSettings
 from ..ti_core.concept.wording import Wording
-from ..ti_core.host.pictures.concept_requests import read_templates, template_state
+from ..ti_core.host.pictures.concept_requests import caption_options_state, read_templates
 from .sockets import CATEGORY, CaptionOptionsSocket, MaskOptionsSocket, PictureFitSocket
 
 
@@ -28,19 +29,19 @@ class PictureFitting:
         return replace(self.settings, width=resolution, height=resolution)
 
 
-def share(name: str, default: float, tooltip: str, most: float = 1.0, **more: Any) -> Any:
+def fraction_input(name: str, default: float, tooltip: str, most: float = 1.0, **more: Any) -> Any:
     """An input between 0 and 1."""
     return io.Float.Input(
         name, default=default, min=0.0, max=most, step=0.01, tooltip=tooltip, **more
     )
 
 
-def text(name: str, default: str, tooltip: str) -> Any:
+def text_input(name: str, default: str, tooltip: str) -> Any:
     """An advanced line of text."""
     return io.String.Input(name, default=default, advanced=True, tooltip=tooltip)
 
 
-def side(name: str, tooltip: str) -> Any:
+def pixels_input(name: str, tooltip: str) -> Any:
     """An advanced length in pixels, 0 for automatic."""
     return io.Int.Input(name, default=0, min=0, max=4096, step=8, advanced=True, tooltip=tooltip)
 
@@ -77,19 +78,19 @@ class ConceptPictureFit(io.ComfyNode):
                     tooltip="What is kept when cutting: the middle, the top (standing people), or "
                     "another place each time.",
                 ),
-                share(
+                fraction_input(
                     "flip",
                     0.0,
                     "Probability that a picture is mirrored. 0.5 helps symmetric things; 0 for "
                     "faces, text and everything with a left and a right.",
                 ),
-                share(
+                fraction_input(
                     "zoom",
                     0.0,
                     "Random crops come up to this much closer. 0.1 to 0.2 are usual, 0 = off.",
                     advanced=True,
                 ),
-                share(
+                fraction_input(
                     "colour",
                     0.0,
                     "Brightness, contrast and saturation change by up to this fraction. 0.05 to "
@@ -123,15 +124,15 @@ class ConceptPictureFit(io.ComfyNode):
                     tooltip="Bucket sides are multiples of this. 64 is usual; more gives fewer "
                     "buckets.",
                 ),
-                side("smallest", "Shortest side of a bucket; 0 = half the resolution."),
-                side("largest", "Longest side of a bucket; 0 = twice the resolution."),
+                pixels_input("smallest", "Shortest side of a bucket; 0 = half the resolution."),
+                pixels_input("largest", "Longest side of a bucket; 0 = twice the resolution."),
                 io.Combo.Input(
                     "latents",
                     options=["deterministic", "once", "random"],
                     default="deterministic",
                     advanced=True,
-                    tooltip="How the VAE's latents are taken (as in AUTOMATIC1111): their middle, "
-                    "one random sample, or a new sample at each step. The difference is small.",
+                    tooltip="How the VAE's latents are used (as in AUTOMATIC1111): their mean, one "
+                    "random sample, or a new sample every step. The difference is small.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -176,7 +177,7 @@ class ConceptCaptionOptions(io.ComfyNode):
                     "the new word, [filewords] the picture's caption; empty lines and lines that "
                     "start with # are skipped. Empty: those of the kind.",
                 ),
-                text(
+                text_input(
                     "template_file",
                     "",
                     "A file with templates in input/ or datasets/, such as "
@@ -193,15 +194,15 @@ class ConceptCaptionOptions(io.ComfyNode):
                     default=0,
                     min=0,
                     max=100,
-                    tooltip="So many tags in front stay where they are and are never dropped. 1 "
-                    "where the word stands first.",
+                    tooltip="Keep this many leading tags in place and never drop them. Use 1 if "
+                    "the word comes first.",
                 ),
-                share(
+                fraction_input(
                     "tag_dropout",
                     0.0,
                     "Probability that a tag is left out. 0.05 to 0.2; the new word always stays.",
                 ),
-                share(
+                fraction_input(
                     "caption_dropout",
                     0.0,
                     "Probability that the whole caption is left out, so that only the word (or "
@@ -209,10 +210,10 @@ class ConceptCaptionOptions(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "missing",
-                    options=["add", "error", "leave"],
+                    options=["add", "error"],
                     default="add",
                     tooltip="What to do with captions that do not say the word: put it in front, "
-                    "stop, or leave them (they teach the word nothing).",
+                    "or stop and name them.",
                 ),
                 io.Combo.Input(
                     "source",
@@ -223,30 +224,34 @@ class ConceptCaptionOptions(io.ComfyNode):
                     ".txt or .caption file beside the picture, a metadata file (kohya's JSON), "
                     "the words of a folder '20_cat', the words of the file name.",
                 ),
-                text("extension", "", "Ending of the caption files; empty: .txt, then .caption."),
-                text(
+                text_input(
+                    "extension", "", "Ending of the caption files; empty: .txt, then .caption."
+                ),
+                text_input(
                     "metadata_file",
                     "",
                     "Name of the metadata file in the picture folder, or its place in input/. "
                     "Empty: metadata.json or meta_cap.json, if there is one.",
                 ),
-                text(
+                text_input(
                     "name_pattern",
                     "",
                     r"For file names: what counts as a word, as a regular expression, such as "
                     r"[\w-]+. Empty: the whole name without the number in front.",
                 ),
-                text("name_joiner", " ", "For file names: what is put between the words."),
-                text("prefix", "", "Put in front of every caption; tags of it are shuffled too."),
-                text("suffix", "", "Put behind every caption."),
-                text("separator", ",", "What separates tags."),
-                text(
+                text_input("name_joiner", " ", "For file names: what is put between the words."),
+                text_input(
+                    "prefix", "", "Put in front of every caption; tags of it are shuffled too."
+                ),
+                text_input("suffix", "", "Put behind every caption."),
+                text_input("separator", ",", "What separates tags."),
+                text_input(
                     "keep_separator",
                     "",
                     "Such as ||| : what stands before it (and after a second one) stays in "
                     "place; instead of keep_tokens.",
                 ),
-                text(
+                text_input(
                     "secondary_separator",
                     "",
                     "Such as ;;; : parts that are shuffled and dropped together.",
@@ -271,8 +276,9 @@ class ConceptCaptionOptions(io.ComfyNode):
                     min=0,
                     max=1000,
                     advanced=True,
-                    tooltip="Leave the captions out in every n-th round over the pictures; 0 = "
-                    "off (kohya's caption_dropout_every_n_epochs).",
+                    tooltip="Leave the captions out in every n-th round over the pictures, so that "
+                    "only the word (or the template) remains; 0 = off (kohya's "
+                    "caption_dropout_every_n_epochs).",
                 ),
                 io.Int.Input(
                     "warmup_min",
@@ -288,7 +294,7 @@ class ConceptCaptionOptions(io.ComfyNode):
                     min=0,
                     max=100000,
                     advanced=True,
-                    tooltip="Steps over which the tags become all; 0 = off (kohya's "
+                    tooltip="Number of steps over which all tags are phased in; 0 = off (kohya's "
                     "token_warmup_step).",
                 ),
             ],
@@ -301,8 +307,10 @@ class ConceptCaptionOptions(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, template_file: str | None, **rest: Any) -> str:
-        return template_state(template_file)
+    def fingerprint_inputs(
+        cls, template_file: str | None, metadata_file: str | None, **rest: Any
+    ) -> str:
+        return caption_options_state(template_file, metadata_file)
 
     @classmethod
     def execute(
@@ -345,7 +353,7 @@ class ConceptMaskOptions(io.ComfyNode):
                     "transparency, 'auto' the first of both. Connected masks go before; 'none' "
                     "ignores all.",
                 ),
-                share(
+                fraction_input(
                     "unmasked",
                     0.0,
                     "How much the rest of the picture counts. 0 learns only what is white; 0.05 "

@@ -1,5 +1,6 @@
 """TrainTextualInversion: learns the word from the pictures."""
 
+import math
 from typing import Any
 
 from comfy_api.latest import io
@@ -327,9 +328,16 @@ def outputs(learned: Learned, pictures: Tensor | None) -> io.NodeOutput:
     losses = learned.losses
     return io.NodeOutput(
         learned.embedding if losses else ExecutionBlocker(None),
-        # Core's Plot Loss Graph divides by the number of losses less one (nodes_train.py).
-        {"loss": losses if len(losses) > 1 else [*losses, *losses]},
+        {"loss": drawable(losses)},
         learned.report,
         ExecutionBlocker(None) if pictures is None else pictures,
         ui={"text": [learned.report], "ti_loss": losses},
     )
+
+
+def drawable(losses: list[float]) -> list[float]:
+    """The losses as Plot Loss Graph can draw them: it divides by the range that they span (core
+    nodes_train.py:1444), which that of a single step does not.
+    """
+    flat = bool(losses) and min(losses) == max(losses)
+    return [*losses, math.nextafter(losses[-1], math.inf)] if flat else losses

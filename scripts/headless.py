@@ -94,9 +94,14 @@ class Server:
         return self.get_json("/object_info")
 
     def queue(self, prompt: dict[str, Any]) -> str:
-        """Queue an API-format prompt and return its id."""
+        """Queue an API-format prompt and return its id; RuntimeError if a node of it is refused,
+        whose part ComfyUI would leave out without a word.
+        """
         body = {"prompt": prompt, "client_id": self.client_id}
-        return json.loads(self._request("/prompt", body))["prompt_id"]
+        answer = json.loads(self._request("/prompt", body))
+        if answer["node_errors"]:
+            raise RuntimeError(f"ComfyUI refused a part of the prompt: {answer['node_errors']}")
+        return answer["prompt_id"]
 
     def interrupt(self) -> None:
         """Cancel what is running."""

@@ -4,6 +4,14 @@ from typing import Any
 
 import torch
 from comfy.sd import CLIP
+from small_models import Loaded as Loaded
+from small_models import load_checkpoint as load_checkpoint
+from small_models import small_flux as small_flux
+from small_models import small_sd1 as small_sd1
+from small_models import small_sd2 as small_sd2
+from small_models import small_sd3 as small_sd3
+from small_models import small_sdxl as small_sdxl
+from small_models import small_zimage as small_zimage
 from torch import Tensor
 
 from ti_core.concept.concept import Concept, Picture

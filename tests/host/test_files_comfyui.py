@@ -26,8 +26,7 @@ from sample_embeddings import (  # pyright: ignore[reportMissingImports]
     same_vectors,
     write,
 )
-from small import word
-from small_models import Loaded, small_flux, small_sdxl
+from small import Loaded, small_flux, small_sdxl, word
 from test_text import learned, spliced
 from torch import Tensor
 

@@ -1,5 +1,6 @@
 """Whole runs on the host's models: what they learn, and that they leave no trace."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,8 +12,7 @@ import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
-from small import concept, latents, settings, word
-from small_models import Loaded, load_checkpoint, small_flux, small_sd1
+from small import Loaded, concept, latents, load_checkpoint, settings, small_flux, small_sd1, word
 from torch import Tensor
 
 from ti_core.host.learn import Audience, Learned, LearnSettings, Models, learn
@@ -311,6 +311,15 @@ def test_training_goes_on_from_a_trained_word(loaded: Loaded):
     second = learn(Models(*loaded), concept(), first, how).embedding
     assert second.initial["clip_l"].equal(first.initial["clip_l"])
     assert not second.vectors["clip_l"].equal(first.vectors["clip_l"])
+
+
+def test_what_people_wrote_into_a_word_stays_when_it_is_trained_on(loaded: Loaded):
+    written = {"author": "somebody", "license": "CC0-1.0"}
+    found = replace(word(loaded.clip), provenance={"modelspec": written, "steps": 900})
+    how = LearnSettings(settings(1), BorrowSettings(2))
+    made = learn(Models(*loaded), concept(), found, how).embedding.provenance
+    assert made["modelspec"] == written
+    assert made["steps"] == 1
 
 
 def test_a_vae_of_another_family_is_an_error_before_the_first_step(loaded: Loaded):

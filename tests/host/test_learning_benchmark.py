@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
-from small_models import Loaded
+from small import Loaded
 
 from ti_core.training.optimisers import FreeSettings, SphericalSettings
 from toyworld import world

@@ -9,8 +9,7 @@ import folder_paths
 import pytest
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
-from small import concept, settings, word
-from small_models import Loaded, load_checkpoint
+from small import Loaded, concept, load_checkpoint, settings, word
 from test_learn import differences, patched, run, sampled, state
 from torch import Tensor
 

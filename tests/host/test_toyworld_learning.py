@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from small_models import Loaded
+from small import Loaded
 from torch import Tensor
 
 from ti_core.training import batches

@@ -1,5 +1,6 @@
 """The nodes around concepts in the real server."""
 
+import json
 import re
 from typing import Any
 
@@ -184,6 +185,68 @@ def test_a_changed_caption_is_seen_by_the_next_run(server: Server):
     assert ": one {}" in run(server, kept)["report"]["text"][0]
     put(server, "changing", a=((64, 64), "uno {}"))
     assert ": uno {}" in run(server, kept)["report"]["text"][0]
+
+
+def reported(prompt: dict[str, Any]) -> dict[str, Any]:
+    """Only what leads to the report of the concept."""
+    prompt["report"] = node("PreviewAny", source=["concept", 2])
+    return {name: prompt[name] for name in ("concept", "options", "report") if name in prompt}
+
+
+def test_a_changed_metadata_file_elsewhere_is_seen_by_the_next_run(server: Server):
+    put(server, "elsewhere", a=((64, 64), ""), b=((64, 64), ""))
+    file = server.directory / "input" / "my-metadata.json"
+    prompt = graph(concept__folder="input/elsewhere", concept__kind="captions")
+    changes = {"source": "metadata", "metadata_file": "input/my-metadata.json"}
+    prompt["options"] = node("ConceptCaptionOptions", **{**OPTIONS, **changes})
+    prompt["concept"]["inputs"]["caption_options"] = ["options", 0]
+    kept = reported(prompt)
+    for caption in ("one {}", "uno {}"):
+        file.write_text(json.dumps({name: {"caption": caption} for name in "ab"}))
+        text = run(server, kept)["report"]["text"][0]
+        assert text.count(f": {caption}") == 2
+
+
+def test_changed_masks_and_metadata_of_a_dataset_file_are_seen_by_the_next_run(server: Server):
+    pytest.importorskip("tomllib")
+    put(server, "set/pictures", a=((64, 64), ""))
+    inputs = server.directory / "input"
+    (inputs / "set" / "masks").mkdir()
+    (inputs / "set" / "set.toml").write_text(
+        "[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = 'pictures'\n"
+        "conditioning_data_dir = 'masks'\nmetadata_file = 'input/set/captions.json'\n"
+    )
+    prompt = graph()
+    prompt["concept"] = node(
+        "ConceptFromKohyaDataset", file="input/set/set.toml", kind="captions", seed=0
+    )
+    kept = reported(prompt)
+
+    def report(mask: str, caption: str) -> str:
+        Image.new("L", (64, 64), mask).save(inputs / "set" / "masks" / "a.png")
+        (inputs / "set" / "captions.json").write_text(json.dumps({"a": {"caption": caption}}))
+        return run(server, kept)["report"]["text"][0]
+
+    assert ": one {}" in report("white", "one {}")
+    assert ": uno {}" in report("white", "uno {}")
+    with pytest.raises(RuntimeError, match="The mask of 'a.png' is empty"):
+        report("black", "uno {}")
+
+
+def test_captions_that_are_not_used_are_told_on_the_node(server: Server):
+    kept = reported(graph(concept__captions="one\ntwo"))
+    text = run(server, kept)["report"]["text"][0]
+    assert text.endswith("There are also 2 for 5 pictures.")
+    assert "The captions were not used: kind 'object' takes none." in text
+
+
+def test_an_option_that_is_no_more_is_refused_as_the_host_does_it(server: Server):
+    """'leave' could only make training fail."""
+    prompt = graph()
+    prompt["options"] = node("ConceptCaptionOptions", **{**OPTIONS, "missing": "leave"})
+    prompt["concept"]["inputs"]["caption_options"] = ["options", 0]
+    with pytest.raises(RuntimeError, match="value_not_in_list.*missing"):
+        run(server, prompt)
 
 
 def test_unreadable_files_are_skipped_on_request_and_named(server: Server):

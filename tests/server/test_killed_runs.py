@@ -160,9 +160,9 @@ def test_a_finished_run_is_not_trained_again_after_a_restart(earlier: Earlier, l
     assert "nothing had to be trained" in text_of(outputs)
     assert learned(outputs) == earlier.finished.vectors
     assert STEPS not in steps
-    anew = run(later, training("anew", train__seed=2, train__resume="start over"))
-    assert "earlier run" not in text_of(anew)
-    assert learned(anew) == earlier.finished.vectors
+    over = run(later, training("over", train__seed=2, train__resume="start over"))
+    assert "earlier run" not in text_of(over)
+    assert learned(over) == earlier.finished.vectors
     more = run(later, training("more", train__seed=2, train__steps=STEPS + 1))
     assert f"Of these, {STEPS} steps came from an earlier run." in text_of(more)
     assert "Traceback" not in earlier.log

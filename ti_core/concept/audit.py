@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..draws import fraction, generator
 from .concept import Concept, Picture
+from .counted import counted
 from .placeholder import replace_words, says
 from .wording import Moment
 
@@ -37,12 +38,12 @@ class EncoderFacts(NamedTuple):
     room: int | None
 
 
-def report(concept: Concept) -> str:
+def concept_report(concept: Concept) -> str:
     """What was gathered, one line per picture, and what needs a look."""
     several = len({picture.size for picture in concept.pictures}) > 1
     return "\n".join(
         [
-            f"{len(concept.pictures)} pictures {sizes(concept)}, kind '{concept.kind}'.",
+            f"{counted(len(concept.pictures), 'picture')} {sizes(concept)}, kind '{concept.kind}'.",
             *(line_of(picture, several) for picture in concept.pictures),
             *findings(concept),
         ]
@@ -82,7 +83,7 @@ def facts_of(picture: Picture) -> Iterator[str]:
     if picture.found:
         yield f"{picture.found.width} x {picture.found.height}"
         yield from picture.found.notes
-        if picture.found.caption_from not in ("", "typed"):
+        if picture.found.caption_from:
             yield f"caption from {picture.found.caption_from}"
 
 
@@ -123,8 +124,8 @@ def alike(concept: Concept) -> Iterator[str]:
     if pairs:
         named = [f"{one.name} and {two.name}" for one, two in pairs[:10]]
         yield (
-            f"Duplicates or nearly so: {'; '.join(named)}. They count double and add nothing; keep "
-            f"one of each, or use repeats."
+            f"Duplicate or near-duplicate pictures: {'; '.join(named)}. They are learned twice as "
+            f"much and add nothing; keep one of each, or use repeats."
         )
 
 
@@ -167,7 +168,7 @@ def word_findings(
     """What needs a look in view of the word and of the model; `native` is the side in pixels that
     the model was made for (0: unknown).
     """
-    checks = (missing, said_twice, collisions)
+    checks = (missing_words, said_twice, collisions)
     found = [finding for check in checks for finding in check(concept, placeholder)]
     found += [text for fact in facts for text in encoder_findings(fact, placeholder)]
     if vectors > MANY_VECTORS:
@@ -185,20 +186,19 @@ def word_findings(
     return found
 
 
-def missing(concept: Concept, placeholder: str) -> Iterator[str]:
+def missing_words(concept: Concept, placeholder: str) -> Iterator[str]:
     """Captions without the placeholder, and what becomes of them."""
     lacking = concept.lacking(placeholder)
     outcomes = {
         "add": "it is put in front",
-        "leave": "they teach the word nothing; set 'missing' in Caption Options to 'add'",
         "error": "training will refuse them; write {} or [name] into them",
     }
     for choice, outcome in outcomes.items():
         names = [picture.name for picture in lacking if picture.wording.missing == choice]
         if names:
             yield (
-                f"'{placeholder}' is missing from the captions of {len(names)} pictures: {outcome} "
-                f"({', '.join(names[:10])})."
+                f"'{placeholder}' is missing from the captions of "
+                f"{counted(len(names), 'picture')}: {outcome} ({', '.join(names[:10])})."
             )
 
 
@@ -211,9 +211,9 @@ def said_twice(concept: Concept, placeholder: str) -> Iterator[str]:
     ]
     if names:
         yield (
-            f"The texts of {len(names)} pictures say '{placeholder}' more than once "
-            f"({', '.join(names[:10])}): it costs tokens and weighs more. Take it out of the "
-            f"captions where the template says it."
+            f"'{placeholder}' stands more than once in the texts of "
+            f"{counted(len(names), 'picture')} ({', '.join(names[:10])}): it costs tokens and "
+            f"weighs more. Take it out of the captions where the template says it."
         )
 
 
@@ -252,9 +252,10 @@ def summary(concept: Concept, batch_size: int, accumulation: int) -> str:
     steps = samples / (batch_size * accumulation)
     masked = sum(picture.weights[0] is not None for picture in concept.pictures)
     lines = [
-        f"{len(concept.pictures)} pictures {sizes(concept)}, {samples} with repeats, "
-        f"{len(concept.crops)} crops, {masked} pictures with a mask.",
-        f"One round is {steps:g} steps at batch size {batch_size} x {accumulation}.",
+        f"{counted(len(concept.pictures), 'picture')} {sizes(concept)}, {samples} with repeats, "
+        f"{counted(len(concept.crops), 'crop')}, {counted(masked, 'picture')} with a mask.",
+        f"One round is {steps:g} {'step' if steps == 1 else 'steps'} at batch size {batch_size} x "
+        f"{accumulation}.",
     ]
     return "\n".join(lines)
 

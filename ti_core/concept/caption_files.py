@@ -1,19 +1,38 @@
-"""Captions and templates as they stand in files: what is read from them, and what is cleaned
-away.
+"""Captions and templates as they are typed or stand in files: where they are looked for, what is
+read from them, and what is cleaned away.
 """
 
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from .wording import sturdy, tamed
+from .taming import sturdy, tamed
+
+CaptionSource = Literal["auto", "text files", "metadata", "folder names", "file names", "kohya"]
 
 LONGEST_CAPTION = 4000  # characters: over 12 chunks of 75 tokens
 LONGEST_FILE = 1 << 20  # bytes of a caption or template file
 MOST_TEMPLATES = 1000
 NUMBERING = re.compile(r"^[-\d]+\s*")
+PICTURE_KEYS = ("file_name", "image", "file")  # of JSON lines, as different tools write them
+
+
+@dataclass(frozen=True)
+class CaptionFiles:
+    """Where the captions of picture files stand. 'auto' takes the first that is there: a text file
+    beside the picture, a metadata file, the words of a kohya folder, the words of the file name;
+    'kohya' takes a text file, else `words` (kohya's class_tokens). `pattern` and `joiner` are
+    AUTOMATIC1111's for file names.
+    """
+
+    source: CaptionSource = "auto"
+    extension: str = ""
+    metadata: str = ""
+    pattern: str = ""
+    joiner: str = " "
+    words: str = ""
 
 
 def clean(text: str) -> str:
@@ -32,12 +51,6 @@ def clean(text: str) -> str:
 def was_cut(text: str) -> bool:
     """Whether `clean` leaves the end of a caption out."""
     return len(text.strip()) > LONGEST_CAPTION
-
-
-def decoded(data: bytes) -> str:
-    """Text of a file: UTF-8, or UTF-16 with its mark; other bytes become a replacement sign."""
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    return data.decode(encoding, errors="replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def templates_from(text: str, typed: bool) -> tuple[str, ...]:
@@ -78,27 +91,52 @@ def file_name_words(stem: str, pattern: str = "", joiner: str = " ") -> str:
 
 def metadata_captions(text: str, name: str) -> dict[str, str]:
     """Captions by file name or stem from a metadata file: kohya's JSON (a path for each entry), or
-    JSON lines with `file_name` and `text`.
+    JSON lines that name a picture as `file_name`, `image` or `file`. Empty if it names none, so
+    that it is a file of another kind.
     """
+    read = picture_lines if name.endswith(".jsonl") else picture_entries
     try:
-        entries = json_entries(text, name)
+        entries = read(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"The metadata file {name!r} is not JSON as kohya's scripts write it ({error}). "
-            f'Expected: {{"picture": {{"caption": "...", "tags": "..."}}}}.'
+            f"The metadata file {name!r} cannot be read ({error}). Expected is JSON as kohya's "
+            f'scripts write it, {{"picture": {{"caption": "...", "tags": "..."}}}}, or in a .jsonl '
+            f'lines such as {{"file_name": "picture.png", "text": "..."}}.'
         ) from error
-    return {base_name(path): clean(entry_caption(entry)) for path, entry in entries.items()}
+    return {base_name(path): entry_caption(entry) for path, entry in entries.items()}
 
 
-def json_entries(text: str, name: str) -> Mapping[str, Any]:
-    """The entries of a metadata file by path."""
-    if name.endswith(".jsonl"):
-        lines = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return {str(line["file_name"]): line for line in lines if isinstance(line, dict)}
+def picture_entries(text: str) -> dict[str, Any]:
+    """The entries of kohya's metadata by path."""
     entries = json.loads(text)
     if not isinstance(entries, dict):
         raise ValueError("the outermost value is not an object")
     return entries
+
+
+def picture_lines(text: str) -> dict[str, Any]:
+    """The lines of a `.jsonl` by the picture that they name; ValueError if only some name one."""
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    entries = [(number, entry_of_line(number, line)) for number, line in lines]
+    found = {picture: entry for _, entry in entries if (picture := named_picture(entry))}
+    nameless = [number for number, entry in entries if not named_picture(entry)]
+    if found and nameless:
+        raise ValueError(f"line {nameless[0]} has none of {', '.join(PICTURE_KEYS)}")
+    return found
+
+
+def entry_of_line(number: int, line: str) -> Any:
+    """What a line of JSON says."""
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"line {number} is not JSON: {error}") from error
+
+
+def named_picture(entry: Any) -> str:
+    """The picture that an entry of a `.jsonl` belongs to, empty if it names none."""
+    named = [entry.get(key) for key in PICTURE_KEYS] if isinstance(entry, dict) else []
+    return next((picture for picture in named if isinstance(picture, str) and picture), "")
 
 
 def entry_caption(entry: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from torch import Generator, Tensor
 
 from ..draws import fraction, item_at, rounds
-from .templates import Kind
+from .counted import counted
 from .wording import Moment, Wording, lacks, worded
 
 LatentChoice = Literal["deterministic", "once", "random"]
@@ -74,7 +74,7 @@ class Concept:
     """
 
     pictures: tuple[Picture, ...]
-    kind: Kind
+    kind: str
     latents: LatentChoice = "deterministic"
 
     @cached_property
@@ -123,16 +123,17 @@ def check_words(concept: Concept, placeholder: str) -> None:
     refused = [one.name for one in concept.lacking(placeholder) if one.wording.missing == "error"]
     if refused:
         raise ValueError(
-            f"The placeholder '{placeholder}' is missing from the captions of {len(refused)} "
-            f"pictures: {', '.join(refused[:10])}. Write it, {{}} or [name] into them, or set "
-            f"'missing' in Caption Options to 'add'."
+            f"The placeholder '{placeholder}' is missing from the captions of "
+            f"{counted(len(refused), 'picture')}: {', '.join(refused[:10])}. Write it, {{}} or "
+            f"[name] into them, or set 'missing' in Caption Options to 'add'."
         )
 
 
 def joined_concepts(concepts: Sequence[Concept]) -> Concept:
     """Several concepts' pictures as one, each with its own wording, masks and repeats."""
     pictures = tuple(picture for one in concepts for picture in one.pictures)
-    return Concept(pictures, concepts[0].kind, common([one.latents for one in concepts]))
+    kinds = dict.fromkeys(one.kind for one in concepts)
+    return Concept(pictures, " + ".join(kinds), common([one.latents for one in concepts]))
 
 
 def common(choices: Sequence[LatentChoice]) -> LatentChoice:
@@ -160,19 +161,6 @@ def without(concept: Concept, left_out: Collection[int]) -> Concept:
         for number, picture in enumerate(concept.pictures)
     )
     return replace(concept, pictures=pictures)
-
-
-def captions_for(text: str, count: int) -> tuple[str, ...]:
-    """One caption per picture from lines of text: one line for each, or a single line for all."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) == 1:
-        return tuple(lines * count)
-    if len(lines) != count:
-        raise ValueError(
-            f"There are {len(lines)} captions for {count} pictures. Write one line per picture (in "
-            f"the order of the report), or a single line for all of them."
-        )
-    return tuple(lines)
 
 
 def picks(

@@ -40,12 +40,14 @@ def contact_sheet(concept: Concept, placeholder: str, summary: str) -> Tensor:
     draw.multiline_text((GAP, GAP), "\n".join(head), INK, font, spacing=5)
     for place, picture in enumerate(shown):
         left, upper = GAP + place % COLUMNS * cell[0], top + place // COLUMNS * cell[1]
-        sheet.paste(thumbnail(concept.pictures[picture]), (left, upper))
-        write(draw, (left + THUMBNAIL + GAP, upper), cell_text(concept, picture, placeholder), font)
+        sheet.paste(small_crop(concept.pictures[picture]), (left, upper))
+        draw_lines(
+            draw, (left + THUMBNAIL + GAP, upper), cell_text(concept, picture, placeholder), font
+        )
     return torch.from_numpy(np.asarray(sheet, dtype=np.float32) / np.float32(255.0))
 
 
-def write(
+def draw_lines(
     draw: ImageDraw.ImageDraw, place: tuple[int, int], text: Sequence[tuple[str, str]], font: Any
 ) -> None:
     """Lines of text with their colours, one below the other."""
@@ -66,7 +68,7 @@ def cell_text(concept: Concept, number: int, placeholder: str) -> list[tuple[str
     return lines
 
 
-def thumbnail(picture: Picture) -> Image.Image:
+def small_crop(picture: Picture) -> Image.Image:
     """A picture's first crop, small, red where it does not count, on a square of paper."""
     shown = tinted(picture.crops[0], picture.weights[0])
     image = Image.fromarray((shown * 255).round().clamp(0, 255).byte().numpy())

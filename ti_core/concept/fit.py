@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from ..draws import between, fraction
 
-Method = Literal["crop", "squash", "pad"]
+FitMethod = Literal["crop", "squash", "pad"]
 Position = Literal["centre", "top", "random"]
 DOWN: dict[str, float] = {"centre": 0.5, "top": 0.0}
 
@@ -32,7 +32,7 @@ class FitSettings:
     largest: int = 0
     step: int = 64
     upscale: bool = True
-    method: Method = "crop"
+    method: FitMethod = "crop"
     position: Position = "centre"
     pad_colour: tuple[float, float, float] = (0.5, 0.5, 0.5)
     flip: float = 0.0
@@ -43,8 +43,9 @@ class FitSettings:
 
     @property
     def random(self) -> bool:
-        """Whether the variants of a picture can differ."""
-        return bool(self.position == "random" or self.flip or self.zoom or self.colour)
+        """Whether the variants of a picture can differ; padding and squashing show all of it."""
+        moves = self.method == "crop" and (self.position == "random" or self.zoom)
+        return bool(moves or 0 < self.flip < 1 or self.colour)
 
 
 class View(NamedTuple):
@@ -71,7 +72,7 @@ def bucket_for(width: int, height: int, settings: FitSettings) -> Size:
     wanted = math.log(width / height)
     return min(
         bucket_sizes(settings, width, height),
-        key=lambda size: (abs(math.log(size[0] / size[1]) - wanted), -size[0] * size[1], size),
+        key=lambda size: abs(math.log(size[0] / size[1]) - wanted),
     )
 
 
@@ -82,24 +83,25 @@ def bucket_sizes(settings: FitSettings, width: int, height: int) -> list[Size]:
     smallest = settings.smallest or middle / 2
     if not settings.upscale:
         bounds, smallest = [min(bounds[0], width), min(bounds[1], height)], step
-    sides = range(up(smallest, step), int(bounds[0]) + 1, step)
-    heights = {w: down(min(bounds[1], settings.width * settings.height / w), step) for w in sides}
+    sides = range(rounded_up(smallest, step), int(bounds[0]) + 1, step)
+    heights = {
+        w: rounded_down(min(bounds[1], settings.width * settings.height / w), step) for w in sides
+    }
     found = [(w, h) for w, h in heights.items() if h >= smallest]
     if not found:
         raise ValueError(
-            f"A picture of {width} x {height} is smaller than the bucket step of {step} pixels, or "
-            f"no bucket lies between {smallest:.0f} and {bounds[0]:.0f} pixels. Use larger "
-            f"pictures, allow enlarging, or choose other bounds."
+            f"No bucket lies between {smallest:.0f} and {bounds[0]:.0f} pixels in steps of {step}. "
+            f"Choose other bounds, a larger resolution, or a smaller step in Picture Fit."
         )
     return [(w, h) for w, h in found if heights.get(w + step) != h]
 
 
-def up(value: float, step: int) -> int:
+def rounded_up(value: float, step: int) -> int:
     """The next multiple of `step`."""
     return max(1, math.ceil(value / step)) * step
 
 
-def down(value: float, step: int) -> int:
+def rounded_down(value: float, step: int) -> int:
     """The last multiple of `step`."""
     return int(value // step) * step
 
@@ -123,30 +125,30 @@ def jittered(reach: float, draws: Generator) -> float:
     return between(1.0 - reach, 1.0 + reach, draws) if reach else 1.0
 
 
-def fitted(picture: Tensor, size: Size, view: View, settings: FitSettings) -> Tensor:
+def fitted_picture(picture: Tensor, size: Size, view: View, settings: FitSettings) -> Tensor:
     """A crop `[height, width, 3]` in 0..1 of a picture `[h, w, 3]`."""
-    shaped = shape(picture, size, view, settings.method, settings.pad_colour)
-    return recoloured(shaped, view) if settings.colour else shaped
+    crop = shaped(picture, size, view, settings.method, settings.pad_colour)
+    return recoloured(crop, view) if settings.colour else crop
 
 
 def fitted_mask(mask: Tensor, size: Size, view: View, settings: FitSettings) -> Tensor:
     """The crop `[height, width]` of a mask `[h, w]` that lies over its picture's crop; padding
     counts for nothing.
     """
-    return shape(mask[..., None], size, view, settings.method, (0.0,))[..., 0]
+    return shaped(mask[..., None], size, view, settings.method, (0.0,))[..., 0]
 
 
-def shape(
-    picture: Tensor, size: Size, view: View, method: Method, pad_colour: tuple[float, ...]
+def shaped(
+    picture: Tensor, size: Size, view: View, method: FitMethod, pad_colour: tuple[float, ...]
 ) -> Tensor:
     """Bring `[h, w, c]` to `[height, width, c]`, by the method."""
     if method == "squash":
-        shaped = scaled(picture, *size)
+        crop = scaled(picture, *size)
     elif method == "pad":
-        shaped = padded(picture, size, pad_colour)
+        crop = padded(picture, size, pad_colour)
     else:
-        shaped = cropped(picture, size, view)
-    return shaped.flip(1).contiguous() if view.flipped else shaped
+        crop = cropped(picture, size, view)
+    return crop.flip(1).contiguous() if view.flipped else crop
 
 
 def cropped(picture: Tensor, size: Size, view: View) -> Tensor:

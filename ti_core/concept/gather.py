@@ -2,74 +2,48 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ..draws import generator
+from .caption_files import CaptionFiles
 from .concept import Concept, Found, LatentChoice, Picture
-from .fit import FitSettings, Size, View, bucket_for, draw_view, fitted, fitted_mask, lost
+from .fit import FitSettings, Size, View, bucket_for, draw_view, fitted_mask, fitted_picture, lost
 from .masks import MaskSettings, over_picture
-from .templates import FILEWORDS, TEMPLATES, Kind
+from .templates import Kind
 from .wording import Wording
 
-CaptionSource = Literal["auto", "text files", "metadata", "folder names", "file names", "kohya"]
-
 SMALLEST = 16  # pixels: a picture with a shorter side shows nothing
+WHITE = 1e-4  # how far from 1 the weights of an all-white mask may be: scaling rounds
 VIEW_STREAM = 32
 TRIES = 16
 
 
 @dataclass(frozen=True)
 class Source:
-    """A picture as it was found, `[h, w, 3]` in 0..1, with its mask `[h, w]` (1 = counts), caption,
-    and what its reading had to say. `caption_from` tells where the caption stood ('typed' on a
-    node, 'the connected list', a file); '' if there is none.
+    """A picture as it was found, `[h, w, 3]` in 0..1, with its mask `[h, w]` (1 = counts), its
+    caption, and what its reading had to say. `typed` captions were written by the user himself;
+    `caption_from` tells the report where another one stood.
     """
 
     name: str
     picture: Tensor
     mask: Tensor | None = None
     caption: str = ""
+    typed: bool = False
     caption_from: str = ""
     repeats: int = 1
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class CaptionFiles:
-    """Where the captions of picture files stand. 'auto' takes the first that is there: a text file
-    beside the picture, a metadata file, the words of a kohya folder, the words of the file name;
-    'kohya' takes a text file, else `words` (kohya's class_tokens). `pattern` and `joiner` are
-    AUTOMATIC1111's for file names.
-    """
-
-    source: CaptionSource = "auto"
-    extension: str = ""
-    metadata: str = ""
-    pattern: str = ""
-    joiner: str = " "
-    words: str = ""
-
-
-@dataclass(frozen=True)
 class CaptionOptions:
-    """What a user asks of captions; templates replace the built-in ones."""
+    """What a user asks of captions: where they are looked for, and how they are worded."""
 
     files: CaptionFiles = field(default_factory=CaptionFiles)
     wording: Wording = field(default_factory=Wording)
-
-    def for_kind(self, kind: Kind) -> Wording:
-        """The wording with the templates of a kind, unless there are own ones."""
-        own = self.wording.templates
-        return self.wording if own else replace(self.wording, templates=TEMPLATES[kind])
-
-    def wanted(self, kind: Kind) -> bool:
-        """Whether each picture needs a caption."""
-        templates = self.for_kind(kind).templates
-        return not templates or any(FILEWORDS in template for template in templates)
 
 
 @dataclass(frozen=True)
@@ -95,7 +69,9 @@ def concept_of(sources: Iterable[Source], recipe: Recipe) -> Concept:
 
 def picture_of(source: Source, recipe: Recipe, draws: Generator) -> Picture:
     """A source cut to size, in as many variants as its views can differ."""
-    size = checked_size(source, recipe.fit)
+    height, width = source.picture.shape[:2]
+    check_large_enough(source.name, width, height, recipe.fit)
+    size = bucket_for(width, height, recipe.fit)
     variants = recipe.fit.variants if recipe.fit.random else 1
     cut = [crop_of(source, size, recipe, draws) for _ in range(variants)]
     return Picture(
@@ -103,25 +79,25 @@ def picture_of(source: Source, recipe: Recipe, draws: Generator) -> Picture:
         tuple(crop for crop, _ in cut),
         tuple(weights for _, weights in cut),
         source.caption,
-        replace(recipe.wording, typed=source.caption_from in ("", "typed")),
+        replace(recipe.wording, typed=source.typed),
         source.repeats * recipe.repeats,
         found_of(source, size, recipe.fit),
     )
 
 
-def checked_size(source: Source, fit: FitSettings) -> Size:
-    """The size of a source's crops; ValueError if the picture is too small to show anything."""
-    height, width = source.picture.shape[:2]
-    check_large_enough(source.name, width, height)
-    return bucket_for(width, height, fit)
-
-
-def check_large_enough(name: str, width: int, height: int) -> None:
-    """Raise ValueError for a picture that is too small to show anything."""
+def check_large_enough(name: str, width: int, height: int, fit: FitSettings) -> None:
+    """Raise ValueError for a picture that is too small to show anything, or to fill a bucket
+    without being enlarged.
+    """
     if min(width, height) < SMALLEST:
         raise ValueError(
             f"The picture {name!r} is {width} x {height} pixels, too small to learn from (at least "
             f"{SMALLEST} x {SMALLEST}). Take it out, or replace it by a larger one."
+        )
+    if fit.buckets and not fit.upscale and min(width, height) < fit.step:
+        raise ValueError(
+            f"The picture {name!r} is {width} x {height} pixels, smaller than the smallest bucket "
+            f"({fit.step} x {fit.step}). Take it out, allow upscaling, or lower the bucket step."
         )
 
 
@@ -132,15 +108,15 @@ def crop_of(
     fit, mask = recipe.fit, mask_of(source, recipe)
     if mask is None:
         view = draw_view(fit, draws)
-        return fitted(source.picture, size, view, fit), None
+        return fitted_picture(source.picture, size, view, fit), None
     view, weights = view_of_mask(mask, size, recipe, draws)
     if not bool(weights.any()):
         raise ValueError(
             f"The mask of {source.name!r} is empty where the picture is cut, so nothing of it "
             f"would be learned. Paint the subject white, invert the mask, or take it away."
         )
-    full = bool((weights == 1).all())
-    return fitted(source.picture, size, view, fit), None if full else weights
+    full = float((weights - 1).abs().max()) < WHITE
+    return fitted_picture(source.picture, size, view, fit), None if full else weights
 
 
 def mask_of(source: Source, recipe: Recipe) -> Tensor | None:

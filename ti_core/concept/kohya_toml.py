@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .caption_files import CaptionFiles
 from .fit import FitSettings
-from .gather import CaptionFiles, CaptionOptions
+from .gather import CaptionOptions
 from .masks import MaskSettings
+from .taming import tamed
 from .wording import Wording
 
 DEFAULT_EXTENSION = ".caption"
@@ -159,8 +161,8 @@ def subset(table: Mapping[str, Any], seed: int) -> Subset:
         raise ValueError("A [[datasets.subsets]] of the dataset file has no image_dir. Add one.")
     return Subset(
         folder=table["image_dir"],
-        captions=CaptionOptions(caption_files(table), wording(table)),
-        fit=fit(table, seed),
+        captions=CaptionOptions(caption_files_of(table), wording_of(table)),
+        fit=fit_of(table, seed),
         masks=MaskSettings("alpha" if table.get("alpha_mask") else "files"),
         repeats=max(1, table.get("num_repeats", 1)),
         mask_folder=table.get("conditioning_data_dir", ""),
@@ -170,7 +172,7 @@ def subset(table: Mapping[str, Any], seed: int) -> Subset:
     )
 
 
-def caption_files(table: Mapping[str, Any]) -> CaptionFiles:
+def caption_files_of(table: Mapping[str, Any]) -> CaptionFiles:
     """Where kohya looks for captions: the metadata file, else a text file of one extension, else
     the class words.
     """
@@ -183,8 +185,8 @@ def caption_files(table: Mapping[str, Any]) -> CaptionFiles:
     )
 
 
-def wording(table: Mapping[str, Any]) -> Wording:
-    """kohya's caption switches."""
+def wording_of(table: Mapping[str, Any]) -> Wording:
+    """kohya's caption switches; the file may be a stranger's, so that its words are tamed."""
     wildcards = table.get("enable_wildcard", False)
     if 0 < table.get("token_warmup_step", 0) < 1:
         raise ValueError(
@@ -192,8 +194,8 @@ def wording(table: Mapping[str, Any]) -> Wording:
             f"training, whose length is not known here. Write the number of steps."
         )
     return Wording(
-        prefix=table.get("caption_prefix", ""),
-        suffix=table.get("caption_suffix", ""),
+        prefix=tamed(table.get("caption_prefix", ""), False),
+        suffix=tamed(table.get("caption_suffix", ""), False),
         caption_dropout=float(table.get("caption_dropout_rate", 0.0)),
         caption_dropout_rounds=table.get("caption_dropout_every_n_epochs", 0),
         lines="draw" if wildcards else "first",
@@ -209,9 +211,9 @@ def wording(table: Mapping[str, Any]) -> Wording:
     )
 
 
-def fit(table: Mapping[str, Any], seed: int) -> FitSettings:
+def fit_of(table: Mapping[str, Any], seed: int) -> FitSettings:
     """kohya's sizes and augmentations; its flip is half of the time."""
-    width, height = size(table.get("resolution", 512))
+    width, height = resolution(table.get("resolution", 512))
     random = table.get("random_crop", False)
     flip = 0.5 if table.get("flip_aug") else 0.0
     colour = COLOUR_JITTER if table.get("color_aug") else 0.0
@@ -231,7 +233,7 @@ def fit(table: Mapping[str, Any], seed: int) -> FitSettings:
     )
 
 
-def size(value: Any) -> tuple[int, int]:
+def resolution(value: Any) -> tuple[int, int]:
     """Width and height of `512` or `[512, 768]`."""
     sides = value if isinstance(value, list) else [value, value]
     if len(sides) != 2 or not all(isinstance(side, int) and 64 <= side <= 4096 for side in sides):
@@ -244,7 +246,7 @@ def size(value: Any) -> tuple[int, int]:
 
 def area(value: Any) -> int:
     """Pixels of a resolution."""
-    width, height = size(value)
+    width, height = resolution(value)
     return width * height
 
 

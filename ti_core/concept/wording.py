@@ -3,22 +3,19 @@ and of AUTOMATIC1111 know. Drawn anew for every sample of every step.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from torch import Generator
 
 from ..draws import fraction, in_random_order, item_at
-from .placeholder import SLOT, filled_in, lacks_placeholder, says, with_placeholder
-from .templates import FILEWORDS
+from .placeholder import SLOT, lacks_placeholder, says, with_placeholder
+from .taming import sturdy, tamed_beside_trusted, trusted, untrusted
+from .templates import FILEWORDS, TEMPLATES, Kind
 
 Lines = Literal["join", "first", "draw"]
-Missing = Literal["add", "error", "leave"]
+Missing = Literal["add", "error"]
 
-DEEPEST_PARENTHESES = 16
-REFERENCE = re.compile(r"embedding:", re.IGNORECASE)
-# The host looks up what stands behind `embedding:`, and fails where nothing does.
-EMPTY_REFERENCE = re.compile(r"embedding:(?=\s*(?:$|embedding:))", re.IGNORECASE)
 ALTERNATIVES = re.compile(r"\{([^{}]+)\}")
 ESCAPED = {"{{": "\ue000", "}}": "\ue001"}
 
@@ -28,9 +25,11 @@ class Wording:
     """How captions become the text of a sample; the order of the switches is kohya's.
 
     Without `templates` the caption is the text; with them, it stands where a template says
-    `[filewords]`. `typed` captions were written on a node and are read like prompts; others come
-    from files: they cannot name other embeddings, and their parentheses are letters unless
-    `weights`. `lines` is what becomes of a caption of several lines.
+    `[filewords]`. Templates, prefix, suffix and `typed` captions are read like prompts; other
+    captions come from files: they cannot name other embeddings, and their parentheses are letters
+    unless `weights`. `lines` is what becomes of a caption of several lines. `missing` is what is
+    to be done about captions that do not say the word: training puts it in front in any case, but
+    'error' refuses such captions before.
     """
 
     templates: tuple[str, ...] = ()
@@ -59,6 +58,15 @@ class Wording:
         drawn = self.wildcards or self.lines == "draw" or self.warmup_steps
         return bool(len(self.templates) > 1 or self.shuffle or dropped or drawn)
 
+    @property
+    def takes_captions(self) -> bool:
+        """Whether a caption stands in any of the texts."""
+        return not self.templates or any(FILEWORDS in one for one in self.templates)
+
+    def for_kind(self, kind: Kind) -> "Wording":
+        """The wording with the templates of a kind, unless there are own ones."""
+        return self if self.templates else replace(self, templates=TEMPLATES[kind])
+
 
 class Moment(NamedTuple):
     """When a sample is drawn: the optimiser step and the round over the pictures, from 0."""
@@ -75,23 +83,36 @@ def worded(
     moment: Moment | None = None,
     draws: Generator | None = None,
 ) -> str:
-    """The text of a sample. `place` in 0..1 chooses the template; without `draws` nothing is
-    shuffled or dropped, and the first alternative of each wildcard is taken.
+    """The text of a sample, which always says the placeholder. `place` in 0..1 chooses the
+    template; without `draws` nothing is shuffled or dropped, and the first alternative of each
+    wildcard is taken.
     """
-    drawn = drawn_caption(caption, wording, placeholder, moment, draws)
-    text = sturdy(drawn if wording.typed else tamed(drawn, wording.weights))
+    left_out = draws is not None and dropped(wording, moment, draws)
+    own = "" if left_out else drawn_caption(caption, wording, placeholder, moment, draws)
+    text = sturdy(own if wording.typed else tamed_beside_trusted(own, wording.weights))
     if wording.templates:
         text = item_at(wording.templates, place).replace(FILEWORDS, text).strip(" ,")
-    if wording.missing == "add":
-        return with_placeholder(text, placeholder)
-    return filled_in(text, placeholder)
+    return with_placeholder(text, placeholder)
 
 
 def lacks(caption: str, wording: Wording, placeholder: str) -> bool:
     """Whether some text of this picture does not say the placeholder by itself."""
-    whole = affixed(caption, wording)
-    texts = [template.replace(FILEWORDS, whole) for template in wording.templates] or [whole]
-    return any(lacks_placeholder(text, placeholder) for text in texts)
+    lines = possible_lines(affixed(caption, wording), wording.lines)
+    silent = any(lacks_placeholder(line, placeholder) for line in lines)
+    return any(
+        (silent or FILEWORDS not in template) and lacks_placeholder(template, placeholder)
+        for template in wording.templates or (FILEWORDS,)
+    )
+
+
+def dropped(wording: Wording, moment: Moment | None, draws: Generator) -> bool:
+    """Whether the caption is left out of this sample; of rounds the n-th, 2n-th, ..., as kohya
+    counts its epochs (train_util.py:833).
+    """
+    every = wording.caption_dropout_rounds
+    if moment is not None and every and (moment.round + 1) % every == 0:
+        return True
+    return bool(wording.caption_dropout) and fraction(draws) < wording.caption_dropout
 
 
 def drawn_caption(
@@ -101,9 +122,7 @@ def drawn_caption(
     moment: Moment | None,
     draws: Generator | None,
 ) -> str:
-    """A caption after dropout, wildcards and the shuffling of its tags."""
-    if dropped(wording, moment, draws):
-        return ""
+    """A caption between prefix and suffix, after wildcards and the shuffling of its tags."""
     text = one_line(affixed(caption, wording), wording.lines, draws)
     if wording.wildcards:
         text = alternatives(text, draws)
@@ -117,26 +136,23 @@ def drawn_caption(
 
 
 def affixed(caption: str, wording: Wording) -> str:
-    """The caption with prefix and suffix."""
-    return " ".join(part for part in (wording.prefix, caption, wording.suffix) if part)
-
-
-def dropped(wording: Wording, moment: Moment | None, draws: Generator | None) -> bool:
-    """Whether the caption is left out of this sample."""
-    every = wording.caption_dropout_rounds
-    if moment is not None and draws is not None and every and moment.round % every == 0:
-        return True
-    if draws is None or not wording.caption_dropout:
-        return False
-    return fraction(draws) < wording.caption_dropout
+    """The caption with prefix and suffix, which stay what was typed beside a file's caption."""
+    parts = (wording.prefix, caption, wording.suffix)
+    if not wording.typed:
+        parts = (trusted(wording.prefix), untrusted(caption), trusted(wording.suffix))
+    return " ".join(part for part in parts if part)
 
 
 def one_line(caption: str, lines: Lines, draws: Generator | None) -> str:
-    """One line of a caption: all of them joined, the first, or one that is drawn."""
-    found = [line.strip() for line in caption.splitlines() if line.strip()] or [""]
-    if lines == "join":
-        return " ".join(found)
+    """One line of a caption, drawn if several are possible."""
+    found = possible_lines(caption, lines)
     return item_at(found, fraction(draws)) if lines == "draw" and draws is not None else found[0]
+
+
+def possible_lines(caption: str, lines: Lines) -> list[str]:
+    """What a caption can become as one line: all its lines joined, the first, or any of them."""
+    found = [line.strip() for line in caption.splitlines() if line.strip()] or [""]
+    return {"join": [" ".join(found)], "first": found[:1], "draw": found}[lines]
 
 
 def alternatives(text: str, draws: Generator | None) -> str:
@@ -195,34 +211,3 @@ def tags(text: str, wording: Wording) -> list[str]:
 def join(parts: list[str], wording: Wording) -> str:
     """Tags as one text."""
     return f"{wording.separator.strip() or ','} ".join(part for part in parts if part)
-
-
-def tamed(text: str, weights: bool) -> str:
-    """A text from a file, unable to name other embeddings (`embedding:other` becomes `other`);
-    its parentheses are letters rather than prompt weights, unless `weights`.
-    """
-    while REFERENCE.search(text):  # Again, because what is left may make up a new one.
-        text = REFERENCE.sub("", text)
-    return text if weights else literal_parentheses(text)
-
-
-def sturdy(text: str) -> str:
-    """A text on which the host's prompt reader does not fail: it recurses into parentheses (core
-    sd1_clip.py:348), and looks up a nameless `embedding:`.
-    """
-    text = EMPTY_REFERENCE.sub("embedding", text)
-    return literal_parentheses(text) if depth(text) > DEEPEST_PARENTHESES else text
-
-
-def literal_parentheses(text: str) -> str:
-    """Parentheses written so that the host reads them as letters."""
-    return re.sub(r"(?<!\\)[()]", lambda match: f"\\{match[0]}", text)
-
-
-def depth(text: str) -> int:
-    """How deeply parentheses are nested."""
-    level = deepest = 0
-    for bracket in re.findall(r"(?<!\\)[()]", text):
-        level += 1 if bracket == "(" else -1
-        deepest = max(deepest, level)
-    return deepest

@@ -141,7 +141,8 @@ class Plain:
         if isinstance(value, ModelPatcher):
             return (name, weights_of(value.model, value.backup))
         if callable(value) and (bound := bound_values(value)) is not None:
-            return (name, [self.of(one, depth - 1) for one in bound])
+            # As deep again, however deep the function lies: it is described once.
+            return (name, [self.of(one, DEEPEST) for one in bound])
         weights = weights_of(value, {}) if isinstance(value, nn.Module) else ()
         held = getattr(value, "__dict__", {})
         own = {

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ADAM_MEMORY = ("step", "exp_avg", "exp_avg_sq")
-SPHERICAL_BETAS = (0.9, 0.99)  # Some hundred steps are too few for a longer memory.
+# Some hundred steps are too few for a longer memory; not measured against other values.
+SPHERICAL_BETAS = (0.9, 0.99)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..concept.concept import FEWEST_TO_HOLD_OUT, Concept, held_out
+from ..concept.counted import counted
 from ..word.embedding import Embedding
 from ..word.vocabulary import Vocabulary
 from .run import MOST_ROLLBACKS, Ended, Keep, RunState
@@ -66,11 +67,6 @@ def why_ended(state: RunState) -> str:
         trouble=state.trouble,
         rollbacks=counted(MOST_ROLLBACKS, "time"),
     )
-
-
-def counted(count: int, thing: str) -> str:
-    """'1 step', '2 steps'."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def explained(first: float, last: float) -> float:

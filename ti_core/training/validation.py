@@ -16,7 +16,7 @@ from .settings import TrainingSettings
 
 VALIDATION_STREAM = 16
 VALIDATION_SEED = 0  # The same for all runs, so that runs of different seeds can be compared.
-SAMPLES = 16
+SAMPLES = 16  # Not measured against other numbers.
 # A sample costs a forward pass here, and about three times that in training; all validations
 # together are to cost less than a tenth of the time, the first and the last one included.
 FORWARD_SHARE = 1 / 3

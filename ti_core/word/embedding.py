@@ -71,7 +71,7 @@ def initial_rows(tokens: Tensor, count: int) -> Tensor:
     more, averaged in groups when fewer.
     """
     if count >= len(tokens):
-        return tokens[torch.arange(count) * len(tokens) // count].clone()
+        return tokens[torch.arange(count) * len(tokens) // count]
     return torch.stack([group.mean(0) for group in tokens.tensor_split(count)])
 
 
@@ -84,12 +84,11 @@ def blend(start: Tensor, end: Tensor, amount: float) -> Tensor:
     if amount == 1.0:
         return end
     a, b = F.normalize(start, dim=-1), F.normalize(end, dim=-1)
-    a, b = torch.where(a.any(-1, keepdim=True), a, b), torch.where(b.any(-1, keepdim=True), b, a)
-    angle = torch.atan2(
-        (b - (a * b).sum(-1, keepdim=True) * a).norm(dim=-1, keepdim=True),
-        (a * b).sum(-1, keepdim=True),
-    )
-    tangent = F.normalize(b - (a * b).sum(-1, keepdim=True) * a, dim=-1)
+    a = torch.where(a.any(-1, keepdim=True), a, b)  # Where b is zero, so are angle and tangent.
+    cosine = (a * b).sum(-1, keepdim=True)
+    across = b - cosine * a
+    angle = torch.atan2(across.norm(dim=-1, keepdim=True), cosine)
+    tangent = F.normalize(across, dim=-1)
     direction = a * torch.cos(angle * amount) + tangent * torch.sin(angle * amount)
     norm = torch.lerp(start.norm(dim=-1, keepdim=True), end.norm(dim=-1, keepdim=True), amount)
     return direction * norm.clamp_min(0.0)

@@ -8,8 +8,7 @@ import pytest
 import torch
 from comfy.model_patcher import ModelPatcher, ModelPatcherDynamic
 from comfy.sd import CLIP
-from small import concept, settings, word
-from small_models import Loaded, load_checkpoint, small_sdxl
+from small import Loaded, concept, load_checkpoint, settings, small_sdxl, word
 
 from ti_core.host.learn import LearnSettings, Models, learn
 from ti_core.host.models import borrow

@@ -10,15 +10,16 @@ from comfy.clip_model import CLIPLayer
 from comfy.model_patcher import ModelPatcher
 from comfy.ops import manual_cast
 from comfy.sd import CLIP
-from small import latents, word
-from small_models import (
+from small import (
     Loaded,
+    latents,
     load_checkpoint,
     small_flux,
     small_sd2,
     small_sd3,
     small_sdxl,
     small_zimage,
+    word,
 )
 from torch import Tensor, nn
 from torch.autograd.graph import allow_mutation_on_saved_tensors

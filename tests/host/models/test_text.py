@@ -7,8 +7,7 @@ import pytest
 import torch
 from comfy.sd import CLIP
 from sample_embeddings import write  # pyright: ignore[reportMissingImports]
-from small import word
-from small_models import Loaded, small_flux, small_sdxl
+from small import Loaded, small_flux, small_sdxl, word
 from torch import Tensor
 
 from ti_core.host.models.borrow import BorrowSettings, borrowed

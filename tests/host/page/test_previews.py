@@ -10,8 +10,7 @@ import comfy.sample
 import numpy as np
 import pytest
 import torch
-from small import concept, latents, settings, word
-from small_models import Loaded
+from small import Loaded, concept, latents, settings, word
 from test_learn import differences, patched, state
 from torch import Tensor
 

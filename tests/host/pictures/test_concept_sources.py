@@ -1,6 +1,7 @@
 """Folders as users of other trainers lay them out, and what is refused."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,25 +12,28 @@ import folder_paths
 import pytest
 import torch
 from PIL import Image
-from small import concept, settings, word
-from small_models import Loaded
+from small import Loaded, concept, settings, word
 from tiny_checkpoint import randomised
 
-from ti_core.concept.audit import report
+from ti_core.concept.audit import concept_report
+from ti_core.concept.caption_files import CaptionFiles, clean
 from ti_core.concept.concept import Concept
 from ti_core.concept.fit import FitSettings
-from ti_core.concept.gather import CaptionFiles, CaptionOptions
+from ti_core.concept.gather import CaptionOptions
 from ti_core.concept.masks import MaskSettings
 from ti_core.concept.wording import Wording
 from ti_core.host.models.encode import encode_pictures
 from ti_core.host.models.text import create_embedding
 from ti_core.host.pictures.concept_requests import (
     Request,
+    caption_options_state,
+    dataset_file_state,
+    folder_state,
     load_concept,
     load_dataset_file,
     read_templates,
 )
-from ti_core.host.pictures.folders import NO_FOLDER, folder_path, folder_state, text_file
+from ti_core.host.pictures.folders import NO_FOLDER, folder_path, read_text, text_file
 from ti_core.host.pictures.token_counts import audit, encoder_facts, native_side
 from ti_core.host.run_key import run_key
 from ti_core.training.latents import Gaussian, expected
@@ -96,7 +100,7 @@ def test_the_layout_of_automatic1111_loads_as_it_is(inputs: Path):
         "a photo of a my-cat, a cat, on grass",
         "a photo of a my-cat, sleeping",
     ]
-    assert "caption from the file name" in report(concept)
+    assert "caption from the file name" in concept_report(concept)
 
 
 def test_the_folders_of_kohya_load_as_they_are(inputs: Path):
@@ -208,7 +212,7 @@ def test_links_that_lead_outside_are_refused(inputs: Path):
     folder = put(inputs / "cats", a="one")
     outside = put(inputs.parent / "outside", b="secret")
     (folder / "b.png").symlink_to(outside / "b.png")
-    with pytest.raises(ValueError, match="'b.png' leads out of ComfyUI's input/"):
+    with pytest.raises(ValueError, match="'b.png' is a link to a file outside ComfyUI's input/"):
         load("input/cats")
     (folder / "b.png").unlink()
     (folder / "a.txt").unlink()
@@ -245,12 +249,63 @@ def test_pictures_without_captions_are_named_unless_the_kind_needs_none(inputs: 
 
 def test_typed_captions_go_before_files_and_lists_belong_to_pictures(inputs: Path):
     put(inputs / "cats", a="one", b="two")
-    assert captions_of(load("input/cats", texts=("x\ny",))) == ["x", "y"]
+    assert captions_of(load("input/cats", texts=("x\n\n y \n",))) == ["x", "y"]
+    assert captions_of(load("input/cats", texts=("one for all",))) == ["one for all"] * 2
     assert load("input/cats", texts=("", "p embedding:q")).text(1, "w") == "w, p q"
+    assert load("input/cats", texts=("p embedding:q",)).text(1, "w") == "w, p embedding:q"
     with pytest.raises(ValueError, match="list has 3 captions for 2 pictures"):
         load("input/cats", texts=("x", "y", "z"))
-    with pytest.raises(ValueError, match="3 captions for 2 pictures"):
+    with pytest.raises(ValueError, match="3 captions for 2 pictures. Write one line per picture"):
         load("input/cats", texts=("x\ny\nz",))
+
+
+def test_typed_captions_do_not_ask_for_files(inputs: Path):
+    put(inputs / "cats", IMG_1=None, IMG_2=None)
+    assert captions_of(load("input/cats", texts=("x\ny",))) == ["x", "y"]
+
+
+def test_captions_that_no_text_takes_up_are_told(inputs: Path):
+    put(inputs / "cats", a=None, b=None, c=None)
+    _, notes = loaded_with_notes("input/cats", "object", texts=("x\ny",))
+    assert notes == [
+        "The captions were not used: kind 'object' takes none. Choose 'captions' or 'object and "
+        "captions'. There are also 2 for 3 pictures."
+    ]
+    own = options(templates=("a {}",))
+    _, notes = loaded_with_notes("input/cats", "style", texts=("x\ny\nz",), captions=own)
+    assert notes == [
+        "The captions were not used: no template in Caption Options has a place for them. Write "
+        "[filewords] into one."
+    ]
+    assert loaded_with_notes("input/cats", "object", texts=(" ",))[1] == []
+    assert loaded_with_notes("input/cats", "object and captions", texts=("x",))[1] == []
+
+
+def test_metadata_of_another_kind_is_passed_over_and_told_unless_it_is_named(inputs: Path):
+    folder = put(inputs / "cats", a="one", b="two")
+    (folder / "metadata.jsonl").write_text('{"id": 1, "label": "x"}\n')
+    concept, notes = loaded_with_notes("input/cats")
+    assert captions_of(concept) == ["one", "two"]
+    assert notes == [
+        "The metadata file 'metadata.jsonl' names no picture (line 1 has none of file_name, "
+        "image, file), so it was not used."
+    ]
+    named = CaptionOptions(CaptionFiles(metadata="metadata.jsonl"))
+    with pytest.raises(ValueError, match=r"'metadata.jsonl' names no picture \(line 1 has none of"):
+        load("input/cats", captions=named)
+    (folder / "a.txt").unlink()
+    put(folder, IMG_1=None)
+    with pytest.raises(ValueError, match="no captions for 1 picture .*so it was not used"):
+        load("input/cats")
+    (folder / "metadata.jsonl").write_text('{"image": "IMG_1.png", "text": "three"}\n')
+    assert captions_of(load("input/cats")) == ["a", "two", "three"]
+
+
+def test_prefix_and_suffix_of_the_node_stay_prompts_beside_a_files_caption(inputs: Path):
+    put(inputs / "cats", a="{} embedding:evil (fate)")
+    typed = options(prefix="embedding:film-look", suffix="(soft light:1.3)")
+    text = load("input/cats", captions=typed).text(0, "my-cat")
+    assert text == r"embedding:film-look my-cat evil \(fate\) (soft light:1.3)"
 
 
 def test_sub_folders_can_be_left_out(inputs: Path):
@@ -274,7 +329,7 @@ def test_masks_come_from_files_transparency_and_sockets(inputs: Path):
     picture.save(folder / "b.png")
     plain = load("input/cats")
     assert [mask is not None for mask in plain.weights] == [True, False]
-    assert "Mask Options can leave it out" in report(plain)
+    assert "Mask Options can leave it out" in concept_report(plain)
     both = load("input/cats", masking=MaskSettings("auto"))
     assert all(mask is not None for mask in both.weights)
     assert load("input/cats", masking=MaskSettings("none")).weights == (None, None)
@@ -285,6 +340,40 @@ def test_masks_come_from_files_transparency_and_sockets(inputs: Path):
     assert given.weights[0][:, 0].max() == 0
     with pytest.raises(ValueError, match="There are 3 masks for 2 pictures"):
         load("input/cats", masks=[torch.ones(3, 80, 96)])
+
+
+def test_a_fourth_channel_of_the_graph_is_how_opaque_a_picture_is():
+    pictures = torch.zeros(2, 64, 64, 4)
+    pictures[..., 0] = 1.0  # red
+    pictures[0, :, :32, 3] = 1.0
+    pictures[1, ..., 3] = 1.0
+    green = MaskSettings("auto", background=(0, 255, 0))
+    concept = load(NO_FOLDER, "object", images=[pictures], masking=green)
+    assert concept.crops[0][0, 0].tolist() == [1, 0, 0]
+    assert concept.crops[0][0, -1].tolist() == [0, 1, 0]
+    assert concept.weights[1] is None
+    assert concept.weights[0] is not None
+    assert concept.weights[0][:, 40:].max() == 0
+    plain = load(NO_FOLDER, "object", images=[pictures])
+    assert plain.weights == (None, None)
+    assert plain.crops[0][0, -1].tolist() == [1, 1, 1]
+    assert "Mask Options can leave it out" in concept_report(plain)
+    own = torch.ones(64, 64)
+    given = load(NO_FOLDER, "object", images=[pictures], masks=[own], masking=MaskSettings("auto"))
+    assert given.weights == (None, None)
+
+
+def test_pictures_too_small_for_a_bucket_are_named_or_skipped(inputs: Path):
+    folder = put(inputs / "cats", a="one")
+    Image.new("RGB", (60, 40)).save(folder / "small.png")
+    (folder / "small.txt").write_text("two")
+    fit = FitSettings(64, 64, buckets=True, upscale=False)
+    request = Request("input/cats", [], "captions", ("",), fit)
+    with pytest.raises(ValueError, match="'small.png' is 60 x 40 pixels, smaller than"):
+        load_concept(request)
+    concept, notes = load_concept(replace(request, skip=True))
+    assert names_of(concept) == ["a.png"]
+    assert "'small.png' is 60 x 40 pixels" in notes[0]
 
 
 def test_pictures_masks_and_captions_of_the_graph_belong_together():
@@ -311,8 +400,22 @@ def test_templates_come_from_the_node_or_a_file_not_both(inputs: Path):
     with pytest.raises(ValueError, match="Empty one of the two"):
         read_templates("x", "input/mine.txt")
     (inputs / "huge.txt").write_bytes(b"x" * (2 << 20))
-    with pytest.raises(ValueError, match="'huge.txt' is larger than 1024 KiB"):
+    with pytest.raises(ValueError, match="'huge.txt' is larger than 1024 KiB. That is too long"):
         read_templates("", "input/huge.txt")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_files_of_usual_encodings_are_read(tmp_path: Path, encoding: str):
+    path = tmp_path / "a.txt"
+    path.write_bytes("schöne Katze\r\nim Gras".encode(encoding))
+    assert read_text(path, 1000) == "schöne Katze\nim Gras"
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"\xff\xfe\x00", b"a\xc3", bytes(range(256))])
+def test_any_bytes_are_text_of_some_kind(tmp_path: Path, data: bytes):
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    clean(read_text(path, 1000)).encode()
 
 
 def test_a_change_of_any_file_changes_the_folders_state(inputs: Path):
@@ -320,6 +423,86 @@ def test_a_change_of_any_file_changes_the_folders_state(inputs: Path):
     before = folder_state("input/cats")
     (folder / "a.txt").write_text("another")
     assert folder_state("input/cats") != before
+    assert folder_state("input/cats") == folder_state("input/cats")
+
+
+def test_the_files_that_caption_options_name_are_watched(inputs: Path):
+    """Load Images as Concept does not see them: they lie outside of its folder."""
+    named = ("input/mine.txt", "input/own.json")
+    seen = {caption_options_state(*named)}
+    for name in ("mine.txt", "own.json"):
+        (inputs / name).write_text("a {}")
+        seen.add(caption_options_state(*named))
+        (inputs / name).write_text("another {}")
+        seen.add(caption_options_state(*named))
+    assert len(seen) == 5
+    assert caption_options_state(None, "") == caption_options_state()
+
+
+SUBSETS = """
+[[datasets]]
+resolution = 64
+
+  [[datasets.subsets]]
+  image_dir = 'cats'
+  conditioning_data_dir = 'masks'
+  metadata_file = 'input/texts/captions.json'
+
+  [[datasets.subsets]]
+  image_dir = 'dogs'
+  class_tokens = 'dog'
+"""
+
+
+def dataset(inputs: Path) -> None:
+    """A dataset file whose masks and metadata lie in folders of their own."""
+    put(inputs / "cats", a=None)
+    put(inputs / "dogs", b=None)
+    put(inputs / "masks", a=None)
+    (inputs / "texts").mkdir()
+    (inputs / "texts" / "captions.json").write_text('{"a": {"caption": "one"}}')
+    (inputs / "set.toml").write_text(SUBSETS)
+
+
+@toml
+@pytest.mark.parametrize(
+    "file", ["cats/a.png", "dogs/b.png", "masks/a.png", "texts/captions.json", "set.toml"]
+)
+def test_a_change_of_any_file_of_a_dataset_changes_its_state(inputs: Path, file: str):
+    dataset(inputs)
+    before = dataset_file_state("input/set.toml", "captions")
+    assert dataset_file_state("input/set.toml", "captions") == before
+    os.utime(inputs / file, ns=(1, 1))
+    assert dataset_file_state("input/set.toml", "captions") != before
+
+
+@toml
+def test_no_file_is_read_that_the_state_does_not_know(inputs: Path):
+    """Every file that is opened below input/ has its name in the state."""
+    dataset(inputs)
+    put(inputs / "mine" / "2_cat", c=None, d="two")
+    white_left(96, 80).save(inputs / "mine" / "2_cat" / "c_mask.png")
+    (inputs / "own.json").write_text('{"c": {"caption": "three"}}')
+    (inputs / "templates.txt").write_text("a {}, [filewords]")
+    opened: set[str] = set()
+    watching = [True]
+
+    def watch(event: str, given: tuple[Any, ...]) -> None:
+        if watching and event == "open" and str(given[0]).startswith(str(inputs)):
+            opened.add(str(given[0]))
+
+    sys.addaudithook(watch)
+    try:
+        load_dataset_file("input/set.toml", "captions", 0)
+        files = CaptionFiles(metadata="input/own.json")
+        wording = Wording(read_templates("", "input/templates.txt"))
+        load("input/mine", captions=CaptionOptions(files, wording))
+    finally:
+        watching.clear()
+    known = dataset_file_state("input/set.toml", "captions") + folder_state("input/mine")
+    known += caption_options_state("input/templates.txt", "input/own.json")
+    assert len(opened) == 11
+    assert all(path in known for path in opened)
 
 
 def test_the_run_key_changes_with_all_of_a_concept_that_is_learned_from(loaded: Loaded):

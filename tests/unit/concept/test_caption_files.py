@@ -3,13 +3,12 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ti_core.concept.caption_files import (
     LONGEST_CAPTION,
     clean,
-    decoded,
     file_name_words,
     folder_repeats,
     metadata_captions,
@@ -18,6 +17,7 @@ from ti_core.concept.caption_files import (
 )
 
 
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=500))
 def test_a_clean_text_has_no_control_or_half_characters(text: str):
     cleaned = clean(text)
@@ -32,18 +32,9 @@ def test_half_characters_and_nulls_go():
 
 def test_long_texts_are_cut_and_that_can_be_told():
     assert len(clean("word " * 100_000)) <= LONGEST_CAPTION
-    assert was_cut("word " * 100_000)
+    assert was_cut("x" * (LONGEST_CAPTION + 1))
+    assert not was_cut(" " + "x" * LONGEST_CAPTION)
     assert not was_cut("a short one")
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_files_of_usual_encodings_are_read(encoding: str):
-    assert decoded("schöne Katze\r\nim Gras".encode(encoding)) == "schöne Katze\nim Gras"
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_are_text_of_some_kind(data: bytes):
-    clean(decoded(data)).encode()
 
 
 def test_templates_skip_comments_and_blank_lines():
@@ -57,6 +48,7 @@ def test_templates_skip_comments_and_blank_lines():
 
 
 def test_templates_of_a_file_are_tamed():
+    assert templates_from("a {} embedding\ue002:evil", typed=False) == ("a {} evil",)
     text = "a {} embedding:evil (((("
     assert templates_from(text, typed=False) == (r"a {} evil \(\(\(\(",)
     assert templates_from("a {} embedding:other", typed=True) == ("a {} embedding:other",)
@@ -109,12 +101,25 @@ def test_kohya_metadata_gives_captions_and_tags():
     assert found == {"a.png": "a cat, red, big", "b": "blue", "c": "only", "d": ""}
 
 
-def test_json_lines_give_captions():
-    text = '{"file_name": "a.png", "text": "a cat"}\n\n{"file_name": "x/b.png", "text": "b"}\n'
+@pytest.mark.parametrize("key", ["file_name", "image", "file"])
+def test_json_lines_give_captions(key: str):
+    text = f'{{"{key}": "a.png", "text": "a cat"}}\n\n{{"{key}": "x/b.png", "caption": "b"}}\n'
     assert metadata_captions(text, "metadata.jsonl") == {"a.png": "a cat", "b.png": "b"}
+
+
+@pytest.mark.parametrize("line", ['{"id": 3, "label": "cat"}', '{"image": {"bytes": 1}}', "[1]"])
+def test_json_lines_of_another_kind_name_no_picture(line: str):
+    assert metadata_captions(f"{line}\n{line}", "metadata.jsonl") == {}
+    with pytest.raises(ValueError, match="'metadata.jsonl' cannot be read .line 3 has none of"):
+        metadata_captions(f'{{"file": "a.png"}}\n\n{line}\n', "metadata.jsonl")
+
+
+def test_a_broken_line_is_named():
+    with pytest.raises(ValueError, match="'x.jsonl' cannot be read .line 2 is not JSON"):
+        metadata_captions('{"file": "a.png"}\n{"file": "b.png"\n', "x.jsonl")
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "[" * 100_000, '{"a": 1', "3"])
 def test_metadata_that_is_none_is_explained(text: str):
-    with pytest.raises(ValueError, match="'meta.json' is not JSON as kohya"):
+    with pytest.raises(ValueError, match="'meta.json' cannot be read"):
         metadata_captions(text, "meta.json")

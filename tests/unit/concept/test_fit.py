@@ -2,16 +2,26 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ti_core.concept.fit import FitSettings, View, bucket_for, draw_view, fitted, fitted_mask, lost
+from ti_core.concept.fit import (
+    FitSettings,
+    View,
+    bucket_for,
+    draw_view,
+    fitted_mask,
+    fitted_picture,
+    lost,
+    recoloured,
+)
 
 SIDES = st.integers(16, 6000)
 AREAS = st.sampled_from([256, 512, 768, 1024])
 STEPS = st.sampled_from([8, 32, 64])
 
 
+@settings(max_examples=100, deadline=None)
 @given(SIDES, SIDES, AREAS, STEPS)
 def test_every_size_has_a_bucket_within_area_and_bounds(w: int, h: int, side: int, step: int):
     settings = FitSettings(side, side, buckets=True, step=step)
@@ -22,11 +32,12 @@ def test_every_size_has_a_bucket_within_area_and_bounds(w: int, h: int, side: in
     assert width * height > 0.7 * side * side
 
 
+@settings(max_examples=100, deadline=None)
 @given(SIDES, SIDES, AREAS, STEPS)
 def test_buckets_do_not_enlarge_where_that_is_forbidden(w: int, h: int, side: int, step: int):
     settings = FitSettings(side, side, buckets=True, step=step, upscale=False)
     if min(w, h) < step:
-        with pytest.raises(ValueError, match="smaller than the bucket step"):
+        with pytest.raises(ValueError, match="No bucket lies between"):
             bucket_for(w, h, settings)
         return
     width, height = bucket_for(w, h, settings)
@@ -36,6 +47,7 @@ def test_buckets_do_not_enlarge_where_that_is_forbidden(w: int, h: int, side: in
     assert width * height <= side * side
 
 
+@settings(max_examples=100, deadline=None)
 @given(SIDES, SIDES, AREAS)
 def test_a_bucket_loses_less_than_a_square(w: int, h: int, side: int):
     settings = FitSettings(side, side, buckets=True)
@@ -59,7 +71,7 @@ def test_a_small_picture_gets_a_small_bucket_without_enlarging():
 
 
 def test_bounds_that_leave_nothing_are_explained():
-    with pytest.raises(ValueError, match="no bucket lies between 900 and 950"):
+    with pytest.raises(ValueError, match="No bucket lies between 900 and 950"):
         bucket_for(500, 500, FitSettings(512, 512, buckets=True, smallest=900, largest=950))
 
 
@@ -71,10 +83,11 @@ def ramp(width: int, height: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("method", ["crop", "pad", "squash"])
+@settings(max_examples=15, deadline=None)
 @given(w=st.integers(16, 400), h=st.integers(16, 400))
 def test_every_method_fills_the_size(method: str, w: int, h: int):
     settings = FitSettings(method=method)  # type: ignore[arg-type]
-    crop = fitted(ramp(w, h), (96, 64), View(), settings)
+    crop = fitted_picture(ramp(w, h), (96, 64), View(), settings)
     assert crop.shape == (64, 96, 3)
     assert 0 <= crop.min() <= crop.max() <= 1
 
@@ -83,7 +96,7 @@ def test_every_method_fills_the_size(method: str, w: int, h: int):
 def test_crops_have_the_size_and_the_middle(size: tuple[int, int]):
     height, width = size
     whole = torch.linspace(0, 1, width).expand(3, height, width).movedim(0, -1)
-    crop = fitted(whole, (64, 64), View(), FitSettings())
+    crop = fitted_picture(whole, (64, 64), View(), FitSettings())
     assert crop.shape == (64, 64, 3)
     assert crop.mean() == pytest.approx(0.5, abs=0.01)
     assert 0 <= crop.min() <= crop.max() <= 1
@@ -95,17 +108,45 @@ def test_crops_lie_where_the_view_looks():
     for position, down in (("top", 0.0), ("centre", 0.5)):
         view = draw_view(FitSettings(position=position), torch.Generator())  # type: ignore[arg-type]
         assert view == View(down=down)
-        reds[position] = fitted(tall, (64, 64), view, FitSettings())[..., 1].mean()
+        reds[position] = fitted_picture(tall, (64, 64), view, FitSettings())[..., 1].mean()
     assert reds["top"] == pytest.approx(0.125, abs=0.01)
     assert reds["centre"] == pytest.approx(0.5, abs=0.01)
 
 
+def test_a_closer_view_shows_less():
+    near = fitted_picture(ramp(64, 64), (64, 64), View(zoom=2.0), FitSettings())
+    assert near[0, 0, 0] == pytest.approx(0.25, abs=0.02)
+    assert near[0, -1, 0] == pytest.approx(0.75, abs=0.02)
+    corner = View(across=1.0, down=0.0, zoom=2.0)
+    right = fitted_picture(ramp(64, 64), (64, 64), corner, FitSettings())
+    assert right[0, 0, :2].tolist() == pytest.approx([0.5, 0.0], abs=0.02)
+
+
+def test_colours_are_shifted_as_the_view_says():
+    """Brightness multiplies, contrast stretches around the mean, saturation around the grey of
+    the same brightness.
+    """
+    picture = torch.tensor([[[0.2, 0.2, 0.2], [0.6, 0.4, 0.4]]])
+
+    def seen(**factors: float) -> torch.Tensor:
+        return recoloured(picture, View(**factors))  # type: ignore[arg-type]
+
+    assert torch.allclose(seen(), picture)
+    assert torch.allclose(seen(brightness=1.5), picture * 1.5)
+    assert torch.allclose(seen(contrast=0.5), (picture + picture.mean()) / 2)
+    grey = seen(saturation=0.0)
+    assert grey[0, 0].tolist() == pytest.approx([0.2] * 3)
+    assert grey[0, 1].tolist() == pytest.approx([0.299 * 0.6 + 0.701 * 0.4] * 3)
+    jittered = fitted_picture(picture, (2, 1), View(brightness=1.5), FitSettings(colour=0.5))
+    assert torch.allclose(jittered, picture * 1.5, atol=1e-6)
+
+
 def test_squashing_keeps_everything_and_padding_adds_its_colour():
     wide = ramp(256, 64)
-    squashed = fitted(wide, (64, 64), View(), FitSettings(method="squash"))
+    squashed = fitted_picture(wide, (64, 64), View(), FitSettings(method="squash"))
     assert squashed[:, 0, 0].max() < 0.05
     assert squashed[:, -1, 0].min() > 0.95
-    padded = fitted(wide, (64, 64), View(), FitSettings(method="pad", pad_colour=(1, 0, 0)))
+    padded = fitted_picture(wide, (64, 64), View(), FitSettings(method="pad", pad_colour=(1, 0, 0)))
     assert padded[0].tolist() == [[1.0, 0.0, 0.0]] * 64
     assert padded[32, -1, 0] > 0.9
 
@@ -114,10 +155,11 @@ def test_a_mirrored_view_mirrors_picture_and_mask_alike():
     mask = torch.zeros(64, 64)
     mask[:, :16] = 1
     view = View(flipped=True)
-    assert fitted(ramp(64, 64), (64, 64), view, FitSettings())[0, 0, 0] == 1
+    assert fitted_picture(ramp(64, 64), (64, 64), view, FitSettings())[0, 0, 0] == 1
     assert fitted_mask(mask, (64, 64), view, FitSettings())[:, -16:].min() == 1
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 99))
 def test_views_stay_within_the_settings_and_repeat(seed: int):
     settings = FitSettings(position="random", flip=0.5, zoom=0.2, colour=0.1)
@@ -125,7 +167,7 @@ def test_views_stay_within_the_settings_and_repeat(seed: int):
     assert one == two
     assert 1 <= one.zoom <= 1.2
     assert all(0.9 <= value <= 1.1 for value in one[4:])
-    crop = fitted(ramp(100, 80), (64, 64), one, settings)
+    crop = fitted_picture(ramp(100, 80), (64, 64), one, settings)
     assert crop.shape == (64, 64, 3)
     assert 0 <= crop.min() <= crop.max() <= 1
 

@@ -1,10 +1,13 @@
 """From sources to a concept: sizes, masks, variants."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
 from ti_core.concept.fit import FitSettings
-from ti_core.concept.gather import CaptionOptions, Recipe, Source, concept_of, look_of
+from ti_core.concept.gather import Recipe, Source, concept_of, look_of
 from ti_core.concept.masks import MaskSettings, latent_weights, over_picture, stacked_weights
 from ti_core.concept.wording import Wording
 
@@ -37,6 +40,27 @@ def test_pictures_get_their_buckets():
     assert (found := concept.pictures[0].found) and (found.width, found.height) == (300, 200)
 
 
+def test_repeats_of_a_source_and_of_the_recipe_multiply():
+    chosen = replace(recipe(), repeats=3)
+    concept = concept_of(
+        [Source("a", noise(64, 64), repeats=2), Source("b", noise(64, 64))], chosen
+    )
+    assert [picture.repeats for picture in concept.pictures] == [6, 3]
+
+
+def test_each_picture_has_views_of_its_own():
+    same = [Source(name, noise(200, 64)) for name in "ab"]
+    one, two = concept_of(same, recipe(position="random")).crops
+    assert not one.equal(two)
+
+
+def test_what_was_enlarged_is_noted():
+    for size, enlarged in (((64, 64), False), ((63, 200), True), ((200, 63), True)):
+        (picture,) = concept_of([Source("a", noise(*size))], recipe()).pictures
+        assert picture.found is not None
+        assert ("enlarged" in picture.found.notes) == enlarged
+
+
 def test_random_fits_make_variants_that_repeat_with_the_seed():
     sources = [Source("a", noise(200, 100)), Source("b", noise(100, 200))]
     fit = {"position": "random", "flip": 0.5, "variants": 3}
@@ -48,9 +72,25 @@ def test_random_fits_make_variants_that_repeat_with_the_seed():
     assert not one.crops[0].equal(one.crops[1])
 
 
-def test_without_chance_there_is_one_crop_whatever_variants_says():
-    concept = concept_of([Source("a", noise(99, 70))], recipe(variants=8))
+@pytest.mark.parametrize(
+    "fit",
+    [
+        {},
+        {"flip": 1.0},
+        {"method": "pad", "position": "random", "zoom": 0.2},
+        {"method": "squash", "position": "random", "zoom": 0.2},
+    ],
+)
+def test_without_chance_there_is_one_crop_whatever_variants_says(fit: dict[str, Any]):
+    """Padding and squashing show the whole picture, wherever one looks."""
+    concept = concept_of([Source("a", noise(99, 70))], recipe(variants=8, **fit))
     assert len(concept.crops) == 1
+
+
+@pytest.mark.parametrize("chance", [{"flip": 0.5}, {"colour": 0.1}])
+def test_padded_pictures_differ_by_flips_and_colours(chance: dict[str, Any]):
+    concept = concept_of([Source("a", noise(99, 70))], recipe(variants=8, method="pad", **chance))
+    assert len(concept.crops) == 8
 
 
 @pytest.mark.parametrize("size", [(64, 64), (128, 64), (64, 128)])
@@ -93,9 +133,14 @@ def test_unmasked_weight_normalisation_and_inversion():
     assert inverted[0, -1] == 2
 
 
-def test_a_mask_that_is_white_everywhere_is_none():
-    source = Source("a", noise(64, 64), torch.ones(64, 64))
-    assert concept_of([source], recipe()).weights == (None,)
+@pytest.mark.parametrize("size", [64, 77, 512])
+@pytest.mark.parametrize("masks", [MaskSettings(), MaskSettings(normalise=False)])
+def test_a_mask_that_is_white_everywhere_is_none(size: int, masks: MaskSettings):
+    """Scaling leaves its weights 2.4e-7 below 1."""
+    source = Source("a", noise(size, size), torch.ones(size, size))
+    assert concept_of([source], recipe(masks)).weights == (None,)
+    source.mask[:4, :4] = 0.9  # type: ignore[index]
+    assert concept_of([source], recipe(masks)).weights != (None,)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +155,16 @@ def test_masks_that_cannot_be_meant_are_explained(mask: torch.Tensor, says: str)
         concept_of([Source("a", noise(64, 64), mask)], recipe())
 
 
-def test_a_smaller_mask_of_the_same_shape_is_enlarged():
-    assert over_picture(half_mask(32, 16), noise(64, 32), "a").shape == (32, 64)
+@pytest.mark.parametrize("size", [(32, 16), (65, 32), (63, 32), (130, 66)])
+def test_a_mask_of_nearly_the_same_shape_is_laid_over_its_picture(size: tuple[int, int]):
+    """Masks that were drawn at another scale differ by a rounded pixel."""
+    assert over_picture(half_mask(*size), noise(64, 32), "a").shape == (32, 64)
+
+
+@pytest.mark.parametrize("size", [(66, 32), (62, 32), (64, 33), (32, 64)])
+def test_a_mask_of_another_shape_is_refused(size: tuple[int, int]):
+    with pytest.raises(ValueError, match="but the picture is 64 x 32"):
+        over_picture(half_mask(*size), noise(64, 32), "a")
 
 
 def test_random_crops_see_what_counts():
@@ -139,6 +192,14 @@ def test_batches_mix_pictures_with_and_without_masks():
     assert stacked_weights([None, None]) is None
 
 
+def test_the_weight_of_a_latent_is_the_mean_over_what_it_covers():
+    weights = torch.zeros(16, 16)
+    weights[:2, :8] = 1  # a quarter of the first latent
+    weights[8, 8] = 1  # one pixel of the last one
+    found = latent_weights(weights, (4, 2, 2))
+    assert found.tolist() == [[[0.25, 0.0], [0.0, 1 / 64]]]
+
+
 def test_weights_broadcast_over_latents_of_videos():
     assert latent_weights(torch.ones(64, 64), (16, 1, 8, 8)).shape == (1, 1, 8, 8)
 
@@ -148,23 +209,24 @@ def test_a_tiny_picture_is_named():
         concept_of([Source("a", noise(15, 300))], recipe())
 
 
+def test_a_picture_that_fills_no_bucket_is_named():
+    small = [Source("a", noise(60, 40))]
+    with pytest.raises(ValueError, match="'a' is 60 x 40 pixels, smaller than the smallest bucket"):
+        concept_of(small, recipe(buckets=True, upscale=False, step=64))
+    assert concept_of(small, recipe(buckets=True, step=64)).pictures[0].size == (64, 64)
+    unscaled = concept_of(small, recipe(buckets=True, upscale=False, step=8))
+    assert unscaled.pictures[0].size == (56, 40)
+
+
 def test_captions_of_files_and_typed_ones_are_told_apart():
+    """By what the source says of them, not by where the report says that they stood."""
     sources = [
-        Source("a", noise(64, 64), caption="embedding:x", caption_from="a.txt"),
-        Source("b", noise(64, 64), caption="embedding:x", caption_from="typed"),
+        Source("a", noise(64, 64), caption="embedding:x", caption_from="typed"),
+        Source("b", noise(64, 64), caption="embedding:x", typed=True),
     ]
     concept = concept_of(sources, recipe())
     assert concept.text(0, "my-cat") == "my-cat, x"
     assert concept.text(1, "my-cat") == "my-cat, embedding:x"
-
-
-def test_own_templates_replace_the_built_in_ones():
-    assert CaptionOptions(wording=Wording(("x {}",))).for_kind("object").templates == ("x {}",)
-    assert len(CaptionOptions().for_kind("style").templates) == 19
-    assert not CaptionOptions().wanted("object")
-    assert CaptionOptions().wanted("captions")
-    assert CaptionOptions().wanted("object and captions")
-    assert CaptionOptions(wording=Wording(("[filewords]",))).wanted("object")
 
 
 def test_looks_survive_scaling_and_tell_pictures_apart():
@@ -178,3 +240,6 @@ def test_looks_survive_scaling_and_tell_pictures_apart():
     small = smooth[::2, ::2] * 0.9
     assert (look_of(smooth) ^ look_of(small)).bit_count() <= 5
     assert (look_of(smooth) ^ look_of(noise(240, 240, 5))).bit_count() > 10
+    assert look_of(torch.full((64, 64, 3), 0.5)) == 0
+    faint = torch.linspace(0.5, 0.51, 9).repeat_interleave(8).expand(3, 64, 72).movedim(0, -1)
+    assert look_of(faint) == 2**64 - 1

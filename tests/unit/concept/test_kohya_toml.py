@@ -1,10 +1,12 @@
 """kohya's dataset files."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from ti_core.concept.kohya_toml import subsets
+from ti_core.concept.wording import worded
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 reads no TOML")
 
@@ -118,6 +120,12 @@ def test_every_switch_arrives():
     assert not fit.upscale
     assert (found.masks.source, found.mask_folder) == ("alpha", "masks")
     assert found.smallest_area == 256 * 256
+
+
+def test_prefix_and_suffix_of_a_dataset_file_are_a_strangers():
+    lines = "caption_prefix = 'embed\ue002ding:a {}'\ncaption_suffix = '(embedding:b:1.3)'"
+    wording = replace(one(lines).captions.wording, typed=False)
+    assert worded("c", wording, "x") == r"a x c \(b:1.3\)"
 
 
 def test_the_defaults_are_kohyas():

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ti_core.concept.placeholder import lacks_placeholder, replace_words, with_placeholder
@@ -19,6 +19,7 @@ from ti_core.concept.templates import OBJECT_TEMPLATES, STYLE_TEMPLATES
         ("embedding:my-cat.", "<>."),
         ("my-cat's toy", "<>'s toy"),
         ("[my-cat]", "[<>]"),
+        ("...my-cat", "...<>"),
     ],
 )
 def test_the_word_is_found_as_a_person_writes_it(text: str, marked: str):
@@ -32,6 +33,7 @@ def test_the_word_is_found_as_a_person_writes_it(text: str, marked: str):
         "my-cat-2",
         "not-my-cat",
         "my-cat.v2",
+        "v2.my-cat",
         "xmy-cat",
         "my_cat",
         "embedding:pets/my-cat",
@@ -46,8 +48,10 @@ def test_other_words_are_left_alone(text: str):
 
 def test_the_longest_word_wins():
     assert replace_words("my-cat.v2 and my-cat", {"my-cat": "1", "my-cat.v2": "2"}) == "2 and 1"
+    assert replace_words("my-cat..v2", {"my-cat": "1", "my-cat..v2": "2"}) == "2"
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text())
 def test_text_without_the_word_is_unchanged(text: str):
     if "zqxj" not in text.lower():

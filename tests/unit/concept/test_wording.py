@@ -7,9 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ti_core.concept.caption_files import LONGEST_CAPTION, clean
 from ti_core.concept.placeholder import says
+from ti_core.concept.taming import depth
 from ti_core.concept.templates import FILEWORDS, TEMPLATES
-from ti_core.concept.wording import Moment, Wording, depth, lacks, worded
+from ti_core.concept.wording import Moment, Wording, lacks, worded
 
 NOW = Moment(10, 1)
 TAGS = st.lists(
@@ -32,6 +34,7 @@ WORDINGS = st.builds(
     secondary_separator=st.sampled_from(["", ";;;"]),
     tag_dropout=st.sampled_from([0.0, 0.3, 1.0]),
     warmup_steps=st.sampled_from([0, 20]),
+    missing=st.sampled_from(["add", "error"]),
 )
 
 
@@ -45,27 +48,30 @@ def drawn(caption: str, wording: Wording, count: int = 40) -> list[str]:
     return [worded(caption, wording, "my-cat", n / count, NOW, stream) for n in range(count)]
 
 
+@settings(max_examples=100, deadline=None)
 @given(TAGS, WORDINGS, st.integers(0, 99), st.floats(0, 0.999))
 def test_every_text_says_the_placeholder(tags: list[str], wording: Wording, seed: int, at: float):
     assert says(worded(", ".join(tags), wording, "my-cat", at, NOW, draws(seed)), "my-cat")
 
 
+@settings(max_examples=30, deadline=None)
 @given(TAGS.filter(lambda tags: len(tags) > 2), st.integers(1, 3), st.integers(0, 99))
 def test_kept_tags_stay_in_front_whatever_is_shuffled_and_dropped(
     tags: list[str], kept: int, seed: int
 ):
-    wording = Wording(shuffle=True, keep_tokens=kept, tag_dropout=0.5, missing="leave")
+    wording = Wording(shuffle=True, keep_tokens=kept, tag_dropout=0.5)
     text = worded(", ".join(tags), wording, "my-cat", 0.0, NOW, draws(seed))
-    assert text.split(", ")[: min(kept, len(tags))] == tags[:kept]
+    assert text.split(", ")[: 1 + kept] == ["my-cat", *tags[:kept]][: 1 + len(tags)]
 
 
+@settings(max_examples=30, deadline=None)
 @given(TAGS, st.integers(0, 99))
 def test_shuffling_loses_and_adds_nothing(tags: list[str], seed: int):
-    wording = Wording(shuffle=True, missing="leave")
-    text = worded(", ".join(tags), wording, "my-cat", 0.0, NOW, draws(seed))
-    assert sorted(text.split(", ") if text else []) == sorted(tags)
+    text = worded(", ".join(tags), Wording(shuffle=True), "my-cat", 0.0, NOW, draws(seed))
+    assert sorted(text.split(", ")) == sorted([*tags, "my-cat"])
 
 
+@settings(max_examples=40, deadline=None)
 @given(TAGS, WORDINGS, st.integers(0, 99))
 def test_the_same_seed_draws_the_same_sequence(tags: list[str], wording: Wording, seed: int):
     def sequence() -> list[str]:
@@ -79,6 +85,7 @@ def test_the_same_seed_draws_the_same_sequence(tags: list[str], wording: Wording
     assert first == sequence()
 
 
+@settings(max_examples=40, deadline=None)
 @given(TAGS, WORDINGS)
 def test_without_draws_a_text_is_always_the_same(tags: list[str], wording: Wording):
     caption = ", ".join(tags)
@@ -87,36 +94,36 @@ def test_without_draws_a_text_is_always_the_same(tags: list[str], wording: Wordi
 
 def test_the_switches_stand_in_kohyas_order():
     """Prefix and suffix take part in shuffling; the placeholder is written last."""
-    wording = Wording(prefix="pre,", suffix=", post", shuffle=True, missing="leave")
+    wording = Wording(prefix="pre,", suffix=", post", shuffle=True)
     texts = drawn("a {}, b", wording)
     assert len(set(texts)) > 10
     assert all(sorted(text.split(", ")) == ["a my-cat", "b", "post", "pre"] for text in texts)
 
 
 def test_keep_separator_keeps_both_ends_as_kohyas_document_shows():
-    wording = Wording(shuffle=True, keep_separator="|||", missing="leave")
-    texts = drawn("aaa, bbb ||| ccc, ddd, eee, fff ||| ggg, hhh", wording)
-    assert all(text.startswith("aaa, bbb, ") and text.endswith(", ggg, hhh") for text in texts)
+    wording = Wording(shuffle=True, keep_separator="|||")
+    texts = drawn("aaa, {} ||| ccc, ddd, eee, fff ||| ggg, hhh", wording)
+    assert all(text.startswith("aaa, my-cat, ") and text.endswith(", ggg, hhh") for text in texts)
     assert len(set(texts)) > 5
 
 
 def test_a_keep_separator_without_shuffling_leaves_no_trace():
-    wording = Wording(keep_separator="|||", missing="leave")
-    assert worded("a, b ||| c, d", wording, "my-cat") == "a, b, c, d"
+    wording = Wording(keep_separator="|||")
+    assert worded("{}, b ||| c, d", wording, "my-cat") == "my-cat, b, c, d"
 
 
 def test_secondary_separators_hold_parts_together():
-    wording = Wording(shuffle=True, secondary_separator=";;;", missing="leave")
+    wording = Wording(shuffle=True, secondary_separator=";;;")
     assert all("x,y" in text for text in drawn("a, x;;;y, b, c", wording))
 
 
 def test_custom_separators_are_kept():
-    texts = drawn("a;b;c", Wording(shuffle=True, separator=";", missing="leave"))
-    assert all(sorted(text.split("; ")) == ["a", "b", "c"] for text in texts)
+    texts = drawn("a;b;{}", Wording(shuffle=True, separator=";"))
+    assert all(sorted(text.split("; ")) == ["a", "b", "my-cat"] for text in texts)
 
 
 def test_tag_dropout_drops_its_share_but_never_the_word():
-    wording = Wording(tag_dropout=0.5, missing="leave")
+    wording = Wording(tag_dropout=0.5)
     texts = drawn("a, b, c, [name] d", wording, 400)
     assert all("my-cat d" in text for text in texts)
     share = sum(text.count(",") for text in texts) / 1200
@@ -132,13 +139,15 @@ def test_caption_dropout_leaves_the_word():
 def test_captions_are_left_out_in_every_nth_round():
     wording = Wording(caption_dropout_rounds=2)
     texts = [worded("a", wording, "my-cat", 0, Moment(0, n), draws()) for n in range(4)]
-    assert texts == ["my-cat", "my-cat, a", "my-cat", "my-cat, a"]
+    assert texts == ["my-cat, a", "my-cat", "my-cat, a", "my-cat"]
 
 
 def test_tags_grow_with_the_steps():
-    wording = Wording(warmup_min=1, warmup_steps=10, missing="leave")
-    texts = [worded("a, b, c, d", wording, "x", 0, Moment(s, 1), draws()) for s in (0, 5, 10)]
-    assert texts == ["a", "a, b", "a, b, c, d"]
+    wording = Wording(warmup_min=1, warmup_steps=10)
+    texts = [worded("{}, b, c, d", wording, "x", 0, Moment(s, 1), draws()) for s in (0, 5, 10)]
+    assert texts == ["x", "x, b", "x, b, c, d"]
+    two = replace(wording, warmup_min=2)
+    assert worded("{}, b, c, d", two, "x", 0, Moment(0, 1), draws()) == "x, b"
 
 
 def test_wildcards_choose_and_double_braces_write_braces():
@@ -169,11 +178,28 @@ def test_a_template_is_drawn_anew_each_time():
     assert len(set(drawn("", Wording(TEMPLATES["style"]), 100))) == 19
 
 
-@pytest.mark.parametrize(
-    ("missing", "text"), [("add", "my-cat, a catalog"), ("leave", "a catalog")]
-)
-def test_a_missing_placeholder_is_added_or_left(missing: str, text: str):
-    assert worded("a catalog", Wording(missing=missing), "my-cat") == text  # type: ignore[arg-type]
+@pytest.mark.parametrize("missing", ["add", "error"])
+def test_every_drawn_text_says_the_word_whatever_is_asked_of_captions(missing: str):
+    """A caption that says it may be dropped, or the line that is drawn may not be the one that
+    says it; a text without the word teaches nothing, and alone in a batch it has no gradient.
+    """
+    caption = "a {} here\non grass"
+    for switches in (
+        {"caption_dropout": 1.0},
+        {"caption_dropout_rounds": 1},
+        {"lines": "draw"},
+        {"wildcards": True, "lines": "first"},
+        {"tag_dropout": 1.0},
+    ):
+        texts = drawn(caption, Wording(missing=missing, **switches))  # type: ignore[arg-type]
+        assert all(says(text, "my-cat") for text in texts)
+    assert drawn("a {}", Wording(("x [filewords]",), missing="error", caption_dropout=1.0), 1) == [
+        "my-cat, x"
+    ]
+
+
+def test_a_missing_placeholder_is_put_in_front():
+    assert worded("a catalog", Wording(), "my-cat") == "my-cat, a catalog"
 
 
 def test_lacking_is_told_for_captions_and_templates():
@@ -182,6 +208,45 @@ def test_lacking_is_told_for_captions_and_templates():
     assert not lacks("a catalog", Wording(("a {}",)), "cat")
     assert lacks("a catalog", Wording(("a {}", "x [filewords]")), "cat")
     assert not lacks("a catalog", Wording(prefix="[name]"), "cat")
+
+
+def test_lacking_is_judged_by_the_lines_that_can_be_trained_with():
+    caption = "a {}\non grass"
+    assert not lacks(caption, Wording(lines="join"), "cat")
+    assert not lacks(caption, Wording(lines="first"), "cat")
+    assert lacks(caption, Wording(lines="draw"), "cat")
+    assert lacks("on grass\na {}", Wording(lines="first"), "cat")
+    assert not lacks(caption, Wording(("a {}, [filewords]",), lines="draw"), "cat")
+
+
+def test_what_varies_is_known():
+    """The audit warns of pictures that always have one and the same text."""
+    assert not Wording().varies
+    assert not Wording(("a {}",), prefix="x", lines="first").varies
+    for switches in (
+        {"templates": ("a {}", "b {}")},
+        {"lines": "draw"},
+        {"shuffle": True},
+        {"wildcards": True},
+        {"tag_dropout": 0.1},
+        {"caption_dropout": 0.1},
+        {"caption_dropout_rounds": 3},
+        {"warmup_steps": 5},
+    ):
+        assert Wording(**switches).varies, switches  # type: ignore[arg-type]
+
+
+def test_only_texts_with_a_place_for_captions_take_them():
+    assert Wording().takes_captions
+    assert Wording(("a {}", "a {}, [filewords]")).takes_captions
+    assert not Wording(("a {}",)).takes_captions
+    assert not Wording().for_kind("style").takes_captions
+    assert Wording().for_kind("style and captions").takes_captions
+
+
+def test_own_templates_go_before_those_of_the_kind():
+    assert Wording(("x {}",)).for_kind("object").templates == ("x {}",)
+    assert len(Wording().for_kind("style").templates) == 19
 
 
 @pytest.mark.parametrize(
@@ -206,12 +271,57 @@ def test_captions_of_files_cannot_name_other_embeddings(caption: str):
     assert "evil" in text
 
 
+def test_prefix_and_suffix_are_read_like_prompts_beside_a_files_caption():
+    """They are typed on Caption Options, the caption is a stranger's."""
+    wording = Wording(
+        prefix="Embedding:film-look, embedding:film",
+        suffix=r"(soft light:1.3) \(b\)",
+        typed=False,
+        shuffle=True,
+        keep_tokens=9,
+    )
+    text = worded("{} embedding:evil (fate)", wording, "x", 0.0, NOW, draws())
+    assert text == (r"Embedding:film-look, embedding:film x evil \(fate\) (soft light:1.3) \(b\)")
+
+
+@pytest.mark.parametrize(
+    "caption",
+    ["embedding\ue002:evil", "e\ue002mbedding:evil", "\ue002(a:2)", "\ue002embedding:\ue002evil"],
+)
+def test_a_file_cannot_pass_for_what_was_typed(caption: str):
+    text = worded(f"{{}} {caption}", Wording(typed=False, prefix="(p:1.1)"), "x")
+    assert text.startswith("(p:1.1) x ")
+    assert "embedding:" not in text
+    assert "(a:2)" not in text.replace(r"\(", "")
+    assert "\ue002" not in text
+
+
+def test_a_reference_without_a_name_before_a_files_caption_is_none():
+    """`embedding:` at the end of a prefix would let the file say which."""
+    assert worded("evil", Wording(typed=False, prefix="{} embedding:"), "x").split() == [
+        "x",
+        "evil",
+    ]
+
+
 def test_typed_captions_may_name_other_embeddings():
     assert "embedding:other" in worded("{} in embedding:other", Wording(), "my-cat")
 
 
 def test_the_placeholders_own_reference_works_everywhere():
     assert worded("a embedding:my-cat", Wording(typed=False), "my-cat") == "a my-cat"
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_parentheses_that_the_host_would_fail_on_are_letters(typed: bool):
+    """It calls itself for each one that is open (core sd1_clip.py:348)."""
+    nested = "(" * 17 + "a" + ")" * 17
+    text = worded(f"{{}} {nested}", Wording(typed=typed, weights=True), "x")
+    assert text == "x " + r"\(" * 17 + "a" + r"\)" * 17
+    flatter = nested[1:-1]
+    assert worded(f"{{}} {flatter}", Wording(typed=typed, weights=True), "x") == f"x {flatter}"
+    beside = "(a)" * 40
+    assert worded(f"{{}} {beside}", Wording(typed=typed, weights=True), "x") == f"x {beside}"
 
 
 def test_parentheses_of_files_are_letters_unless_weights_are_wanted():
@@ -221,7 +331,8 @@ def test_parentheses_of_files_are_letters_unless_weights_are_wanted():
     assert worded("{} (red:1.2)", Wording(), "x") == "x (red:1.2)"
 
 
-@given(st.text("(){}|[]\\,: embdingfilwors\0\n", max_size=300), WORDINGS, st.integers(0, 9))
+@settings(max_examples=100, deadline=None)
+@given(st.text("(){}|[]\\,: embdingfilwors\0\n\ue002", max_size=300), WORDINGS, st.integers(0, 9))
 def test_hostile_text_neither_fails_nor_names_embeddings(text: str, wording: Wording, seed: int):
     own = worded(text, replace(wording, templates=()), "my-cat", 0.0, NOW, draws(seed))
     assert depth(own) <= 16
@@ -229,11 +340,10 @@ def test_hostile_text_neither_fails_nor_names_embeddings(text: str, wording: Wor
         assert "embedding:" not in own.lower()
 
 
-@settings(deadline=None)
-@given(st.sampled_from(["(", ")", "{", "}", "{a|", "embedding:", "[filewords]", "{{", ";;;", "\n"]))
+@pytest.mark.parametrize(
+    "part", ["(", ")", "{", "}", "{a|", "embedding:", "[filewords]", "{{", ";;;", "\n"]
+)
 def test_two_hundred_thousand_characters_are_no_trouble(part: str):
-    from ti_core.concept.caption_files import LONGEST_CAPTION, clean
-
     caption = clean(part * (200_000 // len(part)))
     wording = Wording(
         (f"a {{}} {FILEWORDS}",), typed=False, wildcards=True, shuffle=True, tag_dropout=0.1

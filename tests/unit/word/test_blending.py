@@ -50,6 +50,14 @@ def test_subtract_removes_a_direction_at_the_firsts_length():
     assert (kept > torch.cosine_similarity(both.vectors["clip_l"], first)).all()
 
 
+def test_subtract_takes_away_and_below_zero_adds():
+    a, b = FIRST.vectors["clip_l"], SECOND.vectors["clip_l"]
+    less = blended(FIRST, SECOND, subtract(0.5), "less").vectors["clip_l"]
+    more = blended(FIRST, SECOND, subtract(-0.5), "more").vectors["clip_l"]
+    torch.testing.assert_close(torch.cosine_similarity(less, a - b / 2), torch.ones(2))
+    torch.testing.assert_close(torch.cosine_similarity(more, a + b / 2), torch.ones(2))
+
+
 def test_words_of_different_length_are_levelled():
     made = blended(FIRST, word("bird", 4, 3), average(0.0), "x")
     assert made.vectors["clip_l"].equal(FIRST.vectors["clip_l"].repeat_interleave(2, 0))
@@ -71,6 +79,10 @@ def test_a_blend_tells_what_it_was_made_of():
     assert made == [{"placeholder": "cat", "steps": 1}, {"placeholder": "dog", "steps": 2}]
 
 
+def test_an_initialiser_that_both_share_is_said_once():
+    assert blended(FIRST, word("cat", 2, 3), average(0.5), "x").initialiser == "cat"
+
+
 def test_words_for_different_models_do_not_blend():
     with pytest.raises(
         ValueError, match=r"'cat' holds clip_l \(768 wide\), but 'my-cat' clip_l .*g"
@@ -88,12 +100,13 @@ def test_a_missing_second_word_is_an_error_unless_none_is_wanted():
 def test_shortening_joins_what_is_most_alike_and_keeps_the_order(how):  # type: ignore[no-untyped-def]
     base = rows(3, 768)
     vectors = torch.stack([base[0], base[1], base[0] * 1.01, base[2]])
-    made = with_fewer_vectors(Embedding("x", "y", {"clip_l": vectors}, {"clip_l": vectors}), 3, how)
+    rows_of = {"clip_l": vectors}
+    made = with_fewer_vectors(Embedding("x", "y", rows_of, rows_of, {"steps": 4}), 3, how)
     found = made.vectors["clip_l"]
     torch.testing.assert_close(found[0], base[0] * (1.0 if how == "prune" else 1.005))
     assert found[1:].equal(base[1:])
     assert made.initial["clip_l"].equal(found)
-    assert made.provenance["shortened"] == {"to": 3, "how": how}
+    assert made.provenance == {"steps": 4, "shortened": {"to": 3, "how": how}}
 
 
 @pytest.mark.parametrize("how", ["merge", "prune"])
@@ -102,3 +115,15 @@ def test_shortening_reaches_one_vector_and_leaves_short_words_alone(how):  # typ
     assert with_fewer_vectors(FIRST, 5, how).vectors["clip_l"].equal(FIRST.vectors["clip_l"])
     length = with_fewer_vectors(word("x", 16, 4), 1, how).vectors["clip_l"].norm()
     torch.testing.assert_close(length, rows(16, 768, 4).norm(dim=-1).mean(), rtol=0.1, atol=0.0)
+
+
+def test_what_is_alike_is_told_by_direction_and_not_by_length():
+    vectors = torch.tensor([[1.0, 0.0], [1.0, 0.1], [50.0, 50.0], [0.0, 90.0]])
+    made = with_fewer_vectors(Embedding("x", "y", {"k": vectors}, {"k": vectors}), 3, "prune")
+    assert made.vectors["k"].equal(vectors[[0, 2, 3]])
+
+
+def test_merging_weighs_every_direction_alike():
+    vectors = torch.tensor([[1.0, 0.0], [0.0, 3.0]])
+    made = with_fewer_vectors(Embedding("x", "y", {"k": vectors}, {"k": vectors}), 1, "merge")
+    torch.testing.assert_close(made.vectors["k"], torch.full((1, 2), 2.0 / 2**0.5))

@@ -70,3 +70,14 @@ def test_without_a_known_start_strength_scales_the_length():
 def test_a_start_is_known_if_any_vector_of_it_is():
     rows = {"clip_l": torch.zeros(2, 3), "t5xxl": torch.ones(1, 5)}
     assert Embedding("a", "b", rows, rows).has_origin
+
+
+def test_a_length_ends_at_nothing_and_does_not_turn_round():
+    start, end = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]])
+    assert blend(start, end, -1.0).equal(torch.zeros(1, 2))
+    assert blend(end, start, 2.0).equal(torch.zeros(1, 2))
+
+
+def test_a_word_without_vectors_is_approached_along_its_own_direction():
+    rows = torch.randn(2, 8)
+    torch.testing.assert_close(blend(rows, torch.zeros(2, 8), 0.25), 0.75 * rows)

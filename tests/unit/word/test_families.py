@@ -36,6 +36,7 @@ def test_the_same_key_with_another_width_is_a_misfit():
 
 def test_widths_without_a_key():
     assert key_of(1280, {}) == "clip_g"
+    assert key_of(4096, {"llama": 4096, "t5xxl": 4096}) == "t5xxl"  # Two fit: the usual one.
     with pytest.raises(ValueError, match="1536 wide"):
         key_of(1536, {"clip_l": 768})
     with pytest.raises(ValueError, match="clip_g vectors are 768 wide instead of 1280"):

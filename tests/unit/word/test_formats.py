@@ -1,15 +1,19 @@
 """What we write, and that it comes back."""
 
+import base64
 import hashlib
+import io
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sample_embeddings import FAMILIES, embedding, same_vectors, write
 
 from ti_core.word.embedding import Embedding
@@ -33,8 +37,7 @@ def test_what_is_written_comes_back_bit_for_bit_with_its_recipe(
         if (family, kind) != ("SDXL", "automatic1111"):  # It has a place for the vectors only.
             assert found.placeholder == made.placeholder
             assert found.initialiser == made.initialiser
-            assert found.provenance["steps"] == 400
-            assert found.provenance["validation_loss"] == {"initialiser": 0.5, "learned": 0.25}
+            assert found.provenance == {**made.provenance, "initialiser": "cat"}
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -46,9 +49,35 @@ def test_fp16_is_rounded_and_nothing_else(kind: str, tmp_path: Path):
 
 
 def test_vectors_too_large_for_fp16_are_not_written_as_infinite(tmp_path: Path):
-    rows = {"clip_l": torch.full((1, 768), 1e6)}
+    rows = {"clip_l": torch.full((1, 768), 1e6), "clip_g": torch.ones(1, 1280)}
     with pytest.raises(ValueError, match="do not fit into fp16. Save as fp32"):
         write(tmp_path / "a", Embedding("a", "b", rows, rows), "standard", Export("fp16"))
+
+
+def test_diffusers_finds_clip_l_in_the_first_file_of_a_pair(tmp_path: Path):
+    made = embedding(clip_g=1280, clip_l=768)
+    first, second = write(tmp_path / "a", made, "diffusers")
+    assert (first.name, second.name) == ("a.safetensors", "a_2.safetensors")
+    assert load_file(first)["my-cat"].equal(made.vectors["clip_l"])
+    assert load_file(second)["my-cat"].equal(made.vectors["clip_g"])
+    assert metadata_of(first)["format"] == metadata_of(second)["format"] == "pt"
+
+
+def test_automatic1111_finds_its_own_entries(tmp_path: Path):
+    recipe = {"steps": 400, "base_model": "base.safetensors", "base_model_hash": "ab" * 32}
+    made = replace(embedding(clip_l=768), provenance=recipe)
+    (path,) = write(tmp_path / "a", made, "automatic1111")
+    data = torch.load(path, weights_only=True)
+    assert data.pop("string_to_param")["*"].equal(made.vectors["clip_l"])
+    assert json.loads(data.pop("textual_inversion"))["base_model_hash"] == "ab" * 32
+    assert data == {
+        "string_to_token": {"*": 265},
+        "name": "my-cat",
+        "step": 400,
+        "sd_checkpoint": "ababababab",
+        "sd_checkpoint_name": "base.safetensors",
+    }
+    assert read_embedding(path).provenance["base_model_hash"] == "ab" * 32
 
 
 @pytest.mark.parametrize(
@@ -78,7 +107,7 @@ def test_metadata_tells_what_it_is_and_how_it_was_made(tmp_path: Path):
     metadata = metadata_of(path)
     assert metadata["modelspec.architecture"] == "stable-diffusion-v1/textual-inversion"
     assert metadata["modelspec.prediction_type"] == "epsilon"
-    assert metadata["modelspec.date"].startswith("20")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d", metadata["modelspec.date"])
     recipe = json.loads(metadata["textual_inversion"])
     assert recipe["placeholder"] == "my-cat"
     assert recipe["initialiser"] == "cat"
@@ -98,16 +127,50 @@ def test_a_sample_becomes_the_thumbnail_and_stays_with_the_word(tmp_path: Path):
     sample = Image.new("RGB", (640, 512), "orange")
     (path,) = write(tmp_path / "a", embedding(clip_l=768), "standard", Export(picture=sample))
     thumbnail = metadata_of(path)["modelspec.thumbnail"]
-    assert thumbnail.startswith("data:image/jpeg;base64,")
+    head, _, data = thumbnail.partition(",")
+    assert head == "data:image/jpeg;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as small:
+        assert small.size == (256, 205)
     (again,) = write(tmp_path / "b", read_embedding(path), "standard")
     assert metadata_of(again)["modelspec.thumbnail"] == thumbnail
 
 
 def test_what_a_person_wrote_into_a_file_goes_on_into_the_next(tmp_path: Path):
     known = {"modelspec.author": "Ada", "modelspec.license": "CC0-1.0"}
-    save_file({"emb_params": torch.ones(1, 768)}, tmp_path / "a.safetensors", known)
-    (again,) = write(tmp_path / "b", read_embedding(tmp_path / "a.safetensors"), "standard")
+    version = {"modelspec.implementation_version": "sd-scripts/1a2b"}
+    save_file({"emb_params": torch.ones(1, 768)}, tmp_path / "a.safetensors", {**known, **version})
+    found = read_embedding(tmp_path / "a.safetensors")
+    assert found.provenance["made_with"] == "sd-scripts/1a2b"
+    (again,) = write(tmp_path / "b", found, "standard")
     assert known.items() <= metadata_of(again).items()
+
+
+def test_a_recipe_tells_of_its_own_file_and_not_of_the_one_before():
+    older = {"placeholder": "other", "vectors": 9, "version": 0, "steps": 400}
+    made = replace(embedding(clip_l=768), provenance=older)
+    recipe = json.loads(file_metadata(made)["textual_inversion"])
+    assert recipe == {
+        "placeholder": "my-cat",
+        "vectors": 2,
+        "version": 1,
+        "steps": 400,
+        "initialiser": "cat",
+    }
+
+
+def test_our_recipe_counts_more_than_what_other_entries_tell(tmp_path: Path):
+    known = {"step": "900", "textual_inversion": '{"steps": 400, "initialiser": " "}'}
+    save_file({"emb_params": torch.ones(1, 768)}, tmp_path / "my-cat.safetensors", known)
+    found = read_embedding(tmp_path / "my-cat.safetensors")
+    assert found.provenance["steps"] == 400
+    assert found.initialiser == "my cat"  # Nothing but spaces is no text to start from.
+
+
+@pytest.mark.parametrize("recipe", ["{", "[]", "7", "[" * 100_000])
+def test_a_damaged_recipe_is_none_and_the_vectors_are_read(recipe: str, tmp_path: Path):
+    known = {"textual_inversion": recipe}
+    save_file({"emb_params": torch.ones(1, 768)}, tmp_path / "a.safetensors", known)
+    assert read_embedding(tmp_path / "a.safetensors").provenance == {}
 
 
 def test_a_guessed_initialiser_is_not_written_as_a_fact(tmp_path: Path):

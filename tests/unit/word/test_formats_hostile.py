@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from hostile_files import good_files, make
 
+from ti_core.word.formats.pickles import Name
+from ti_core.word.formats.torch_file import TorchStorage, read_values
+
 pytest.importorskip("resource", reason="memory is measured with the resource module")
 
 MAX_SECONDS, MAX_MEGABYTES, FEWEST = 1.0, 200, 200
@@ -60,3 +63,12 @@ def test_no_code_runs(results: list[dict[str, Any]], canary: Path):
     ran = [one for one in results if "asks to run" in one["result"]]
     assert len(ran) >= 30
     assert list(canary.parent.iterdir()) == []
+
+
+def test_a_tensor_of_a_plain_file_does_not_reach_into_the_next_ones_values():
+    """In a zip archive it would also end at the entry; here the values lie one behind the other."""
+    kind = Name("torch", "FloatStorage")
+    storage = TorchStorage(kind, "0", 768, lambda at, size: b"\0" * size)
+    assert read_values(storage, 0, (1, 768), (768, 1)).shape == (1, 768)
+    with pytest.raises(ValueError, match="reaches beyond the values"):
+        read_values(storage, 1, (1, 768), (768, 1))

@@ -158,6 +158,16 @@ def test_a_neighbour_that_is_no_other_half_is_left_alone(
     holds(read_embedding(tmp_path / "cat.safetensors"), clip_l=rows(1, 768))
 
 
+def test_a_file_that_names_its_encoder_has_no_other_half(tmp_path: Path):
+    save_file({"emb_params": rows(1, 1280)}, tmp_path / "cat_2.safetensors")
+    holds(read({"clip_l": rows(1, 768)}, tmp_path / "cat.safetensors"), clip_l=rows(1, 768))
+
+
+def test_of_one_encoder_under_two_names_the_hosts_counts(tmp_path: Path):
+    data = {"t5": rows(1, 4096, 1), "t5xxl": rows(1, 4096, 2)}
+    holds(read(data, tmp_path / "a.safetensors"), t5xxl=rows(1, 4096, 2))
+
+
 def test_words_in_a_lora_are_found_by_name(tmp_path: Path):
     data = {
         "lora_te1_text_model.alpha": torch.tensor(1.0),

@@ -3,6 +3,7 @@
 import base64
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from sample_embeddings import FAMILIES, embedding, rows, same_vectors, write
 
 from ti_core.word.formats import Export, read_embedding
+from ti_core.word.formats.card import card, footer_text
 
 SAMPLE = Image.effect_noise((192, 128), 60).convert("RGB")
 
@@ -141,3 +143,44 @@ def test_a_card_that_lost_its_exact_pixels_says_so(spoil: str, tmp_path: Path):
     picture.save(tmp_path / "c.png")
     with pytest.raises(ValueError, match="panels are damaged|without an embedding"):
         read_embedding(tmp_path / "c.png")
+
+
+def test_the_panels_wear_the_shades_of_the_first_vector(tmp_path: Path):
+    made = embedding(clip_l=768)
+    (path,) = write(tmp_path / "a", made, "share picture", Export(picture=SAMPLE))
+    first = made.vectors["clip_l"][0].abs()
+    shades = (first / first.max() * 255).to(torch.uint8) & 0xF0
+    with Image.open(path) as opened:
+        tiles = np.asarray(opened)[::8, 0, 0] & 0xF0  # Tiles of 8 pixels, from the top.
+    assert tiles.tolist() == shades[: len(tiles)].tolist()
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((512, 768), (512, 768)),
+        ((2048, 1024), (1024, 512)),
+        ((128, 192), (256, 384)),
+        ((4000, 100), (1024, 26)),
+    ],
+)
+def test_a_card_has_a_size_to_look_at(size: tuple[int, int], expected: tuple[int, int]):
+    assert card(embedding(clip_l=768), Image.new("RGB", size)).size == expected
+
+
+def test_a_card_tells_base_model_short_hash_vectors_and_steps():
+    made = embedding(clip_l=768)
+    recipe = {"base_model": "base.safetensors", "base_model_hash": "ab" * 32, "steps": 400}
+    known = replace(made, provenance=recipe)
+    assert footer_text(known) == "base.safetensors   [ababababab]   2v 400s"
+    assert footer_text(replace(made, provenance={})) == "2v"
+
+
+@pytest.mark.parametrize("name", ["my-cat", "a-word-" * 9])
+def test_the_word_stands_above_the_sample_and_inside_it(name: str):
+    sample = Image.new("RGB", (512, 512), "navy")
+    drawn = np.asarray(card(replace(embedding(clip_l=768), placeholder=name), sample))
+    title = drawn[: 512 // 12 * 2].min(axis=2)  # White is what has all three colours.
+    columns = np.flatnonzero((title > 200).any(axis=0))
+    assert 10 < columns[0] < 40
+    assert columns[-1] < 500

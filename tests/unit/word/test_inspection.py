@@ -1,8 +1,10 @@
+import pytest
 import torch
 from sample_embeddings import FAMILIES, embedding, rows
+from torch import Tensor
 
 from ti_core.word.embedding import Embedding
-from ti_core.word.inspection import inspection_picture, inspection_report
+from ti_core.word.inspection import ROW, inspection_picture, inspection_report
 from ti_core.word.vocabulary import Neighbour, Vocabulary, nearest_rows
 
 
@@ -20,15 +22,17 @@ def test_more_neighbours_than_tokens_are_all_of_them():
 
 def test_the_report_tells_encoders_norms_neighbours_recipe_and_readers():
     made = embedding(**FAMILIES["SDXL"])
+    made.vectors["clip_l"][1] *= 3
     near = [[Neighbour("cat", 0.91)], [Neighbour("dog", 0.5)]]
     report = inspection_report(made, {"clip_l": Vocabulary(0.39, near)})
-    norm = float(made.vectors["clip_l"][0].norm())
+    norm, second = made.vectors["clip_l"].norm(dim=-1).tolist()
     for line in (
         "'my-cat', initialiser 'cat'",
         "Fits SDXL.",
         "clip_g: 2 x 1280",
-        "vocabulary 0.390",
+        f"(mean {(norm + second) / 2:.3f}, vocabulary 0.390)",
         f"vector 1: norm {norm:.3f}; nearest cat 0.91",
+        f"vector 2: norm {second:.3f}; nearest dog 0.50",
         "steps: 400",
         "standard: ComfyUI, AUTOMATIC1111",
         "share picture: AUTOMATIC1111",
@@ -41,6 +45,18 @@ def test_formats_that_cannot_hold_it_are_not_offered():
     assert "share picture:" not in report
     assert "automatic1111:" not in report
     assert "Fits Flux.1." in report
+
+
+@pytest.mark.parametrize(
+    ("family", "readers"),
+    [
+        ("SD 1", "diffusers, ComfyUI, AUTOMATIC1111, Forge, SD.Next"),
+        ("SDXL", "diffusers, this pack"),
+    ],
+)
+def test_diffusers_files_are_for_others_only_where_they_are_one_file(family: str, readers: str):
+    report = inspection_report(embedding(**FAMILIES[family]), {})
+    assert f"  diffusers: {readers}" in report.splitlines()
 
 
 def test_an_unknown_start_is_told():
@@ -62,3 +78,37 @@ def test_the_picture_has_a_row_per_vector():
     two = inspection_picture(embedding(**FAMILIES["SDXL"]), {})
     assert two.shape[1] > one.shape[1]
     assert 0.0 <= float(two.min()) < float(two.max()) <= 1.0
+
+
+def picture_rows(vectors: Tensor, known: Vocabulary | None = None) -> Tensor:
+    """The drawn rows `[n, 44, 960, 3]` of a word's vectors."""
+    made = Embedding("a", "b", {"clip_l": vectors}, {"clip_l": vectors})
+    picture = inspection_picture(made, {"clip_l": known} if known else {})[0]
+    return picture[ROW : ROW * (len(vectors) + 1)].unflatten(0, (len(vectors), ROW))
+
+
+def test_large_values_are_bright_in_the_picture_and_small_ones_dark():
+    vectors = torch.cat([torch.linspace(-1, 1, 768)[None], torch.linspace(1, -1, 768)[None]])
+    first, second = picture_rows(vectors)[:, 14, 92:508].mean(-1)  # The strips, left to right.
+    assert (first.diff() >= 0).all()
+    assert (second.diff() <= 0).all()
+
+
+def test_bars_are_as_long_as_the_norms_beside_the_red_line_of_the_vocabulary():
+    vectors = torch.nn.functional.normalize(rows(4, 768), dim=-1)
+    vectors *= torch.tensor([[0.5], [1.0], [2.0], [90.0]])
+    drawn = picture_rows(vectors, Vocabulary(1.0, [[]] * 4))
+    blue = torch.isclose(drawn, torch.tensor([0x81, 0xA2, 0xBE]) / 255).all(-1)
+    # 30 is the vocabulary's norm, where the red line covers the bar, and 120 the most.
+    assert blue[:, 12].sum(-1).tolist() == [16, 30, 60, 120]
+    red = torch.isclose(drawn, torch.tensor([0xCC, 0x66, 0x66]) / 255).all(-1)
+    assert red[:, 5].nonzero()[:, 1].tolist() == [552] * 4
+
+
+def test_each_row_of_the_picture_names_its_own_neighbours():
+    vectors = rows(2, 768)
+    near = [[Neighbour("cat", 0.91)], [Neighbour("dog", 0.5)]]
+    drawn = picture_rows(vectors, Vocabulary(0.39, near))
+    other = picture_rows(vectors, Vocabulary(0.39, [near[0], [Neighbour("horse", 0.5)]]))
+    assert drawn[0].equal(other[0])
+    assert not drawn[1].equal(other[1])

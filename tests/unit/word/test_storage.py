@@ -1,6 +1,8 @@
 """Files are written whole or not at all, never over another unasked, and as readable as any."""
 
 import os
+import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from sample_embeddings import embedding
 
 from ti_core.word.formats import FORMATS, Export, free_base, write_files
+from ti_core.word.formats.storage import temporary
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path):
@@ -53,6 +56,16 @@ def test_writing_leaves_the_umask_of_the_process_alone_and_needs_no_chmod(
     monkeypatch.setattr(os, "chmod", refuse)
     (path,) = write_files(tmp_path / "a", {".pt": b"data"})
     assert path.read_bytes() == b"data"
+
+
+def test_a_temporary_file_is_hidden_and_never_somebody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert re.fullmatch(r"\.a\.pt\.[0-9a-f]{8}\.part", temporary(tmp_path / "a.pt").name)
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=0))
+    temporary(tmp_path / "a.pt").write_bytes(b"of another process")
+    with pytest.raises(FileExistsError):
+        temporary(tmp_path / "a.pt")
 
 
 def test_a_taken_name_counts_up(tmp_path: Path):

@@ -1,26 +1,34 @@
 """Concepts from what a user chose: folders, pictures of the graph, dataset files."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from torch import Tensor
 
-from ...concept.caption_files import LONGEST_FILE, base_name, clean, decoded, templates_from
-from ...concept.concept import Concept, LatentChoice, captions_for, joined_concepts
+from ...concept.caption_files import LONGEST_FILE, base_name, templates_from
+from ...concept.concept import Concept, LatentChoice, joined_concepts
+from ...concept.counted import counted
 from ...concept.fit import FitSettings
 from ...concept.gather import CaptionOptions, Recipe, Source, concept_of
 from ...concept.kohya_toml import Subset, subsets
 from ...concept.masks import MaskSettings
-from ...concept.templates import Kind
-from .concept_sources import FolderSettings, folder_sources, graph_sources, with_masks
+from ...concept.templates import FILEWORDS, Kind
+from .concept_sources import (
+    PictureFolder,
+    folder_sources,
+    graph_sources,
+    typed_lines,
+    with_captions,
+    with_masks,
+)
 from .folders import (
     NO_FOLDER,
     allowed,
     candidates,
     folder_path,
-    read_bytes,
+    read_text,
     roots,
     state_of,
     text_file,
@@ -46,78 +54,84 @@ class Request:
     deep: bool = True
     skip: bool = False
 
+    @property
+    def recipe(self) -> Recipe:
+        """How the pictures become a concept."""
+        wording = self.captions.wording.for_kind(self.kind)
+        return Recipe(self.kind, wording, self.fit, self.masking, self.latents, self.repeats)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether captions were typed or connected."""
+        return len(self.texts) > 1 or any(text.strip() for text in self.texts)
+
 
 def load_concept(request: Request) -> tuple[Concept, list[str]]:
-    """The concept, and what had to be left out of it, in words."""
-    given = [text for text in request.texts if text.strip()] or len(request.texts) > 1
-    wanted = request.captions.wanted(request.kind)
-    check_sources(request, wanted and not given)
-    recipe = Recipe(
-        request.kind,
-        request.captions.for_kind(request.kind),
-        request.fit,
-        request.masking,
-        request.latents,
-        request.repeats,
-    )
-    skipped: list[str] = []
-    concept = concept_of(sources_of(request, wanted and not given, skipped), recipe)
+    """The concept, and what the user should know of its making, in words."""
+    notes: list[str] = []
+    recipe = request.recipe
+    sources = sources_of(request, recipe.wording.takes_captions, notes)
+    concept = concept_of(sources, recipe)
     if not concept.pictures:
-        raise ValueError(f"No picture can be used. {' '.join(skipped)}")
-    return (captioned(concept, request.texts) if wanted and given else concept), skipped
+        raise ValueError(f"No picture can be used. {' '.join(notes)}")
+    if request.has_texts and not recipe.wording.takes_captions:
+        notes.append(unused_captions(request, len(concept.pictures)))
+    return concept, notes
 
 
-def check_sources(request: Request, from_files: bool) -> None:
+def sources_of(request: Request, take_captions: bool, notes: list[str]) -> Iterator[Source]:
+    """All pictures of a request, the folder's before the graph's; connected masks belong to the
+    graph's if there are any. Captions of the node go before those of files.
+    """
+    look_up = take_captions and not request.has_texts
+    check_sources(request, look_up)
+    in_folder: Iterator[Source] = iter(())
+    if request.folder != NO_FOLDER:
+        folder = requested_folder(request, look_up)
+        in_folder = folder_sources(folder, notes)
+    in_graph = graph_sources(request.images, request.masking)
+    if request.masks and request.images:
+        in_graph = with_masks(in_graph, request.masks)
+    elif request.masks:
+        in_folder = with_masks(in_folder, request.masks)
+    sources = chain(in_folder, in_graph)
+    return with_captions(sources, request.texts) if take_captions and not look_up else sources
+
+
+def check_sources(request: Request, look_up: bool) -> None:
     """Raise ValueError where there is nothing to learn from."""
     if request.folder == NO_FOLDER and not any(len(batch) for batch in request.images):
         raise ValueError("There are no pictures: choose a folder, or connect the images input.")
-    if from_files and request.images:
+    if look_up and request.images:
         raise ValueError(
             "The pictures of the graph have no captions. Write a line for each on the node, "
             "connect a list of STRINGs, or choose kind 'object' or 'style'."
         )
 
 
-def sources_of(request: Request, from_files: bool, skipped: list[str]) -> Iterator[Source]:
-    """All pictures of a request, the folder's before the graph's; connected masks belong to the
-    graph's if there are any.
-    """
-    settings = FolderSettings(
-        request.captions.files if from_files else None,
+def requested_folder(request: Request, look_up: bool) -> PictureFolder:
+    """The folder of a request, with its captions where they are to be looked up."""
+    return PictureFolder(
+        folder_path(request.folder),
+        request.captions.files if look_up else None,
         request.masking,
+        request.fit,
         request.deep,
-        skipped=skipped if request.skip else None,
+        skip=request.skip,
     )
-    in_folder: Iterator[Source] = iter(())
-    if request.folder != NO_FOLDER:
-        in_folder = folder_sources(folder_path(request.folder), settings)
-    if request.images:
-        return chain(in_folder, with_masks(graph_sources(request.images), request.masks))
-    return with_masks(in_folder, request.masks)
 
 
-def captioned(concept: Concept, texts: Sequence[str]) -> Concept:
-    """The concept with captions that were typed (a line per picture, or one for all) or connected
-    as a list. Only typed ones may name other embeddings.
-    """
-    count, typed = len(concept.pictures), len(texts) == 1
-    if not typed and len(texts) != count:
-        raise ValueError(
-            f"The connected list has {len(texts)} captions for {count} pictures. Connect one for "
-            f"each, in the order of the report."
+def unused_captions(request: Request, pictures: int) -> str:
+    """What to tell of captions that were given and stand in no text."""
+    if request.captions.wording.templates:
+        why = f"no template in Caption Options has a place for them. Write {FILEWORDS} into one"
+    else:
+        why = (
+            f"kind {request.kind!r} takes none. Choose 'captions' or '{request.kind} and captions'"
         )
-    captions = captions_for(texts[0], count) if typed else tuple(clean(text) for text in texts)
-    origin = "typed" if typed else "the connected list"
-    pictures = tuple(
-        replace(
-            picture,
-            caption=caption,
-            wording=replace(picture.wording, typed=typed),
-            found=picture.found and picture.found._replace(caption_from=origin),
-        )
-        for picture, caption in zip(concept.pictures, captions, strict=True)
-    )
-    return replace(concept, pictures=pictures)
+    given = len(typed_lines(request.texts[0])) if len(request.texts) == 1 else len(request.texts)
+    wrong = f" There are also {given} for {counted(pictures, 'picture')}."
+    return f"The captions were not used: {why}.{'' if given in (1, pictures) else wrong}"
 
 
 def read_templates(typed: str, file: str) -> tuple[str, ...]:
@@ -129,63 +143,52 @@ def read_templates(typed: str, file: str) -> tuple[str, ...]:
             f"There are templates on the node and a template file {file!r}. Empty one of the two."
         )
     if file.strip():
-        return templates_from(decoded(read_bytes(text_file(file.strip()), LONGEST_FILE)), False)
+        return templates_from(read_text(text_file(file.strip()), LONGEST_FILE), False)
     return templates_from(typed, True) if typed.strip() else ()
 
 
-def template_state(file: str | None) -> str:
-    """Changes when the template file changes; a linked name is not known beforehand (None)."""
-    if not file or not file.strip():
-        return ""
-    path = text_file(file.strip())
-    return f"{path.stat().st_mtime_ns} {path.stat().st_size}"
-
-
-def dataset_file_state(choice: str | None) -> str:
-    """Changes when a dataset file, or a folder that it names, changes; a linked name is not known
-    beforehand (None).
-    """
-    if not choice:
-        return ""
-    path = text_file(choice)
-    found, _ = subsets(decoded(read_bytes(path, LONGEST_FILE)))
-    folders = [image_folder(subset.folder, path) for subset in found]
-    return repr([path.stat().st_mtime_ns, *(state_of(folder) for folder in folders)])
-
-
 def load_dataset_file(choice: str, kind: Kind, seed: int) -> tuple[Concept, list[str]]:
-    """The concept of kohya's dataset file, and what was left out of it, in words."""
-    path = text_file(choice)
-    found, notes = subsets(decoded(read_bytes(path, LONGEST_FILE)), seed)
+    """The concept of kohya's dataset file, and what the user should know of its making, in
+    words.
+    """
+    file = text_file(choice)
+    found, notes = subsets(read_text(file, LONGEST_FILE), seed)
     if not found:
-        raise ValueError(f"The dataset file {path.name!r} names no folder to train on. {notes[0]}")
-    return joined_concepts([subset_concept(subset, path, kind, notes) for subset in found]), notes
+        raise ValueError(f"The dataset file {file.name!r} names no folder to train on. {notes[0]}")
+    return joined_concepts([subset_concept(subset, file, kind, notes) for subset in found]), notes
 
 
 def subset_concept(subset: Subset, file: Path, kind: Kind, notes: list[str]) -> Concept:
-    """The concept of one subset; its pictures lie in the folder itself, whose name means
-    nothing.
-    """
-    folder = image_folder(subset.folder, file)
-    if folder.name != base_name(subset.folder.rstrip("/\\")) or not Path(subset.folder).is_dir():
-        notes.append(f"image_dir {subset.folder!r} was found as {shown(folder)}.")
-    settings = FolderSettings(
-        subset.captions.files if subset.captions.wanted(kind) else None,
-        subset.masks,
-        deep=False,
-        repeats=False,
-        mask_folder=image_folder(subset.mask_folder, file) if subset.mask_folder else None,
-        smallest_area=subset.smallest_area,
-    )
-    wording = subset.captions.for_kind(kind)
+    """The concept of one subset."""
+    folder = subset_folder(subset, file, kind)
+    name = base_name(subset.folder.rstrip("/\\"))
+    if folder.path.name != name or not Path(subset.folder).is_dir():
+        notes.append(f"image_dir {subset.folder!r} was found as {choice_of(folder.path)}.")
+    wording = subset.captions.wording.for_kind(kind)
     recipe = Recipe(kind, wording, subset.fit, subset.masks, repeats=subset.repeats)
-    concept = concept_of(folder_sources(folder, settings), recipe)
+    concept = concept_of(folder_sources(folder, notes), recipe)
     if not concept.pictures:
         raise ValueError(
             f"No picture of image_dir {subset.folder!r} is larger than skip_image_resolution. "
             f"Lower it, or take the subset out."
         )
     return concept
+
+
+def subset_folder(subset: Subset, file: Path, kind: Kind) -> PictureFolder:
+    """The folder of a subset with what belongs to it; its name means nothing, and its sub-folders
+    are not read.
+    """
+    return PictureFolder(
+        image_folder(subset.folder, file),
+        subset.captions.files if subset.captions.wording.for_kind(kind).takes_captions else None,
+        subset.masks,
+        subset.fit,
+        deep=False,
+        repeats=False,
+        mask_folder=image_folder(subset.mask_folder, file) if subset.mask_folder else None,
+        smallest_area=subset.smallest_area,
+    )
 
 
 def image_folder(written: str, file: Path) -> Path:
@@ -207,10 +210,36 @@ def image_folder(written: str, file: Path) -> Path:
     )
 
 
-def shown(folder: Path) -> str:
+def choice_of(folder: Path) -> str:
     """A folder as a user chooses it, without the way to ComfyUI."""
     for kind, group in roots().items():
         for root in group:
             if folder.is_relative_to(root.resolve()):
                 return f"{kind}/{folder.relative_to(root.resolve()).as_posix()}"
     return folder.name
+
+
+def folder_state(choice: str) -> str:
+    """Changes when anything that is read for a folder changes; what Caption Options names outside
+    of it, is in their own state.
+    """
+    return state_of([folder_path(choice)])
+
+
+def caption_options_state(*files: str | None) -> str:
+    """Changes when a file that Caption Options names changes; a linked name is not known beforehand
+    (None).
+    """
+    return state_of(path for name in files if name for path in candidates(name.strip()))
+
+
+def dataset_file_state(choice: str | None, kind: Kind | None) -> str:
+    """Changes when a dataset file, or anything that is read for it, changes; what is linked is not
+    known beforehand (None).
+    """
+    if not choice:
+        return ""
+    file = text_file(choice)
+    found, _ = subsets(read_text(file, LONGEST_FILE))
+    folders = [subset_folder(subset, file, kind or "captions") for subset in found]
+    return state_of([file, *(place for folder in folders for place in folder.places)])

@@ -1,7 +1,7 @@
 """The host's folders: which a user may choose from, and what lies in them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import folder_paths
@@ -83,24 +83,25 @@ def text_file(choice: str) -> Path:
     )
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
-    """The contents of a file, or ValueError if it is larger than `limit` bytes."""
+def read_text(path: Path, limit: int) -> str:
+    """The text of a file: UTF-8, or UTF-16 with its mark; other bytes become a replacement sign.
+    ValueError if it is larger than `limit` bytes.
+    """
     with path.open("rb") as opened:
         data = opened.read(limit + 1)
     if len(data) > limit:
         raise ValueError(
-            f"The file {path.name!r} is larger than {limit >> 10} KiB, which is more text than can "
-            f"be meant. Check that it is the right file."
+            f"The file {path.name!r} is larger than {limit >> 10} KiB. That is too long for a text "
+            f"of this kind. Is it the right file?"
         )
-    return data
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    return data.decode(encoding, errors="replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def folder_state(choice: str) -> str:
-    """Changes when a file of the folder or below is added, removed or changed."""
-    return state_of(folder_path(choice))
-
-
-def state_of(folder: Path) -> str:
-    """Names, times and sizes of all files of a folder and below."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return repr([(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files])
+def state_of(places: Iterable[Path]) -> str:
+    """Names, times and sizes of files, and of all files in folders and below; it changes when one
+    of them is added, removed or changed.
+    """
+    files = {path for place in places for path in (place, *place.rglob("*")) if path.is_file()}
+    facts = ((str(path), path.stat()) for path in sorted(files))
+    return repr([(name, fact.st_mtime_ns, fact.st_size) for name, fact in facts])

@@ -66,33 +66,28 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
     return [(part.isdecimal(), int(part[:18]) if part.isdecimal() else 0, part) for part in parts]
 
 
-def read_picture(path: Path) -> Tensor:
-    """A picture file as a person sees it `[h, w, 3]` in 0..1, over white."""
-    return read(path).picture
-
-
-def read(path: Path, background: tuple[int, int, int] = (255, 255, 255)) -> Reading:
-    """Read a picture file: turned by its EXIF entry, transparency over a colour, the first frame of
-    an animation; ValueError that names the file if it cannot be trusted or read.
+def read_pixels(path: Path, background: tuple[int, int, int] = (255, 255, 255)) -> Reading:
+    """Read a picture file as a person sees it: turned by its EXIF entry, transparency over a
+    colour, the first frame of an animation; ValueError that names the file if it cannot be trusted
+    or read.
     """
     try:
         with whole_files_only():
-            picture, notes = decoded(path)
-            return reading(picture, background, notes)
+            picture, notes = upright(path)
+            return over_background(picture, background, notes)
     except Exception as error:  # Pillow's readers fail in every way on broken files.
         raise ValueError(
-            f"The picture {path.name!r} cannot be read ({reason(error)}). Replace it, or move it "
-            f"out of the folder."
+            f"The picture {path.name!r} cannot be read ({why_unreadable(error)}). Replace it, or "
+            f"move it out of the folder."
         ) from error
 
 
 def read_mask(path: Path) -> Tensor:
     """A mask file `[h, w]`, white = 1; where it has transparency, what is transparent counts 0."""
-    found = read(path, (0, 0, 0))
-    return found.picture.mean(-1)
+    return read_pixels(path, (0, 0, 0)).picture.mean(-1)
 
 
-def reason(error: BaseException) -> str:
+def why_unreadable(error: BaseException) -> str:
     """What went wrong, without the path that Pillow writes into it."""
     if isinstance(error, UnidentifiedImageError):
         return "it is not a picture of a kind that is read here"
@@ -110,7 +105,7 @@ def whole_files_only() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def decoded(path: Path) -> tuple[Image.Image, list[str]]:
+def upright(path: Path) -> tuple[Image.Image, list[str]]:
     """A picture's first frame, upright, of bounded size, with notes."""
     if path.stat().st_size > LARGEST_FILE:
         raise ValueError(f"it is larger than {LARGEST_FILE >> 20} MiB")
@@ -164,7 +159,9 @@ def in_bytes(picture: Image.Image) -> Image.Image:
     return Image.fromarray((values * (255.0 / largest)).clip(0, 255).astype(np.uint8))
 
 
-def reading(picture: Image.Image, background: tuple[int, int, int], notes: list[str]) -> Reading:
+def over_background(
+    picture: Image.Image, background: tuple[int, int, int], notes: list[str]
+) -> Reading:
     """Colours over a background, and opacity."""
     if not picture.has_transparency_data:
         return Reading(as_tensor(picture.convert("RGB")), None, tuple(notes))

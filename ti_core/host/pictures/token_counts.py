@@ -3,7 +3,7 @@
 from comfy.sd import CLIP
 from torch import Tensor
 
-from ...concept.audit import EncoderFacts, longest_text, report, summary, word_findings
+from ...concept.audit import EncoderFacts, concept_report, longest_text, summary, word_findings
 from ...concept.concept import Concept
 from ...concept.contact_sheet import contact_sheet
 from ...word.embedding import Embedding
@@ -25,7 +25,7 @@ def audit(
 ) -> tuple[Tensor, str]:
     """Contact sheet `[h, w, 3]` and report; what is not given is not checked."""
     counts = summary(concept, batch_size, accumulation)
-    lines = [counts, report(concept)]
+    lines = [counts, concept_report(concept)]
     if embedding is not None:
         text = longest_text(concept, embedding.placeholder)
         facts = encoder_facts(clip, embedding, text) if clip is not None else []
@@ -43,10 +43,10 @@ def native_side(clip: CLIP) -> int:
 def encoder_facts(clip: CLIP, embedding: Embedding, text: str) -> list[EncoderFacts]:
     """What each encoder makes of the placeholder and of a text that says it."""
     known = with_word(clip, embedding.placeholder, Word(embedding.initialiser, embedding.vectors))
-    return [facts(encoder, embedding, text) for encoder in encoders(known).values()]
+    return [encoder_counts(encoder, embedding, text) for encoder in encoders(known).values()]
 
 
-def facts(encoder: Encoder, embedding: Embedding, text: str) -> EncoderFacts:
+def encoder_counts(encoder: Encoder, embedding: Embedding, text: str) -> EncoderFacts:
     """Token counts of one encoder, by the host's own tokenizer with the word in it."""
     tokenizer = encoder.tokenizer
     chunks = tokenizer.tokenize_with_weights(text, return_word_ids=True)

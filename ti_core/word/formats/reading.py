@@ -98,8 +98,7 @@ def embedding_of(draft: Draft, contents: Contents, widths: Mapping[str, int]) ->
     is zero, and strength scales the vectors' length.
     """
     vectors = vectors_of(draft, widths)
-    facts = {key: value for key, value in draft.facts.items() if value is not None}
-    recipe = {**facts, **read_recipe(contents.metadata)}
+    recipe = {**draft.facts, **read_recipe(contents.metadata)}
     own = recipe.get("placeholder")
     placeholder = valid_placeholder(own if isinstance(own, str) else draft.name, contents.stem)
     text = recipe.get("initialiser")
