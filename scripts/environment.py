@@ -33,6 +33,7 @@ HOST = REPO / ".host" / f"ComfyUI-{HOST_VERSION}"
 # A matched set: torchvision and torchaudio refuse a torch that they were not built for.
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 HOST_IMPORTS = ("torch", "aiohttp", "safetensors")
+IMPORTED_AS = {"pytest-xdist": "xdist"}  # packages whose module has another name
 
 DOWNLOAD_REMEDY = (
     "Check the network, pip's settings (index, proxy), that 6 GB of disk are free and that torch "
@@ -180,6 +181,11 @@ def can_import(python: Path, names: Sequence[str]) -> bool:
     return python.is_file() and not subprocess.run(command, capture_output=True).returncode
 
 
+def modules_of(packages: Sequence[str]) -> list[str]:
+    """What packages are imported as."""
+    return [IMPORTED_AS.get(package, package) for package in packages]
+
+
 def python_of(comfyui: Path) -> Path:
     """The Python that runs a given ComfyUI; nothing is ever installed into it."""
     with step(f"Looking for the Python of {comfyui}"):
@@ -194,7 +200,7 @@ def python_of(comfyui: Path) -> Path:
 
 def python_with(python: Path, extras: tuple[str, ...]) -> Path:
     """A Python that imports what `python` imports, and `extras` too."""
-    if not extras or can_import(python, extras):
+    if not extras or can_import(python, modules_of(extras)):
         return python
     wanted = fingerprint(REPO, python, *extras)
     if not is_ready(TESTS_VENV, "extras", wanted):
@@ -284,7 +290,7 @@ def install_extras(venv: Path, extras: tuple[str, ...], wanted: str) -> None:
     """Install packages beside ComfyUI's."""
     with step(f"Installing {', '.join(extras)}"):
         pip(venv, "install", *extras)
-        check_imports(venv, (*extras, *HOST_IMPORTS))
+        check_imports(venv, (*modules_of(extras), *HOST_IMPORTS))
     mark_ready(venv, "extras", wanted)
 
 

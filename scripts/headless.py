@@ -107,6 +107,16 @@ class Server:
         """Cancel what is running."""
         self._request("/interrupt", {})
 
+    def clear(self, timeout: float = 60) -> None:
+        """Cancel what is running and what waits, and return when nothing runs any more."""
+        deadline = time.monotonic() + timeout
+        self._check_alive()
+        while self.get_json("/prompt")["exec_info"]["queue_remaining"]:
+            check_time(deadline, "The end of what was cancelled")
+            self._request("/queue", {"clear": True})
+            self.interrupt()
+            time.sleep(0.05)
+
     def history(self, prompt_id: str) -> dict[str, Any] | None:
         """The history entry of a prompt, None while it waits or runs."""
         self._check_alive()
@@ -121,7 +131,7 @@ class Server:
             asyncio.run(self._follow(prompt_id, on_progress, deadline))
         while not (entry := self.history(prompt_id)):
             check_time(deadline, f"Prompt {prompt_id}")
-            time.sleep(0.1)
+            time.sleep(0.05)
         raise_failure(entry)
         return entry
 
@@ -137,8 +147,10 @@ class Server:
                     latest = (data["value"], data["max"])
                 if kind in ("progress", "text"):
                     on_progress(*latest, data.get("text", ""))
-                # In the quiet too: the end may have come before we were connected.
-                elif kind in ("quiet", *FINAL_EVENTS) and self.history(prompt_id):
+                elif kind in FINAL_EVENTS and data["prompt_id"] == prompt_id:
+                    return
+                # The end may have come before we were connected.
+                elif kind == "quiet" and self.history(prompt_id):
                     return
 
     def _command(self) -> list[str]:
@@ -169,7 +181,7 @@ class Server:
                 return
             except OSError:  # nobody listens yet
                 check_time(deadline, f"The start of ComfyUI (log: {self.log})")
-                time.sleep(0.2)
+                time.sleep(0.1)
 
     def _check_alive(self) -> None:
         if self.process and self.process.poll() is not None:

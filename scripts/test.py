@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from environment import (
     REPO,
@@ -18,39 +19,75 @@ from environment import (
 )
 
 LAYERS = ("unit", "host", "server", "browser")
-EXTRAS = ("pytest", "hypothesis", "playwright", "diffusers")
-UNIT_IMPORTS = ("torch", "numpy", "PIL", "safetensors", "pytest", "hypothesis")
+QUICK = ("unit", "host")
+EXTRAS = ("pytest", "pytest-xdist", "hypothesis", "playwright", "diffusers")
+UNIT_IMPORTS = ("torch", "numpy", "PIL", "safetensors", "pytest", "xdist", "hypothesis")
+WORKERS = 2  # Each holds a server and models: some 4 GB.
 NO_BROWSER = (
     "Install Chromium, Chrome or Edge, or set CHROMIUM_PATH to its program, and run "
     "`python scripts/test.py browser`."
 )
+EPILOG = (
+    "Two processes share the work where there are two processor cores, a file of tests each; "
+    "`-- -n 0` runs all in one, `-- -x` stops at the first failure, `-- -k NAME` chooses tests."
+)
+
+
+class Wanted(NamedTuple):
+    """Layers to run, in their order, whether without what is slow, and options for pytest."""
+
+    layers: list[str]
+    quick: bool
+    options: list[str]
 
 
 def main() -> int:
     """Run the chosen layers in one pytest and return its exit status."""
-    layers, options = arguments()
-    browser = browser_for(layers)
-    run = [layer for layer in layers if layer != "browser" or browser]
+    wanted = arguments()
+    browser = browser_for(wanted.layers)
+    run = [layer for layer in wanted.layers if layer != "browser" or browser]
     env = {"CHROMIUM_PATH": str(browser)} if browser else {}
-    python = python_for(layers, env)
-    pytest = (python, "-m", "pytest", *run, "--durations=10", *options)
+    python = python_for(wanted.layers, env)
+    options = ("-m", "not slow", *wanted.options) if wanted.quick else wanted.options
+    pytest = (python, "-m", "pytest", *shared_out(run, env), "--durations=10", *options)
     status = run_child(pytest, env, cwd=REPO / "tests")
-    if run != layers:
+    if run != wanted.layers:
         print(f"\n{'!' * 100}\nNOT RUN: the browser layer; no browser was found. {NO_BROWSER}")
     return status
 
 
-def arguments() -> tuple[list[str], list[str]]:
-    """The layers to run, in their order, and the options for pytest (all that follows `--`)."""
+def arguments() -> Wanted:
+    """What the command line asks for; all that follows `--` goes to pytest."""
     words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
     choices = f"{', '.join(LAYERS)}; all of them by default"
     parser.add_argument("layers", nargs="*", metavar="layer", help=choices)
-    chosen = parser.parse_args(words[:cut]).layers or LAYERS
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="for while one works, under 2 minutes: unit and host, without the tests that are "
+        "marked slow (trainings that learn something, half precision, the benchmark's networks); "
+        "no server and no browser",
+    )
+    given = parser.parse_args(words[:cut])
+    chosen = given.layers or (QUICK if given.quick else LAYERS)
     if unknown := [layer for layer in chosen if layer not in LAYERS]:
         parser.error(f"there is no layer '{unknown[0]}'; the layers are {', '.join(LAYERS)}")
-    return [layer for layer in LAYERS if layer in chosen], words[cut + 1 :]
+    return Wanted([layer for layer in LAYERS if layer in chosen], given.quick, words[cut + 1 :])
+
+
+def shared_out(layers: list[str], env: dict[str, str]) -> list[str]:
+    """The layers as pytest is to run them: by as many workers as there are cores for, those first
+    whose files take long. Puts each worker's share of the cores into `env`.
+    """
+    cores = os.cpu_count() or 1
+    workers = min(WORKERS, cores)
+    if workers == 1:
+        return layers
+    if "OMP_NUM_THREADS" not in os.environ:
+        env["OMP_NUM_THREADS"] = str(cores // workers)  # for torch, in servers too
+    return [*reversed(layers), f"-n{workers}", "--dist=loadfile", "--no-loadscope-reorder"]
 
 
 def browser_for(layers: list[str]) -> Path | None:

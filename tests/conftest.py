@@ -1,10 +1,18 @@
-"""Shared by all layers: where things are, and the small checkpoint."""
+"""Shared by all layers: where things are, the small checkpoint, and a real ComfyUI."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import demo
 import pytest
+from graphs import lay_out
+from headless import Server
+from hypothesis import settings
+
+settings.register_profile("tests", deadline=None)  # A busy machine is not a failure.
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +27,20 @@ def comfyui() -> Path:
 def checkpoint_file(comfyui: Path) -> Path:
     """The demo's small SD 1.x checkpoint, made once."""
     return demo.checkpoint()
+
+
+@pytest.fixture(scope="session")
+def server(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A ComfyUI with the pack, for all tests that leave it running."""
+    base = tmp_path_factory.mktemp("comfyui")
+    lay_out(base)
+    with Server(comfyui, Path(sys.executable), base) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def idle_server(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test has queued on the shared server ends with the test, also where that failed."""
+    yield
+    if "server" in request.fixturenames:
+        request.getfixturevalue("server").clear()

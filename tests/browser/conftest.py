@@ -1,17 +1,13 @@
 """A real ComfyUI with the pack, and its page in a real Chromium, in both of its renderers."""
 
 import json
-import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("playwright", reason="the browser tests need playwright (PyPI)")
 
-from demo import lay_out_base
 from environment import REPO, find_chromium
 from headless import Server
 from page import EMPTY, chromium, load_workflow, open_comfyui
@@ -19,18 +15,6 @@ from playwright.sync_api import Browser, ViewportSize
 from view import View, listen
 
 EXAMPLE = REPO / "example_workflows" / "train_and_sample.json"
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """ComfyUI with the pack, the demo's tiny checkpoint and its pictures."""
-    host = os.environ.get("COMFYUI_PATH")
-    if not host:
-        pytest.fail("Set COMFYUI_PATH to the folder of a ComfyUI, or run scripts/test.py.")
-    base = tmp_path_factory.mktemp("comfyui")
-    lay_out_base(base)
-    with Server(Path(host), Path(sys.executable), base) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

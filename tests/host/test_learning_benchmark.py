@@ -13,14 +13,14 @@ from toyworld import world
 
 
 def test_the_converted_networks_compute_what_the_host_computes(
-    checkpoint_file: Path, loaded: Loaded, comfyui: Path, tmp_path: Path
+    checkpoint_file: Path, demo_models: Loaded, comfyui: Path, tmp_path: Path
 ):
     from examination import Models
     from peers.pipeline import ENCODER, check, write_pipeline
     from trainers import check_conversion
 
     write_pipeline(checkpoint_file, comfyui / "comfy" / "sd1_tokenizer", tmp_path)
-    models = Models(*loaded[:3])
+    models = Models(*demo_models[:3])
     check_conversion(models, tmp_path)
     check(tmp_path)
     encoder = tmp_path / "vae" / ENCODER
@@ -32,7 +32,7 @@ def test_the_converted_networks_compute_what_the_host_computes(
 
 
 def test_weights_that_are_not_found_are_noticed(
-    checkpoint_file: Path, loaded: Loaded, comfyui: Path, tmp_path: Path
+    checkpoint_file: Path, demo_models: Loaded, comfyui: Path, tmp_path: Path
 ):
     """As an older transformers does not find weights under the names of a newer one."""
     from examination import Models
@@ -40,7 +40,7 @@ def test_weights_that_are_not_found_are_noticed(
     from trainers import check_conversion
 
     write_pipeline(checkpoint_file, comfyui / "comfy" / "sd1_tokenizer", tmp_path)
-    check_conversion(Models(*loaded[:3]), tmp_path)
+    check_conversion(Models(*demo_models[:3]), tmp_path)
     file = tmp_path / "text_encoder" / "model.safetensors"
     weights = load_file(file)
     assert all(name.startswith("text_model.") for name in weights)
@@ -93,16 +93,16 @@ def test_captions_say_all_but_the_thing():
     assert bare.caption == ""
 
 
-def test_the_gap_goes_from_the_initialiser_to_the_true_description(loaded: Loaded):
+def test_the_gap_goes_from_the_initialiser_to_the_true_description(demo_models: Loaded):
     from examination import PLACEHOLDER, Exam, Models, Spoken, questions
 
-    exam = Exam(Models(*loaded[:3]), world.HELD_OUT[0], questions(1, False))
+    exam = Exam(Models(*demo_models[:3]), world.HELD_OUT[0], questions(1, False))
     assert (exam.initialiser, exam.truth) == ("star", "striped purple star")
     first, last = exam.ends
     assert last is not None and first != last
     assert exam.gap(first) == 0 and exam.gap(last) == 1
-    star = loaded.clip.cond_stage_model.clip_l.transformer.get_input_embeddings().weight
-    (token,) = loaded.clip.tokenizer.clip_l.tokenizer("star")["input_ids"][1:-1]
+    star = demo_models.clip.cond_stage_model.clip_l.transformer.get_input_embeddings().weight
+    (token,) = demo_models.clip.tokenizer.clip_l.tokenizer("star")["input_ids"][1:-1]
     (loss,) = exam.losses([Spoken(PLACEHOLDER, {"clip_l": star[token][None].float()})])
     assert loss == pytest.approx(first, abs=1e-6)
 

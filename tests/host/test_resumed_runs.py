@@ -112,9 +112,8 @@ def key(loaded: Loaded, **changes: Any) -> str:
     return run_key(model, clip, loaded.vae, concept(), made, chosen, "auto")
 
 
-def test_the_key_is_the_same_after_use_and_in_a_newly_loaded_model(
-    loaded: Loaded, checkpoint_file: Path
-):
+def test_the_key_is_the_same_after_use_and_in_a_newly_loaded_model(checkpoint_file: Path):
+    loaded = load_checkpoint(checkpoint_file, torch.float32)
     first = key(loaded)
     shifted = ModelSamplingDiscrete().patch(patched(loaded.model, 1.0), "v_prediction", False)[0]
     sampled(shifted, loaded.clip)  # The shared module now carries the patches of this clone.

@@ -19,15 +19,15 @@ LEARNED, BROKEN = 0.4, 0.25
 
 
 @pytest.fixture(scope="module")
-def exam(loaded: Loaded) -> Any:
+def exam(demo_models: Loaded) -> Any:
     """The questions about a purple striped star."""
-    return exam_of(loaded, THING)
+    return exam_of(demo_models, THING)
 
 
-def exam_of(loaded: Loaded, thing: world.Thing) -> Any:
+def exam_of(demo_models: Loaded, thing: world.Thing) -> Any:
     from examination import Exam, Models, questions
 
-    return Exam(Models(*loaded[:3]), thing, questions(1, False))
+    return Exam(Models(*demo_models[:3]), thing, questions(1, False))
 
 
 def learned(exam: Any) -> Mapping[str, Tensor]:
@@ -50,9 +50,9 @@ def test_a_short_training_closes_most_of_the_gap(exam: Any):
     assert closed(exam, learned(exam)) > LEARNED
 
 
-def test_captions_of_other_pictures_do_not(loaded: Loaded, exam: Any):
+def test_captions_of_other_pictures_do_not(demo_models: Loaded, exam: Any):
     """The word is said of pictures of something else."""
-    assert closed(exam, learned(exam_of(loaded, ANOTHER))) < BROKEN
+    assert closed(exam, learned(exam_of(demo_models, ANOTHER))) < BROKEN
 
 
 def test_a_wrong_objective_does_not(exam: Any, monkeypatch: pytest.MonkeyPatch):

@@ -4,19 +4,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from demo import link_or_copy
-from headless import Server
+from demo import CHECKPOINT, lay_out_base
+from headless import Server, link_folder
 from PIL import Image, ImageDraw
 
 Prompt = dict[str, dict[str, Any]]
+SMALL_MODELS = Path(__file__).with_name("small_models_node")
 STEPS = 6
 COLOURS = ("crimson", "navy", "seagreen", "orange", "orchid")
 
 
 def graph(**changes: Any) -> Prompt:
-    """Train, save, and sample with the learned word; `changes` are inputs as `node__input`."""
+    """Train, save, and sample with the learned word, on models that are small and know nothing;
+    `changes` are inputs as `node__input`.
+    """
     nodes: Prompt = {
-        "load": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors"),
+        "load": node("SmallModels"),
         "concept": node(
             "LoadImagesAsConcept", folder="input/stars", resolution=64, kind="object", captions=""
         ),
@@ -109,11 +112,16 @@ def saved_path(outputs: dict[str, Any]) -> Path:
     return Path(outputs["save"]["text"][0].removeprefix("Saved "))
 
 
-def lay_out(base: Path, checkpoint_file: Path) -> None:
-    """A base directory with the checkpoint and the pictures."""
-    checkpoints = base / "models" / "checkpoints"
-    checkpoints.mkdir(parents=True)
-    link_or_copy(checkpoint_file, checkpoints / "tiny.safetensors")
+def from_checkpoint(prompt: Prompt) -> Prompt:
+    """The prompt with the demo's checkpoint, as a user loads it."""
+    return {**prompt, "load": node("CheckpointLoaderSimple", ckpt_name=CHECKPOINT)}
+
+
+def lay_out(base: Path) -> None:
+    """A base directory with the demo's checkpoint and pictures, small models, and five stars."""
+    lay_out_base(base)
+    (base / "custom_nodes").mkdir()
+    link_folder(base / "custom_nodes" / "small-models", SMALL_MODELS)
     draw_pictures(base / "input" / "stars")
 
 

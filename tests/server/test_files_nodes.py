@@ -136,7 +136,7 @@ def test_the_same_conversion_over_a_wire_is_not_written_again(server: Server, tr
 
 def test_the_share_picture_carries_sample_vectors_and_graph(server: Server, trained: Path):
     prompt = {
-        "load": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors"),
+        "load": node("SmallModels"),
         "again": load(trained.name, clip=["load", 1]),
         "apply": node("ApplyEmbeddingToCLIP", clip=["load", 1], embedding=["again", 0], strength=1),
         **sampling("apply", "a photo of my-star"),
@@ -197,7 +197,7 @@ def test_a_file_that_cannot_be_used_is_an_error_with_the_way_out(
     save_file({"emb_params": ones(1, 1024)}, folder(server) / "sd2.safetensors")
     inputs = {"clip": ["load", 1], **change}
     prompt = {
-        "load": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors"),
+        "load": node("SmallModels"),
         "a": load(**{key: value for key, value in inputs.items() if value is not None}),
         "save": save(["a", 0], "", "standard"),
     }

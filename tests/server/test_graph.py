@@ -1,11 +1,11 @@
 """The nodes in the real server: train, save and sample in one graph, cancel, and bad input."""
 
 import json
-import time
 from typing import Any
 
 import pytest
-from graphs import STEPS, graph, node, picture, run, sampling, saved_path
+from demo import CHECKPOINT
+from graphs import STEPS, from_checkpoint, graph, node, picture, run, sampling, saved_path
 from headless import REPO, Server
 from safetensors import safe_open
 
@@ -14,7 +14,7 @@ CATEGORY = "training/textual inversion"
 
 def test_a_graph_trains_saves_and_samples(server: Server):
     shown: list[tuple[int, int, str]] = []
-    prompt = graph()
+    prompt = from_checkpoint(graph())
     prompt["plot"] = node("LossGraphNode", loss=["train", 1], filename_prefix="loss")
     prompt["crops"] = node("SaveImage", images=["concept", 1], filename_prefix="crops")
     outputs = run(server, prompt, on_progress=lambda *step: shown.append(step))
@@ -23,7 +23,7 @@ def test_a_graph_trains_saves_and_samples(server: Server):
     with safe_open(path, "pt") as opened:
         assert opened.get_tensor("emb_params").shape == (2, 768)
         recipe = json.loads(opened.metadata()["textual_inversion"])
-    assert recipe["base_model"] == "tiny.safetensors"
+    assert recipe["base_model"] == CHECKPOINT
     assert len(outputs["train"]["ti_loss"]) == STEPS
     assert "Learned 'my-star'" in outputs["train"]["text"][0]
     assert len(outputs["crops"]["images"]) == 5
@@ -64,17 +64,18 @@ def test_cancel_is_answered_within_a_step_and_the_next_run_is_as_if_nothing_had_
 ):
     reference = run(server, graph(train__seed=4))
     long = graph(train__seed=5, train__steps=10000)
-    started: list[float] = []
+    steps: list[int] = []
     prompt_id = server.queue(long)
 
     def cancel_at_the_third_step(value: int, maximum: int, text: str) -> None:
-        if maximum == 10000 and value >= 3 and not started:
-            started.append(time.monotonic())
-            server.interrupt()
+        if maximum == 10000 and value >= 3:
+            if not steps:
+                server.interrupt()
+            steps.append(value)
 
     with pytest.raises(RuntimeError, match="interrupted"):
         server.wait(prompt_id, cancel_at_the_third_step, timeout=120)
-    assert time.monotonic() - started[0] < 15
+    assert steps[-1] - steps[0] < 10  # Steps are done while the two messages are under way.
     again = run(server, graph(train__seed=4, save__name="again"))
     assert saved_path(again).read_bytes()[-4096:] == saved_path(reference).read_bytes()[-4096:]
     assert picture(server, again) == picture(server, reference)
@@ -83,11 +84,9 @@ def test_cancel_is_answered_within_a_step_and_the_next_run_is_as_if_nothing_had_
 def test_a_second_queue_of_the_same_graph_trains_nothing_again(server: Server):
     prompt = graph(train__seed=6)
     run(server, prompt)
-    started = time.monotonic()
     steps: list[int] = []
     run(server, prompt, on_progress=lambda value, maximum, text: steps.append(maximum))
     assert STEPS not in steps
-    assert time.monotonic() - started < 5
 
 
 def test_pictures_can_come_from_the_graph_as_batch_and_list(server: Server):
@@ -120,7 +119,7 @@ def test_captions_belong_to_pictures_in_natural_order(server: Server):
         ({"concept__folder": "none"}, "There are no pictures"),
         ({"concept__kind": "captions", "concept__captions": "a\nb"}, "2 captions for 5 pictures"),
         ({"train__method.learning_rate": "fast"}, "'fast' is not RATE or RATE:STEP"),
-        ({"train__method.learning_rate": "0.1:3, 0.2"}, "set schedule to 'constant'"),
+        ({"train__method.learning_rate": "0.1:3, 0.2"}, "set schedule to 'auto'"),
         ({"train__warmup": 6}, "leaves nothing of 6 steps"),
         ({"save__name": "../outside"}, "is not allowed for an embedding file"),
         ({"save__name": "/etc/passwd"}, "is not allowed for an embedding file"),

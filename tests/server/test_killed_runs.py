@@ -1,4 +1,8 @@
-"""Runs in the real server that are killed, cancelled, finished before: nothing of them is lost."""
+"""Runs in the real server that are killed, cancelled, finished before: nothing of them is lost.
+
+A server that starts takes as long as a hundred steps. So one does all that is to be found later,
+some are killed, and a last one, on the same base directory, finds what they have left.
+"""
 
 import os
 import random
@@ -7,33 +11,79 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from graphs import Prompt, graph, lay_out, node, run, saved_path
 from headless import Server
 from safetensors import safe_open
 
-STEPS = 80  # Stored every 25.
-KILLS = 10
+STEPS = 60  # A run is stored every 25.
+KILLS = 4
 RUNS = Path("user", "textual_inversion_runs")
+DAMAGED = {"train__seed": 6, "train__steps": 30}
+
+
+class Left(NamedTuple):
+    """A run that a server has left: its vectors and its folder in the store."""
+
+    vectors: bytes
+    folder: Path
+
+
+class Earlier(NamedTuple):
+    """What the first server did: a run that is not stored, one that is, one that was damaged."""
+
+    whole: bytes
+    finished: Left
+    damaged: Left
+    log: str
 
 
 @pytest.fixture(scope="module")
-def base(checkpoint_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base directory that outlives its servers."""
     directory = tmp_path_factory.mktemp("killed")
-    lay_out(directory, checkpoint_file)
+    lay_out(directory)
     return directory
 
 
 @pytest.fixture(scope="module")
-def whole(comfyui: Path, base: Path) -> Iterator[bytes]:
-    """The vectors of a run that nobody disturbed, and that left nothing in the store."""
+def earlier(comfyui: Path, base: Path) -> Earlier:
+    """What a server did that has ended."""
     with start(comfyui, base) as server:
-        vectors = learned(run(server, training("whole", train__resume="off")))
-    assert not (base / RUNS).exists()
-    yield vectors
+        whole = learned(run(server, training("whole", train__resume="off")))
+        assert not (base / RUNS).exists()
+        finished = left(server, training("finished", train__seed=2))
+        damaged = left(server, training("damaged", **DAMAGED))
+        log = server.log.read_text()
+    for path in damaged.folder.glob("step-*"):
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    return Earlier(whole, finished, damaged, log)
+
+
+@pytest.fixture(scope="module")
+def killed(comfyui: Path, base: Path, earlier: Earlier) -> Path:
+    """The folder of a run whose servers were killed one after the other, each some steps further
+    on, somewhere in a step.
+    """
+    draws, before = random.Random(1), stored(base)
+    for step in sorted(draws.sample(range(1, STEPS), KILLS)):
+        with start(comfyui, base) as server:
+            follow_to(server, training("killed"), step)
+            time.sleep(draws.random() / 10)
+            assert server.process is not None
+            os.killpg(server.process.pid, signal.SIGKILL)
+            server.process.wait()
+    (own,) = stored(base) - before
+    return own
+
+
+@pytest.fixture(scope="module")
+def later(comfyui: Path, base: Path, killed: Path) -> Iterator[Server]:
+    """A server on the same directory after all that."""
+    with start(comfyui, base) as server:
+        yield server
 
 
 def start(comfyui: Path, base: Path) -> Server:
@@ -41,12 +91,19 @@ def start(comfyui: Path, base: Path) -> Server:
 
 
 def training(name: str, **changes: Any) -> Prompt:
-    """The training without sampling."""
-    settled = {"steps": STEPS, "auto_stop": False, "resume": "continue"}
+    """The training without sampling, stored."""
+    settled = {"steps": STEPS, "batch_size": 1, "auto_stop": False, "resume": "continue"}
     named = {f"train__{key}": value for key, value in settled.items()}
     nodes = graph(**{**named, "save__name": name, **changes})
-    kept = ("load", "concept", "word", "train", "save")
-    return {name: nodes[name] for name in kept}
+    return {name: nodes[name] for name in ("load", "concept", "word", "train", "save")}
+
+
+def left(server: Server, prompt: Prompt) -> Left:
+    """Run a training, and find what is stored of it."""
+    before = stored(server.directory)
+    vectors = learned(run(server, prompt))
+    (own,) = stored(server.directory) - before
+    return Left(vectors, own)
 
 
 def learned(outputs: dict[str, Any]) -> bytes:
@@ -82,65 +139,51 @@ def follow_to(server: Server, prompt: Prompt, step: int) -> str:
 
 
 def test_a_server_killed_at_random_steps_ends_with_the_bits_of_one_that_was_not(
-    comfyui: Path, base: Path, whole: bytes
+    base: Path, earlier: Earlier, killed: Path, later: Server
 ):
-    """Each server is killed some steps further on, somewhere in a step."""
-    draws = random.Random(1)
-    for step in sorted(draws.sample(range(1, STEPS), KILLS)):
-        with start(comfyui, base) as server:
-            follow_to(server, training("killed"), step)
-            time.sleep(draws.random() / 3)
-            assert server.process is not None
-            os.killpg(server.process.pid, signal.SIGKILL)
-            server.process.wait()
-    assert len(list((base / RUNS).glob("my-star-*/step-*.safetensors"))) in (1, 2, 3)
-    with start(comfyui, base) as server:
-        outputs = run(server, training("killed"))
-    assert learned(outputs) == whole
+    stems = sorted(path.stem for path in killed.glob("step-*.safetensors"))
+    assert stems == ["step-000000025", "step-000000050"]
+    runs = len(stored(base))
+    outputs = run(later, training("killed"))
+    assert learned(outputs) == earlier.whole
     assert "came from an earlier run" in text_of(outputs)
-    assert len(stored(base)) == 1
+    assert len(stored(base)) == runs
 
 
-def test_a_finished_run_is_not_trained_again_after_a_restart(
-    comfyui: Path, base: Path, whole: bytes
-):
-    with start(comfyui, base) as server:
-        run(server, training("finished"))
-        before = server.log.read_text()
-    with start(comfyui, base) as server:
-        steps: list[int] = []
-        outputs = run(
-            server,
-            training("again"),
-            on_progress=lambda value, maximum, text: steps.append(maximum),
-        )
-        assert "nothing was trained now" in text_of(outputs)
-        assert learned(outputs) == whole
-        assert STEPS not in steps
-        over = run(server, training("over", train__resume="start over"))
-        assert "earlier run" not in text_of(over)
-        assert learned(over) == whole
-        more = run(server, training("more", train__steps=STEPS + 1))
-        assert f"Of these, {STEPS} steps came from an earlier run." in text_of(more)
-    assert "Traceback" not in before
+def test_a_finished_run_is_not_trained_again_after_a_restart(earlier: Earlier, later: Server):
+    steps: list[int] = []
+    outputs = run(
+        later,
+        training("again", train__seed=2),
+        on_progress=lambda value, maximum, text: steps.append(maximum),
+    )
+    assert "nothing was trained now" in text_of(outputs)
+    assert learned(outputs) == earlier.finished.vectors
+    assert STEPS not in steps
+    over = run(later, training("over", train__seed=2, train__resume="start over"))
+    assert "earlier run" not in text_of(over)
+    assert learned(over) == earlier.finished.vectors
+    more = run(later, training("more", train__seed=2, train__steps=STEPS + 1))
+    assert f"Of these, {STEPS} steps came from an earlier run." in text_of(more)
+    assert "Traceback" not in earlier.log
 
 
-def test_cancel_at_random_moments_loses_nothing(comfyui: Path, base: Path):
+def test_cancel_at_random_moments_loses_nothing(later: Server):
     draws = random.Random(2)
-    with start(comfyui, base) as server:
-        reference = learned(run(server, training("calm", train__seed=3, train__resume="off")))
-        for step in sorted(draws.sample(range(1, STEPS), KILLS)):
-            prompt_id = follow_to(server, training("cancelled", train__seed=3), step)
-            time.sleep(draws.random() / 3)
-            server.interrupt()
-            with pytest.raises(RuntimeError, match="interrupted"):
-                server.wait(prompt_id, timeout=60)
-        outputs = run(server, training("cancelled", train__seed=3))
-        assert learned(outputs) == reference
-        assert "came from an earlier run" in text_of(outputs)
+    reference = learned(run(later, training("calm", train__seed=3, train__resume="off")))
+    # The first half: a fast machine is not to be through before it is cancelled.
+    for step in sorted(draws.sample(range(1, STEPS // 2), KILLS)):
+        prompt_id = follow_to(later, training("cancelled", train__seed=3), step)
+        time.sleep(draws.random() / 10)
+        later.interrupt()
+        with pytest.raises(RuntimeError, match="interrupted"):
+            later.wait(prompt_id, timeout=60)
+    outputs = run(later, training("cancelled", train__seed=3))
+    assert learned(outputs) == reference
+    assert "came from an earlier run" in text_of(outputs)
 
 
-def test_two_trainings_in_a_graph_have_each_their_own_run(comfyui: Path, base: Path):
+def test_two_trainings_in_a_graph_have_each_their_own_run(base: Path, later: Server):
     prompt = training("one", train__seed=4, train__steps=6)
     other = {**prompt["train"]["inputs"], "seed": 5}
     prompt["train 2"] = {"class_type": "TrainTextualInversion", "inputs": other}
@@ -148,22 +191,15 @@ def test_two_trainings_in_a_graph_have_each_their_own_run(comfyui: Path, base: P
         "SaveEmbedding", embedding=["train 2", 0], name="two", storage="fp32", overwrite=False
     )
     before = stored(base)
-    with start(comfyui, base) as server:
-        outputs = run(server, prompt)
+    outputs = run(later, prompt)
     assert len(stored(base) - before) == 2
     assert learned(outputs) != learned({"save": outputs["save 2"]})
 
 
-def test_a_damaged_store_is_told_and_the_run_starts_from_what_is_good(comfyui: Path, base: Path):
-    prompt = training("damaged", train__seed=6, train__steps=6)
-    before = stored(base)
-    with start(comfyui, base) as server:
-        first = learned(run(server, prompt))
-    (own,) = stored(base) - before
-    for path in own.glob("step-*"):
-        path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with start(comfyui, base) as server:
-        outputs = run(server, prompt)
-    assert learned(outputs) == first
+def test_a_damaged_store_is_told_and_the_run_starts_from_what_is_good(
+    earlier: Earlier, later: Server
+):
+    outputs = run(later, training("damaged", **DAMAGED))
+    assert learned(outputs) == earlier.damaged.vectors
     assert "cannot be read" in text_of(outputs)
-    assert len(list(own.glob("*.damaged"))) == 1
+    assert len(list(earlier.damaged.folder.glob("*.damaged"))) == 2

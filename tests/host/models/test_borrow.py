@@ -96,9 +96,9 @@ def test_weights_that_are_cast_are_checkpointed(checkpoint_file: Path):
             assert frozen.checkpointed == expected
 
 
-def test_the_memory_estimate_grows_with_rows_area_and_precision(loaded: Loaded):
+def test_the_memory_estimate_grows_with_rows_area_and_precision(demo_models: Loaded):
     def estimate(rows: int, side: int) -> int:
-        return memory_estimate(loaded.model, loaded.clip, rows, (4, side, side))
+        return memory_estimate(demo_models.model, demo_models.clip, rows, (4, side, side))
 
     encoder = estimate(0, 64)
     assert encoder > 300 * 2**20  # The fp32 copies of CLIP-L's fp16 layers.

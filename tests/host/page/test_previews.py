@@ -195,7 +195,7 @@ def test_a_preview_that_fails_ends_the_previews_and_not_the_training(
     assert artist.images() is None
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == [
-        "The preview at step 2 could not be drawn: Tried to allocate 20.00 GiB. The training goes "
+        "The preview at step 0 could not be drawn: Tried to allocate 20.00 GiB. The training goes "
         "on without previews."
     ]
     assert differences(before, state(loaded)) == []
