@@ -10,13 +10,8 @@ from ..ti_core.concept.concept import Concept, joined_concepts
 from ..ti_core.concept.gather import CaptionOptions
 from ..ti_core.concept.masks import MaskSettings
 from ..ti_core.host.page.progress import say
-from ..ti_core.host.pictures.concept_requests import (
-    Request,
-    dataset_file_state,
-    folder_state,
-    load_concept,
-    load_dataset_file,
-)
+from ..ti_core.host.pictures.concept_requests import Request, folder_state, load_concept
+from ..ti_core.host.pictures.dataset_files import dataset_file_state, load_dataset_file
 from ..ti_core.host.pictures.folders import NO_FOLDER, picture_folders
 from .concept_options import PictureFitting
 from .sockets import (

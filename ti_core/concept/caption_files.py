@@ -48,11 +48,6 @@ def clean(text: str) -> str:
     ]
 
 
-def was_cut(text: str) -> bool:
-    """Whether `clean` leaves the end of a caption out."""
-    return len(text.strip()) > LONGEST_CAPTION
-
-
 def templates_from(text: str, typed: bool) -> tuple[str, ...]:
     """Templates of a text: a line each, blank lines and lines that start with '#' skipped; those of
     a file are tamed.

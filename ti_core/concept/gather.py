@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ..draws import generator
-from .caption_files import CaptionFiles
+from .caption_files import LONGEST_CAPTION, CaptionFiles, clean
 from .concept import Concept, Found, LatentChoice, Picture
 from .fit import FitSettings, Size, View, bucket_for, draw_view, fitted_mask, fitted_picture, lost
 from .masks import MaskSettings, over_picture
@@ -78,7 +78,7 @@ def picture_of(source: Source, recipe: Recipe, draws: Generator) -> Picture:
         source.name,
         tuple(crop for crop, _ in cut),
         tuple(weights for _, weights in cut),
-        source.caption,
+        source.caption if source.typed else clean(source.caption),
         replace(recipe.wording, typed=source.typed),
         source.repeats * recipe.repeats,
         found_of(source, size, recipe.fit),
@@ -142,6 +142,9 @@ def found_of(source: Source, size: Size, fit: FitSettings) -> Found:
     """What the audit wants to know of a picture."""
     height, width = source.picture.shape[:2]
     notes = source.notes
+    length = len(source.caption.strip())
+    if length > LONGEST_CAPTION and not source.typed:
+        notes = (*notes, f"a caption of {length} characters, cut")
     if width < size[0] or height < size[1]:
         notes = (*notes, "enlarged")
     missing = lost(width, height, size, fit)

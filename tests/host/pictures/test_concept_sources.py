@@ -27,12 +27,11 @@ from ti_core.host.models.text import create_embedding
 from ti_core.host.pictures.concept_requests import (
     Request,
     caption_options_state,
-    dataset_file_state,
     folder_state,
     load_concept,
-    load_dataset_file,
     read_templates,
 )
+from ti_core.host.pictures.dataset_files import dataset_file_state, load_dataset_file
 from ti_core.host.pictures.folders import NO_FOLDER, folder_path, read_text, text_file
 from ti_core.host.pictures.token_counts import audit, encoder_facts, native_side
 from ti_core.host.run_key import run_key

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from ti_core.concept.audit import concept_report
+from ti_core.concept.caption_files import LONGEST_CAPTION
 from ti_core.concept.fit import FitSettings
 from ti_core.concept.gather import Recipe, Source, concept_of, look_of
 from ti_core.concept.masks import MaskSettings, latent_weights, over_picture, stacked_weights
@@ -227,6 +229,19 @@ def test_captions_of_files_and_typed_ones_are_told_apart():
     concept = concept_of(sources, recipe())
     assert concept.text(0, "my-cat") == "my-cat, x"
     assert concept.text(1, "my-cat") == "my-cat, embedding:x"
+
+
+def test_captions_of_files_are_cleaned_and_what_is_cut_is_told():
+    most = "x" * LONGEST_CAPTION
+    captions = {"  a\0b  ": "a b", f" {most} ": most, f"{most}x": most}
+    sources = [Source("a", noise(64, 64), caption=caption) for caption in captions]
+    concept = concept_of(sources, recipe())
+    assert [picture.caption for picture in concept.pictures] == list(captions.values())
+    assert concept_report(concept).count("a caption of 4001 characters, cut") == 1
+    (typed,) = concept_of(
+        [Source("a", noise(64, 64), caption="a  b", typed=True)], recipe()
+    ).pictures
+    assert typed.caption == "a  b"
 
 
 def test_looks_survive_scaling_and_tell_pictures_apart():

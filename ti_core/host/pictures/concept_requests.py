@@ -1,38 +1,25 @@
-"""Concepts from what a user chose: folders, pictures of the graph, dataset files."""
+"""Concepts from what was chosen on the nodes: a folder, pictures of the graph, captions, masks."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
+from typing import TypeVar
 
+import torch
 from torch import Tensor
 
-from ...concept.caption_files import LONGEST_FILE, base_name, templates_from
-from ...concept.concept import Concept, LatentChoice, joined_concepts
+from ...concept.caption_files import LONGEST_FILE, templates_from
+from ...concept.concept import Concept, LatentChoice
 from ...concept.counted import counted
 from ...concept.fit import FitSettings
 from ...concept.gather import CaptionOptions, Recipe, Source, concept_of
-from ...concept.kohya_toml import Subset, subsets
 from ...concept.masks import MaskSettings
 from ...concept.templates import FILEWORDS, Kind
-from .concept_sources import (
-    PictureFolder,
-    folder_sources,
-    graph_sources,
-    typed_lines,
-    with_captions,
-    with_masks,
-)
-from .folders import (
-    NO_FOLDER,
-    allowed,
-    candidates,
-    folder_path,
-    read_text,
-    roots,
-    state_of,
-    text_file,
-)
+from .concept_sources import PictureFolder, folder_sources, mask_found
+from .folders import NO_FOLDER, candidates, folder_path, read_text, state_of, text_file
+from .picture_files import Reading
+
+Belonging = TypeVar("Belonging")
 
 
 @dataclass(frozen=True)
@@ -70,8 +57,7 @@ def load_concept(request: Request) -> tuple[Concept, list[str]]:
     """The concept, and what the user should know of its making, in words."""
     notes: list[str] = []
     recipe = request.recipe
-    sources = sources_of(request, recipe.wording.takes_captions, notes)
-    concept = concept_of(sources, recipe)
+    concept = concept_of(sources_of(request, recipe.wording.takes_captions, notes), recipe)
     if not concept.pictures:
         raise ValueError(f"No picture can be used. {' '.join(notes)}")
     if request.has_texts and not recipe.wording.takes_captions:
@@ -87,8 +73,7 @@ def sources_of(request: Request, take_captions: bool, notes: list[str]) -> Itera
     check_sources(request, look_up)
     in_folder: Iterator[Source] = iter(())
     if request.folder != NO_FOLDER:
-        folder = requested_folder(request, look_up)
-        in_folder = folder_sources(folder, notes)
+        in_folder = folder_sources(requested_folder(request, look_up), notes)
     in_graph = graph_sources(request.images, request.masking)
     if request.masks and request.images:
         in_graph = with_masks(in_graph, request.masks)
@@ -121,6 +106,78 @@ def requested_folder(request: Request, look_up: bool) -> PictureFolder:
     )
 
 
+def graph_sources(images: Sequence[Tensor], settings: MaskSettings) -> Iterator[Source]:
+    """Pictures of IMAGE batches or lists."""
+    pictures = [picture for batch in images for picture in batch]
+    for number, picture in enumerate(pictures, 1):
+        found = pixels_of_image(picture, settings.background)
+        mask, note = mask_found(found, settings)
+        notes = (*found.notes, note) if note else found.notes
+        yield Source(f"image {number}", found.picture, mask, notes=notes)
+
+
+def pixels_of_image(picture: Tensor, background: tuple[int, int, int]) -> Reading:
+    """A picture `[h, w, 3]` of the graph; a fourth channel is how opaque it is, over a colour of
+    0 to 255.
+    """
+    channels = torch.nan_to_num(picture.float().cpu()).clamp(0, 1)
+    colours, opacity = channels[..., :3], channels[..., 3:4]
+    if bool((opacity == 1).all()):  # Also where there is no fourth channel.
+        return Reading(colours, None, ())
+    behind = torch.tensor(background) / 255
+    flat = opacity * colours + (1 - opacity) * behind
+    return Reading(flat, opacity[..., 0], ("partly transparent",))
+
+
+def with_masks(sources: Iterable[Source], masks: Sequence[Tensor]) -> Iterator[Source]:
+    """The sources with the MASKs that were connected, in order."""
+    layers = [mask for batch in masks for mask in (batch if batch.ndim > 2 else batch[None])]
+    wrong = (
+        "There are {things} masks for {pictures}. Connect one mask per picture (in the order of "
+        "the report), or one for all."
+    )
+    for source, mask in dealt(sources, layers, wrong):
+        notes = (*source.notes, "connected mask")
+        yield replace(source, mask=mask.float().cpu(), notes=notes)
+
+
+def with_captions(sources: Iterable[Source], texts: Sequence[str]) -> Iterator[Source]:
+    """The sources with the captions of the node, in order: a single text was typed, a line for each
+    picture or one for all; several were connected as a list, and are trusted no more than files.
+    """
+    typed = len(texts) == 1
+    captions = typed_lines(texts[0]) if typed else texts
+    origin = "" if typed else "the connected list"
+    wrong = (
+        "There are {things} captions for {pictures}. Write one line per picture (in the order of "
+        "the report), or one line for all."
+        if typed
+        else "The connected list has {things} captions for {pictures}. Connect one per picture, in "
+        "the order of the report."
+    )
+    for source, caption in dealt(sources, captions, wrong):
+        yield replace(source, caption=caption, typed=typed, caption_from=origin)
+
+
+def typed_lines(text: str) -> list[str]:
+    """The captions that were typed: a line each, empty ones left out."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def dealt(
+    sources: Iterable[Source], things: Sequence[Belonging], wrong: str
+) -> Iterator[tuple[Source, Belonging]]:
+    """Each source with what belongs to it, in order; a single thing belongs to all. The sources
+    come one after the other, so that only at the end a wrong number is known, and `wrong` says so.
+    """
+    count = 0
+    for count, source in enumerate(sources, 1):
+        if len(things) == 1 or count <= len(things):
+            yield source, things[0 if len(things) == 1 else count - 1]
+    if count and len(things) not in (1, count):
+        raise ValueError(wrong.format(things=len(things), pictures=counted(count, "picture")))
+
+
 def unused_captions(request: Request, pictures: int) -> str:
     """What to tell of captions that were given and stand in no text."""
     if request.captions.wording.templates:
@@ -148,78 +205,6 @@ def read_templates(typed: str, file: str) -> tuple[str, ...]:
     return templates_from(typed, True) if typed.strip() else ()
 
 
-def load_dataset_file(choice: str, kind: Kind, seed: int) -> tuple[Concept, list[str]]:
-    """The concept of kohya's dataset file, and what the user should know of its making, in
-    words.
-    """
-    file = text_file(choice)
-    found, notes = subsets(read_text(file, LONGEST_FILE), seed)
-    if not found:
-        raise ValueError(f"The dataset file {file.name!r} names no folder to train on. {notes[0]}")
-    return joined_concepts([subset_concept(subset, file, kind, notes) for subset in found]), notes
-
-
-def subset_concept(subset: Subset, file: Path, kind: Kind, notes: list[str]) -> Concept:
-    """The concept of one subset."""
-    folder = subset_folder(subset, file, kind)
-    name = base_name(subset.folder.rstrip("/\\"))
-    if folder.path.name != name or not Path(subset.folder).is_dir():
-        notes.append(f"image_dir {subset.folder!r} is read from {choice_of(folder.path)}.")
-    wording = subset.captions.wording.for_kind(kind)
-    recipe = Recipe(kind, wording, subset.fit, subset.masks, repeats=subset.repeats)
-    concept = concept_of(folder_sources(folder, notes), recipe)
-    if not concept.pictures:
-        raise ValueError(
-            f"No picture of image_dir {subset.folder!r} is larger than skip_image_resolution. "
-            f"Lower it, or remove the subset."
-        )
-    return concept
-
-
-def subset_folder(subset: Subset, file: Path, kind: Kind) -> PictureFolder:
-    """The folder of a subset with what belongs to it; its name means nothing, and its sub-folders
-    are not read.
-    """
-    return PictureFolder(
-        image_folder(subset.folder, file),
-        subset.captions.files if subset.captions.wording.for_kind(kind).takes_captions else None,
-        subset.masks,
-        subset.fit,
-        deep=False,
-        repeats=False,
-        mask_folder=image_folder(subset.mask_folder, file) if subset.mask_folder else None,
-        smallest_area=subset.smallest_area,
-    )
-
-
-def image_folder(written: str, file: Path) -> Path:
-    """The folder that a dataset file means: as it is written if that lies inside input/ or a
-    datasets folder, else one of the same name beside the file or in those folders.
-    """
-    name = base_name(written.rstrip("/\\"))
-    places = [file.parent / written, *candidates(written)]
-    tops = [root for group in roots().values() for root in group]
-    places += (
-        [place / name for place in (file.parent, *tops)] if name not in ("", "..", ".") else []
-    )
-    for place in places:
-        if "\0" not in written and place.is_dir() and allowed(place):
-            return place.resolve()
-    raise ValueError(
-        f"The folder {written!r} of the dataset file is not in ComfyUI's input/ or datasets/ "
-        f"folder. Copy it there as {name!r}, or write its path as 'input/{name}'."
-    )
-
-
-def choice_of(folder: Path) -> str:
-    """A folder as a user chooses it, without the way to ComfyUI."""
-    for kind, group in roots().items():
-        for root in group:
-            if folder.is_relative_to(root.resolve()):
-                return f"{kind}/{folder.relative_to(root.resolve()).as_posix()}"
-    return folder.name
-
-
 def folder_state(choice: str) -> str:
     """Changes when anything that is read for a folder changes; what Caption Options names outside
     of it, is in their own state.
@@ -232,15 +217,3 @@ def caption_options_state(*files: str | None) -> str:
     (None).
     """
     return state_of(path for name in files if name for path in candidates(name.strip()))
-
-
-def dataset_file_state(choice: str | None, kind: Kind | None) -> str:
-    """Changes when a dataset file, or anything that is read for it, changes; what is linked is not
-    known beforehand (None).
-    """
-    if not choice:
-        return ""
-    file = text_file(choice)
-    found, _ = subsets(read_text(file, LONGEST_FILE))
-    folders = [subset_folder(subset, file, kind or "captions") for subset in found]
-    return state_of([file, *(place for folder in folders for place in folder.places)])

@@ -1,24 +1,37 @@
-"""Pictures, masks and captions from folders and from the graph."""
+"""The pictures of a folder with their masks and captions, and where all that lies."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple
 
-import torch
 from comfy.model_management import throw_exception_if_processing_interrupted
 from torch import Tensor
 
-from ...concept.caption_files import CaptionFiles, clean, folder_repeats, was_cut
+from ...concept.caption_files import (
+    LONGEST_FILE,
+    PICTURE_KEYS,
+    CaptionFiles,
+    CaptionSource,
+    base_name,
+    file_name_words,
+    folder_repeats,
+    metadata_captions,
+)
 from ...concept.counted import counted
 from ...concept.fit import FitSettings
 from ...concept.gather import Source, check_large_enough
 from ...concept.masks import MaskSettings
-from .caption_lookup import CaptionLookup, caption_lookup, metadata_file
-from .folders import allowed
+from .folders import allowed, candidates, read_text
 from .picture_files import SUFFIXES, Reading, mask_file, picture_files, read_mask, read_pixels
 
-Belonging = TypeVar("Belonging")
+METADATA_NAMES = ("metadata.json", "metadata.jsonl", "meta_cap.json", "meta_clean.json")
+LARGEST_METADATA = 64 << 20
+# What cameras and phones call their pictures says nothing about them.
+CAMERA_NAME = re.compile(
+    r"(?:img|image|dsc\w?|dscn|pxl|photo|picture|screenshot|mvi|wp|p)?[\W\d_]*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -84,13 +97,12 @@ def folder_sources(folder: PictureFolder, notes: list[str]) -> Iterator[Source]:
         listed = f"{counted(len(silent), 'picture')} ({', '.join(silent[:10])})"
         raise ValueError(
             f"There are no captions for {listed}. Put a text file with the same name beside each "
-            f"picture, write captions on the node, or choose another kind. "
-            f"{' '.join(remarks)}".strip()
+            f"picture, write captions on the node, or choose another kind. {' '.join(remarks)}".strip()
         )
     notes += remarks + faults
 
 
-def file_source(path: Path, folder: PictureFolder, lookup: CaptionLookup | None) -> Source:
+def file_source(path: Path, folder: PictureFolder, lookup: "CaptionLookup | None") -> Source:
     """A picture file with its mask and its caption."""
     name = path.relative_to(folder.path).as_posix()
     if not allowed(path):
@@ -101,11 +113,10 @@ def file_source(path: Path, folder: PictureFolder, lookup: CaptionLookup | None)
     found = read_pixels(path, folder.masks.background)
     check_large_enough(name, found.picture.shape[1], found.picture.shape[0], folder.fit)
     caption, origin = lookup.caption_of(path) if lookup else ("", "")
-    mask, mask_note = mask_of(found, folder.masks, mask_beside(path, folder))
-    cut_note = f"caption of {len(caption)} characters, cut" if was_cut(caption) else ""
-    notes = tuple(note for note in (*found.notes, mask_note, cut_note) if note)
+    mask, mask_note = mask_found(found, folder.masks, mask_beside(path, folder))
+    notes = (*found.notes, mask_note) if mask_note else found.notes
     repeats = folder_repeats(path.parent.name)[0] if folder.repeats else 1
-    return Source(name, found.picture, mask, clean(caption), False, origin, repeats, notes)
+    return Source(name, found.picture, mask, caption, False, origin, repeats, notes)
 
 
 def mask_beside(path: Path, folder: PictureFolder) -> Path | None:
@@ -117,7 +128,7 @@ def mask_beside(path: Path, folder: PictureFolder) -> Path | None:
     return found if found is not None and allowed(found) else None
 
 
-def mask_of(
+def mask_found(
     found: Reading, settings: MaskSettings, file: Path | None = None
 ) -> tuple[Tensor | None, str]:
     """The mask of a picture, from a file or from its transparency, and where it came from."""
@@ -130,73 +141,102 @@ def mask_of(
     return None, ""
 
 
-def graph_sources(images: Sequence[Tensor], settings: MaskSettings) -> Iterator[Source]:
-    """Pictures of IMAGE batches or lists."""
-    pictures = [picture for batch in images for picture in batch]
-    for number, picture in enumerate(pictures, 1):
-        found = pixels_of_image(picture, settings.background)
-        mask, note = mask_of(found, settings)
-        notes = (*found.notes, note) if note else found.notes
-        yield Source(f"image {number}", found.picture, mask, notes=notes)
+class FileCaption(NamedTuple):
+    """The caption of a picture file, and where it stood; empty if there is none."""
+
+    text: str = ""
+    origin: str = ""
 
 
-def pixels_of_image(picture: Tensor, background: tuple[int, int, int]) -> Reading:
-    """A picture `[h, w, 3]` of the graph; a fourth channel is how opaque it is, over a colour of
-    0 to 255.
+@dataclass(frozen=True)
+class CaptionLookup:
+    """Finds captions as it was asked to; `metadata` has those of a metadata file by name or stem of
+    the picture, `remark` says why there is one that cannot be used.
     """
-    channels = torch.nan_to_num(picture.float().cpu()).clamp(0, 1)
-    colours, opacity = channels[..., :3], channels[..., 3:4]
-    if bool((opacity == 1).all()):  # Also where there is no fourth channel.
-        return Reading(colours, None, ())
-    behind = torch.tensor(background) / 255
-    flat = opacity * colours + (1 - opacity) * behind
-    return Reading(flat, opacity[..., 0], ("partly transparent",))
+
+    files: CaptionFiles
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    remark: str = ""
+
+    def caption_of(self, picture: Path) -> FileCaption:
+        """The first caption of a picture that is found."""
+        found = (find(self, picture) for find in LOOKUPS[self.files.source])
+        return next((caption for caption in found if caption.origin), FileCaption())
+
+    def beside(self, picture: Path) -> FileCaption:
+        """The text file of the same stem (or name) beside a picture."""
+        for ending in [self.files.extension] if self.files.extension else [".txt", ".caption"]:
+            ending = ending if ending.startswith(".") else f".{ending}"
+            for text in (picture.with_suffix(ending), picture.with_name(picture.name + ending)):
+                if ending.lower() not in SUFFIXES and text.is_file() and allowed(text):
+                    return FileCaption(read_text(text, LONGEST_FILE), text.name)
+        return FileCaption()
+
+    def in_metadata(self, picture: Path) -> FileCaption:
+        """What the metadata file says of a picture."""
+        caption = self.metadata.get(picture.name, self.metadata.get(picture.stem))
+        return FileCaption() if caption is None else FileCaption(caption, "the metadata file")
+
+    def in_folder_name(self, picture: Path) -> FileCaption:
+        """Given words, or those of a kohya folder `20_cat woman`."""
+        words = self.files.words or folder_repeats(picture.parent.name)[1]
+        return FileCaption(words, "the folder's words") if words else FileCaption()
+
+    def in_file_name(self, picture: Path) -> FileCaption:
+        """The words of a picture's name; those of a camera do not count unless they are asked
+        for.
+        """
+        if self.files.source != "file names" and CAMERA_NAME.fullmatch(picture.stem):
+            return FileCaption()
+        words = file_name_words(picture.stem, self.files.pattern, self.files.joiner)
+        return FileCaption(words, "the file name") if words else FileCaption()
 
 
-def with_masks(sources: Iterable[Source], masks: Sequence[Tensor]) -> Iterator[Source]:
-    """The sources with the MASKs that were connected, in order."""
-    layers = [mask for batch in masks for mask in (batch if batch.ndim > 2 else batch[None])]
-    wrong = (
-        "There are {things} masks for {pictures}. Connect one mask per picture (in the order of "
-        "the report), or one for all."
+LOOKUPS: dict[CaptionSource, tuple[Callable[[CaptionLookup, Path], FileCaption], ...]] = {
+    "auto": (
+        CaptionLookup.beside,
+        CaptionLookup.in_metadata,
+        CaptionLookup.in_folder_name,
+        CaptionLookup.in_file_name,
+    ),
+    "kohya": (CaptionLookup.beside, CaptionLookup.in_folder_name),
+    "text files": (CaptionLookup.beside,),
+    "metadata": (CaptionLookup.in_metadata,),
+    "folder names": (CaptionLookup.in_folder_name,),
+    "file names": (CaptionLookup.in_file_name,),
+}
+
+
+def caption_lookup(files: CaptionFiles, metadata: Path | None) -> CaptionLookup:
+    """The lookup with its metadata file read. A file that names no picture is an error where the
+    user named it; one that was found by itself may be there for something else.
+    """
+    if metadata is None:
+        return CaptionLookup(files)
+    captions = metadata_captions(read_text(metadata, LARGEST_METADATA), metadata.name)
+    if captions:
+        return CaptionLookup(files, captions)
+    where = (
+        f" (line 1 has none of {', '.join(PICTURE_KEYS)})" if metadata.suffix == ".jsonl" else ""
     )
-    for source, mask in dealt(sources, layers, wrong):
-        notes = (*source.notes, "connected mask")
-        yield replace(source, mask=mask.float().cpu(), notes=notes)
+    remark = f"The metadata file {metadata.name!r} names no picture{where}"
+    if files.metadata:
+        raise ValueError(f"{remark}. Add the pictures to it, or choose another source of captions.")
+    return CaptionLookup(files, remark=f"{remark}, so it was not used.")
 
 
-def with_captions(sources: Iterable[Source], texts: Sequence[str]) -> Iterator[Source]:
-    """The sources with the captions of the node, in order: a single text was typed, a line for each
-    picture or one for all; several were connected as a list, and are trusted no more than files.
+def metadata_file(folder: Path, files: CaptionFiles) -> Path | None:
+    """The metadata file that is named, in the folder or in its place, or that lies in the folder;
+    None if there is none, or captions are looked for elsewhere.
     """
-    typed = len(texts) == 1
-    captions = typed_lines(texts[0]) if typed else [clean(text) for text in texts]
-    origin = "" if typed else "the connected list"
-    wrong = (
-        "There are {things} captions for {pictures}. Write one line per picture (in the order of "
-        "the report), or one line for all."
-        if typed
-        else "The connected list has {things} captions for {pictures}. Connect one per picture, in "
-        "the order of the report."
-    )
-    for source, caption in dealt(sources, captions, wrong):
-        yield replace(source, caption=caption, typed=typed, caption_from=origin)
-
-
-def typed_lines(text: str) -> list[str]:
-    """The captions that were typed: a line each, empty ones left out."""
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def dealt(
-    sources: Iterable[Source], things: Sequence[Belonging], wrong: str
-) -> Iterator[tuple[Source, Belonging]]:
-    """Each source with what belongs to it, in order; a single thing belongs to all. The sources
-    come one after the other, so that only at the end a wrong number is known, and `wrong` says so.
-    """
-    count = 0
-    for count, source in enumerate(sources, 1):
-        if len(things) == 1 or count <= len(things):
-            yield source, things[0 if len(things) == 1 else count - 1]
-    if count and len(things) not in (1, count):
-        raise ValueError(wrong.format(things=len(things), pictures=counted(count, "picture")))
+    if files.source not in ("auto", "metadata"):
+        return None
+    names = [files.metadata, base_name(files.metadata)] if files.metadata else METADATA_NAMES
+    places = [*(folder / name for name in names), *candidates(files.metadata)]
+    found = next((path for path in places if path.is_file() and allowed(path)), None)
+    if files.metadata and found is None:
+        raise ValueError(
+            f"There is no metadata file {files.metadata!r} in the folder {folder.name!r}. Write "
+            f"the name of a file in that folder, or a path like 'input/my-metadata.json'."
+        )
+    return found
