@@ -1,4 +1,4 @@
-"""Small real models of the host's families, with random weights; nothing of the pack is imported."""
+"""Small real models of the host's families, with random weights; without anything of the pack."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
