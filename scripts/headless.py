@@ -16,7 +16,8 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -128,7 +129,7 @@ class Server:
         """Wait until a prompt has run and return its history entry; RuntimeError if it failed."""
         deadline = time.monotonic() + timeout
         if on_progress:
-            asyncio.run(self._follow(prompt_id, on_progress, deadline))
+            run_to_its_end(self._follow(prompt_id, on_progress, deadline))
         while not (entry := self.history(prompt_id)):
             check_time(deadline, f"Prompt {prompt_id}")
             time.sleep(0.05)
@@ -187,6 +188,19 @@ class Server:
         if self.process and self.process.poll() is not None:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             raise RuntimeError(f"ComfyUI has ended. The last lines of {self.log}:\n{tail}")
+
+
+def run_to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine, in a thread of its own where this one has a running event loop already:
+    Playwright's, as long as a page is open in the same process.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as apart:
+        apart.submit(asyncio.run, work).result()
 
 
 async def next_event(events: Any) -> tuple[str, dict[str, Any]]:

@@ -97,7 +97,8 @@ def folder_sources(folder: PictureFolder, notes: list[str]) -> Iterator[Source]:
         listed = f"{counted(len(silent), 'picture')} ({', '.join(silent[:10])})"
         raise ValueError(
             f"There are no captions for {listed}. Put a text file with the same name beside each "
-            f"picture, write captions on the node, or choose another kind. {' '.join(remarks)}".strip()
+            f"picture, write captions on the node, or choose another kind. "
+            f"{' '.join(remarks)}".strip()
         )
     notes += remarks + faults
 
