@@ -1,5 +1,7 @@
 """What the audit finds, and the contact sheet."""
 
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +22,7 @@ from ti_core.concept.audit import (
     summary,
     word_findings,
 )
-from ti_core.concept.concept import Concept, Found, Picture
+from ti_core.concept.concept import Concept, Found, Picture, joined_concepts
 from ti_core.concept.contact_sheet import GAP, THUMBNAIL, contact_sheet
 from ti_core.concept.fit import FitSettings
 from ti_core.concept.gather import Recipe, Source, concept_of
@@ -57,6 +59,32 @@ def found(one: Concept, word: str = "my-cat", vectors: int = 1, native: int = 0)
 def test_a_good_concept_has_no_findings():
     assert findings(concept()) == []
     assert found(concept()) == ""
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions are called for some work."""
+    counted = [0]
+
+    def count(frame: object, event: str, argument: object) -> None:
+        counted[0] += event == "call"
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return counted[0]
+
+
+def test_twice_the_pictures_take_twice_the_work():
+    """Two sizes and many repeats, so that all of the report has something to say."""
+
+    def work(count: int) -> int:
+        crops = [torch.zeros(8, 8 + 8 * (n % 2), 3) for n in range(count)]
+        one = plain_concept(crops, [f"{{}} {n}" for n in range(count)], repeats=20)
+        return calls(lambda: (concept_report(joined_concepts([one, one])), summary(one, 1, 1)))
+
+    assert work(200) < 2.2 * work(100)
 
 
 def test_the_report_names_each_picture_with_size_and_caption():

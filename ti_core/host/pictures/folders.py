@@ -102,6 +102,7 @@ def state_of(places: Iterable[Path]) -> str:
     """Names, times and sizes of files, and of all files in folders and below; it changes when one
     of them is added, removed or changed.
     """
-    files = {path for place in places for path in (place, *place.rglob("*")) if path.is_file()}
-    facts = ((str(path), path.stat()) for path in sorted(files))
+    found = (place.rglob("*") if place.is_dir() else [place] for place in places)
+    files = sorted({path for paths in found for path in paths if path.is_file()})
+    facts = ((str(path), path.stat()) for path in files)
     return repr([(name, fact.st_mtime_ns, fact.st_size) for name, fact in facts])
