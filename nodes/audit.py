@@ -18,8 +18,8 @@ class ConceptAudit(io.ComfyNode):
             node_id="ConceptAudit",
             display_name="Audit Concept",
             category=CATEGORY,
-            description="Shows what will be trained on before any time is spent: crops, masks, "
-            "drawn captions, counts, and what needs a look.",
+            description="Shows exactly what will be trained on, before you spend time on it: "
+            "crops, masks, captions, counts and warnings.",
             search_aliases=["textual inversion", "debug dataset", "check captions", "preview"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
@@ -28,14 +28,14 @@ class ConceptAudit(io.ComfyNode):
                 EmbeddingSocket.Input(
                     "embedding",
                     optional=True,
-                    tooltip="The word that will be trained; with it, captions are shown as they "
-                    "will be, and checked for it.",
+                    tooltip="The word to train. If connected, captions are shown with it and "
+                    "checked for it.",
                 ),
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="With embedding and CLIP, lengths in tokens are checked, and whether "
-                    "the word is an ordinary one.",
+                    tooltip="The CLIP to train with. With the embedding, it checks lengths in "
+                    "tokens, and whether the word already exists in the vocabulary.",
                 ),
                 io.Int.Input(
                     "batch_size",
@@ -43,7 +43,7 @@ class ConceptAudit(io.ComfyNode):
                     min=1,
                     max=64,
                     advanced=True,
-                    tooltip="As in Train Textual Inversion, to tell how many steps a round takes.",
+                    tooltip="The value in Train Textual Inversion, to count the steps of a round.",
                 ),
                 io.Int.Input(
                     "accumulation",
@@ -51,17 +51,17 @@ class ConceptAudit(io.ComfyNode):
                     min=1,
                     max=256,
                     advanced=True,
-                    tooltip="As in Train Textual Inversion, to tell how many steps a round takes.",
+                    tooltip="The value in Train Textual Inversion, to count the steps of a round.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     display_name="sheet",
-                    tooltip="Contact sheet: each crop (red where it does not count) with three "
+                    tooltip="Contact sheet: each crop (red where it is masked out) with three "
                     "captions as training draws them. Connect Preview Image.",
                 ),
                 io.String.Output(
-                    display_name="report", tooltip="Counts, pictures, and what needs a look."
+                    display_name="report", tooltip="Counts, one line per picture, and warnings."
                 ),
             ],
         )

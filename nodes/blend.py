@@ -24,7 +24,7 @@ BALANCE = io.Float.Input(
     min=0.0,
     max=1.0,
     step=0.05,
-    tooltip="0 = the first word, 1 = the second, 0.5 = both alike. 0.3 to 0.7 are usual.",
+    tooltip="0 = the first word, 1 = the second, 0.5 = equal parts. 0.3 to 0.7 are usual.",
 )
 AMOUNT = io.Float.Input(
     "amount",
@@ -32,7 +32,8 @@ AMOUNT = io.Float.Input(
     min=-2.0,
     max=2.0,
     step=0.05,
-    tooltip="How much of the second is taken away; 0.2 to 1 are usual. Below 0 it is added.",
+    tooltip="How much of the second word is subtracted; 0.2 to 1 are usual. Negative values add "
+    "it.",
 )
 MIXES = {"average": average, "slerp": slerp, "subtract": subtract}
 
@@ -44,8 +45,8 @@ class BlendTextualInversions(io.ComfyNode):
             node_id="BlendTextualInversions",
             display_name="Blend Embeddings",
             category=CATEGORY,
-            description="Mixes two words for the same kind of model into a new one, or makes a "
-            "word of many vectors shorter.",
+            description="Mixes two words for the same kind of model into a new one, or reduces the "
+            "number of vectors of a word.",
             search_aliases=["textual inversion", "merge embeddings", "slerp", "compress embedding"],
             hidden=[io.Hidden.unique_id],
             inputs=[
@@ -53,7 +54,7 @@ class BlendTextualInversions(io.ComfyNode):
                 EmbeddingSocket.Input(
                     "second",
                     optional=True,
-                    tooltip="The second word, with vectors for the same encoders; not needed for "
+                    tooltip="The second word, made for the same text encoders. Not needed for "
                     "'first only'.",
                 ),
                 io.String.Input(
@@ -70,10 +71,10 @@ class BlendTextualInversions(io.ComfyNode):
                         io.DynamicCombo.Option("subtract", [AMOUNT]),
                         io.DynamicCombo.Option("first only", []),
                     ],
-                    tooltip="'slerp' turns the directions and keeps the length, the usual choice; "
-                    "'average' is the plain mean, which gets shorter and weaker; 'concatenate' "
-                    "says both, one after the other; 'subtract' takes the second out of the first; "
-                    "'first only' changes nothing but the number of vectors.",
+                    tooltip="'slerp' turns the directions and keeps the length (the usual choice). "
+                    "'average' is the plain mean, which is shorter and weaker. 'concatenate' puts "
+                    "one after the other. 'subtract' removes the second from the first. 'first "
+                    "only' keeps the first, to rename or shorten it.",
                 ),
                 io.Int.Input(
                     "vectors",
@@ -81,16 +82,16 @@ class BlendTextualInversions(io.ComfyNode):
                     min=0,
                     max=256,
                     advanced=True,
-                    tooltip="At most so many vectors in the result; 0 = as they come. Fewer leave "
-                    "more room in the prompt; halving is usual.",
+                    tooltip="Maximum number of vectors in the result; 0 = no limit. Fewer leave "
+                    "more room in the prompt. Half as many is usual.",
                 ),
                 io.Combo.Input(
                     "shorten",
                     options=["merge", "prune"],
                     default="merge",
                     advanced=True,
-                    tooltip="Where vectors is less than there are: 'merge' puts a mean in the "
-                    "place of vectors that are alike, 'prune' keeps one of them as it is.",
+                    tooltip="How to reduce the number of vectors: 'merge' replaces similar vectors "
+                    "by their mean, 'prune' keeps one of them unchanged.",
                 ),
             ],
             outputs=[
@@ -98,7 +99,9 @@ class BlendTextualInversions(io.ComfyNode):
                     display_name="embedding",
                     tooltip="The new word, for Apply Embedding to CLIP or Save Embedding.",
                 ),
-                io.String.Output(display_name="report", tooltip="What came out."),
+                io.String.Output(
+                    display_name="report", tooltip="Encoders, vectors and lengths of the new word."
+                ),
             ],
         )
 

@@ -34,9 +34,9 @@ CONCEPT_OUTPUTS: list[Any] = [
     ),
     io.Image.Output(
         display_name="crops",
-        tooltip="Exactly the pictures that will be trained on; smaller sizes lie on grey.",
+        tooltip="The exact pictures for training. Smaller ones are placed on grey.",
     ),
-    io.String.Output(display_name="report", tooltip="What was found, and what needs a look."),
+    io.String.Output(display_name="report", tooltip="What was found, and warnings."),
 ]
 
 
@@ -54,8 +54,8 @@ class LoadImagesAsConcept(io.ComfyNode):
             node_id="LoadImagesAsConcept",
             display_name="Load Images as Concept",
             category=CATEGORY,
-            description="Gathers the pictures of one thing or style, 3 to 20 of them, cut to a "
-            "square, with the captions to train with.",
+            description="Loads 3 to 20 pictures of one thing or style, crops them to squares, and "
+            "adds the captions to train with.",
             search_aliases=["textual inversion", "dataset", "training images", "concept"],
             is_input_list=True,
             hidden=[io.Hidden.unique_id],
@@ -65,8 +65,9 @@ class LoadImagesAsConcept(io.ComfyNode):
                     options=picture_folders(),
                     default=NO_FOLDER,
                     tooltip="Sub-folder of ComfyUI's input/ or datasets/ folder with the pictures. "
-                    "'none' when they come from the images input; with both, all are used. Folders "
-                    "inside it named '20_cat' count 20 times, as in kohya's trainer.",
+                    "'none' if they come from the images input. If both are given, all are used. "
+                    "Folders inside it named '20_cat' are repeated 20 times, as in kohya's "
+                    "trainer.",
                 ),
                 io.Image.Input(
                     "images",
@@ -80,58 +81,56 @@ class LoadImagesAsConcept(io.ComfyNode):
                     max=2048,
                     step=64,
                     tooltip="Side of the square that is cut from the middle of each picture, in "
-                    "pixels (with buckets in Picture Fit: the square of the same area). What the "
-                    "model was made for: 512 for SD 1.x, 768 or 1024 for SD 2.x and SDXL. "
-                    "Lower trains faster and sees less.",
+                    "pixels (with buckets in Picture Fit: the same area). Use what the model was "
+                    "made for: 512 for SD 1.x, 768 for SD 2.x, 1024 for SDXL. Lower is faster but "
+                    "loses detail.",
                 ),
                 io.Combo.Input(
                     "kind",
                     options=KINDS,
                     default="object",
-                    tooltip="'object' trains with sentences such as 'a photo of my-cat', 'style' "
-                    "with 'a painting in the style of my-style', 'captions' with the text below, "
-                    "or if it is empty with text files beside the pictures. '... and captions' "
-                    "puts the caption behind the sentence.",
+                    tooltip="'object' trains with sentences like 'a photo of my-cat', 'style' with "
+                    "'a painting in the style of my-style'. 'captions' uses the captions below, or "
+                    "caption files if that is empty. '... and captions' adds the caption after the "
+                    "sentence.",
                 ),
                 io.String.Input(
                     "captions",
                     default="",
                     multiline=True,
-                    placeholder="for kind 'captions': a line per picture, or one for all; empty: "
-                    "from files",
+                    placeholder="for kind 'captions': one line per picture, or one for all; empty "
+                    "= from files",
                     optional=True,
-                    tooltip="For kind 'captions': one line per picture, or a single line for all; "
-                    "empty takes the text files, metadata or file names of the folder. A list of "
-                    "STRINGs can be connected, one for each picture. "
-                    "{} or [name] stands for the placeholder; where it is missing it is put in "
-                    "front. "
-                    "Describe what is NOT the concept (place, light, pose): what is said is not "
-                    "learned.",
+                    tooltip="For the kinds with captions: one line per picture, or one line for "
+                    "all. Empty = from text files, metadata or file names in the folder. You can "
+                    "connect a list of STRINGs, one per picture. {} or [name] stands for the "
+                    "placeholder; if it is missing, it is put in front. Describe what is NOT the "
+                    "concept (place, light, pose): what the caption says is not learned.",
                 ),
                 io.Mask.Input(
                     "masks",
                     optional=True,
-                    tooltip="Where to look: white is learned, black is not. One mask per picture "
-                    "of the images input (of the folder if that is empty), or one for all. "
-                    "Without it, files named 'picture_mask.png' are used.",
+                    tooltip="Where to learn: white is learned, black is not. One mask per picture "
+                    "of the images input (of the folder if no images are connected), or one for "
+                    "all. Without it, files named 'picture_mask.png' are used.",
                 ),
                 PictureFitSocket.Input(
                     "fit",
                     optional=True,
                     tooltip="From Picture Fit: buckets, random crops, flips. Without it, squares "
-                    "from the middle.",
+                    "are cut from the middle.",
                 ),
                 CaptionOptionsSocket.Input(
                     "caption_options",
                     optional=True,
-                    tooltip="From Caption Options: own templates, shuffling, dropout, and where "
-                    "captions are looked for.",
+                    tooltip="From Caption Options: your own templates, shuffling, dropout, and "
+                    "where to find captions.",
                 ),
                 MaskOptionsSocket.Input(
                     "mask_options",
                     optional=True,
-                    tooltip="From Mask Options: transparency as mask, and how much the rest of "
-                    "the picture counts.",
+                    tooltip="From Mask Options: transparency as mask, and the weight of the rest "
+                    "of the picture.",
                 ),
                 io.Int.Input(
                     "repeats",
@@ -140,15 +139,15 @@ class LoadImagesAsConcept(io.ComfyNode):
                     max=1000,
                     optional=True,
                     advanced=True,
-                    tooltip="How often these pictures are shown in a round. Only matters beside "
-                    "other concepts (Join Concepts): 1 to 20, to balance few pictures with many.",
+                    tooltip="How often each picture is shown in a round. Only matters with other "
+                    "concepts (Join Concepts): 1 to 20, to balance few pictures with many.",
                 ),
                 io.Boolean.Input(
                     "subfolders",
                     default=True,
                     optional=True,
                     advanced=True,
-                    tooltip="Also read the folders inside the folder.",
+                    tooltip="Also read the sub-folders of the folder.",
                 ),
                 io.Combo.Input(
                     "unreadable",
@@ -156,8 +155,8 @@ class LoadImagesAsConcept(io.ComfyNode):
                     default="stop",
                     optional=True,
                     advanced=True,
-                    tooltip="What to do about broken, huge or tiny picture files: 'stop' names "
-                    "them, 'skip' leaves them out and names them in the report.",
+                    tooltip="What to do with broken, huge or tiny picture files: 'stop' lists them "
+                    "in an error, 'skip' leaves them out and lists them in the report.",
                 ),
             ],
             outputs=CONCEPT_OUTPUTS,
@@ -207,7 +206,7 @@ class ConceptJoin(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         inputs = io.Autogrow.TemplatePrefix(
-            ConceptSocket.Input("concept", tooltip="Pictures that show the same thing or style."),
+            ConceptSocket.Input("concept", tooltip="Pictures of the same thing or style."),
             prefix="concept",
             min=2,
             max=16,
@@ -216,7 +215,7 @@ class ConceptJoin(io.ComfyNode):
             node_id="ConceptJoin",
             display_name="Join Concepts",
             category=CATEGORY,
-            description="Trains one word on the pictures of several sources, each with its own "
+            description="Trains one word on pictures from several sources. Each keeps its own "
             "captions, sizes, masks and repeats.",
             search_aliases=["textual inversion", "merge datasets", "several folders"],
             hidden=[io.Hidden.unique_id],
@@ -224,7 +223,7 @@ class ConceptJoin(io.ComfyNode):
                 io.Autogrow.Input(
                     "concepts",
                     template=inputs,
-                    tooltip="Concepts to join; a new socket appears as the last is used.",
+                    tooltip="Concepts to join. A new input appears when you use the last one.",
                 )
             ],
             outputs=CONCEPT_OUTPUTS,
@@ -242,25 +241,25 @@ class ConceptFromKohyaDataset(io.ComfyNode):
             node_id="ConceptFromKohyaDataset",
             display_name="Load Kohya Dataset",
             category=CATEGORY,
-            description="Reads a dataset file (TOML) of kohya's sd-scripts as it is: folders, "
-            "repeats, buckets and caption switches.",
+            description="Reads a dataset file (TOML) of kohya's sd-scripts unchanged: folders, "
+            "repeats, buckets and caption options.",
             search_aliases=["textual inversion", "kohya", "sd-scripts", "dataset config", "toml"],
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.String.Input(
                     "file",
                     default="input/dataset.toml",
-                    tooltip="The file in ComfyUI's input/ or datasets/ folder, such as "
-                    "'input/cats/dataset.toml'. An image_dir of another machine is looked for by "
-                    "its last name beside the file and in these folders.",
+                    tooltip="A file in ComfyUI's input/ or datasets/ folder, for example "
+                    "'input/cats/dataset.toml'. An image_dir from another computer is found by its "
+                    "folder name, beside the file or in these folders.",
                 ),
                 io.Combo.Input(
                     "kind",
                     options=["captions", "object", "style"],
                     default="captions",
-                    tooltip="'captions' trains with the captions of the dataset; 'object' and "
-                    "'style' with built-in sentences, as kohya's use_object_template and "
-                    "use_style_template do.",
+                    tooltip="'captions' trains with the captions of the dataset. 'object' and "
+                    "'style' use built-in sentences, like kohya's use_object_template and "
+                    "use_style_template.",
                 ),
                 io.Int.Input(
                     "seed",

@@ -53,48 +53,48 @@ class ConceptPictureFit(io.ComfyNode):
             node_id="ConceptPictureFit",
             display_name="Picture Fit",
             category=CATEGORY,
-            description="How pictures are cut to size: squares or aspect-ratio buckets, random "
-            "crops, flips and colours.",
+            description="Sets how pictures are cut to size: squares or aspect-ratio buckets, "
+            "random crops, flips and colours.",
             search_aliases=["textual inversion", "bucket", "aspect ratio", "augmentation", "crop"],
             inputs=[
                 io.Combo.Input(
                     "shape",
                     options=["buckets", "square"],
                     default="buckets",
-                    tooltip="'buckets' keeps wide pictures wide and tall ones tall, in the "
-                    "resolution's area; 'square' cuts all to squares.",
+                    tooltip="'buckets' keeps wide pictures wide and tall ones tall, at the "
+                    "resolution's area. 'square' makes all square.",
                 ),
                 io.Combo.Input(
                     "method",
                     options=["crop", "pad", "squash"],
                     default="crop",
-                    tooltip="'crop' cuts what does not fit, 'pad' fills up with grey that is not "
-                    "learned, 'squash' distorts.",
+                    tooltip="'crop' cuts off what does not fit, 'pad' adds grey that is not "
+                    "learned, 'squash' distorts the picture.",
                 ),
                 io.Combo.Input(
                     "position",
                     options=["centre", "top", "random"],
                     default="centre",
-                    tooltip="What is kept when cutting: the middle, the top (standing people), or "
-                    "another place each time.",
+                    tooltip="What to keep when cropping: the centre, the top (standing people), or "
+                    "a random part.",
                 ),
                 fraction_input(
                     "flip",
                     0.0,
-                    "Probability that a picture is mirrored. 0.5 helps symmetric things; 0 for "
-                    "faces, text and everything with a left and a right.",
+                    "Probability of mirroring a picture. 0.5 helps with symmetric things. Use 0 "
+                    "for faces, text and everything with a left and a right.",
                 ),
                 fraction_input(
                     "zoom",
                     0.0,
-                    "Random crops come up to this much closer. 0.1 to 0.2 are usual, 0 = off.",
+                    "Random crops zoom in by up to this fraction. 0.1 to 0.2 are usual; 0 = off.",
                     advanced=True,
                 ),
                 fraction_input(
                     "colour",
                     0.0,
-                    "Brightness, contrast and saturation change by up to this fraction. 0.05 to "
-                    "0.1 are usual; 0 = off, because colours are learned too.",
+                    "Brightness, contrast and saturation vary by up to this fraction. 0.05 to 0.1 "
+                    "are usual. The default 0 = off, because colours are learned too.",
                     0.5,
                     advanced=True,
                 ),
@@ -104,8 +104,8 @@ class ConceptPictureFit(io.ComfyNode):
                     min=1,
                     max=64,
                     advanced=True,
-                    tooltip="How many random crops of each picture are made and encoded; one of "
-                    "them is drawn each time. 4 to 16; one is enough where nothing is random.",
+                    tooltip="How many random crops to make of each picture; training draws one "
+                    "each time. 4 to 16 are usual. If nothing is random, one is made.",
                 ),
                 io.Boolean.Input(
                     "upscale",
@@ -121,8 +121,8 @@ class ConceptPictureFit(io.ComfyNode):
                     max=256,
                     step=8,
                     advanced=True,
-                    tooltip="Bucket sides are multiples of this. 64 is usual; more gives fewer "
-                    "buckets.",
+                    tooltip="Bucket sides are multiples of this. 64 is usual; larger values give "
+                    "fewer buckets.",
                 ),
                 pixels_input("smallest", "Shortest side of a bucket; 0 = half the resolution."),
                 pixels_input("largest", "Longest side of a bucket; 0 = twice the resolution."),
@@ -131,8 +131,9 @@ class ConceptPictureFit(io.ComfyNode):
                     options=["deterministic", "once", "random"],
                     default="deterministic",
                     advanced=True,
-                    tooltip="How the VAE's latents are used (as in AUTOMATIC1111): their mean, one "
-                    "random sample, or a new sample every step. The difference is small.",
+                    tooltip="How the VAE's latents are used (names from AUTOMATIC1111): "
+                    "'deterministic' = their mean, 'once' = one random sample, 'random' = a new "
+                    "sample every step. The difference is small.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -164,7 +165,7 @@ class ConceptCaptionOptions(io.ComfyNode):
             node_id="ConceptCaptionOptions",
             display_name="Caption Options",
             category=CATEGORY,
-            description="Own templates, and the caption switches of kohya's trainer and of "
+            description="Your own templates, and the caption options of kohya's trainer and "
             "AUTOMATIC1111.",
             search_aliases=["textual inversion", "template", "shuffle", "dropout", "keep tokens"],
             inputs=[
@@ -172,22 +173,22 @@ class ConceptCaptionOptions(io.ComfyNode):
                     "templates",
                     default="",
                     multiline=True,
-                    placeholder="own templates, one per line:\na photo of {}, [filewords]",
-                    tooltip="Sentences instead of the built-in ones, one per line. {} or [name] is "
-                    "the new word, [filewords] the picture's caption; empty lines and lines that "
-                    "start with # are skipped. Empty: those of the kind.",
+                    placeholder="your own templates, one per line:\na photo of {}, [filewords]",
+                    tooltip="Sentences to use instead of the built-in ones, one per line. {} or "
+                    "[name] is the new word, [filewords] the picture's caption. Empty lines and "
+                    "lines that start with # are skipped. Empty = the built-in ones.",
                 ),
                 text_input(
                     "template_file",
                     "",
-                    "A file with templates in input/ or datasets/, such as "
-                    "'input/my-templates.txt'. Instead of the text above.",
+                    "Instead of the text above: a template file in input/ or datasets/, for "
+                    "example 'input/my-templates.txt'.",
                 ),
                 io.Boolean.Input(
                     "shuffle",
                     default=False,
-                    tooltip="Put a caption's tags (the parts between commas) into another order "
-                    "each time. For tag lists, not for sentences.",
+                    tooltip="Shuffle a caption's tags (the parts between commas) each time. For "
+                    "tag lists, not for sentences.",
                 ),
                 io.Int.Input(
                     "keep_tokens",
@@ -200,75 +201,77 @@ class ConceptCaptionOptions(io.ComfyNode):
                 fraction_input(
                     "tag_dropout",
                     0.0,
-                    "Probability that a tag is left out. 0.05 to 0.2; the new word always stays.",
+                    "Probability of leaving out a tag. 0.05 to 0.2 are usual. A tag with the new "
+                    "word always stays.",
                 ),
                 fraction_input(
                     "caption_dropout",
                     0.0,
-                    "Probability that the whole caption is left out, so that only the word (or "
-                    "the template) remains. 0.05 to 0.1.",
+                    "Probability of leaving out the whole caption, so that only the word (or the "
+                    "template) remains. 0.05 to 0.1 are usual.",
                 ),
                 io.Combo.Input(
                     "missing",
                     options=["add", "error"],
                     default="add",
-                    tooltip="What to do with captions that do not say the word: put it in front, "
-                    "or stop and name them.",
+                    tooltip="If captions do not contain the word: 'add' puts it in front, 'error' "
+                    "stops and lists them.",
                 ),
                 io.Combo.Input(
                     "source",
                     options=["auto", "text files", "metadata", "folder names", "file names"],
                     default="auto",
                     advanced=True,
-                    tooltip="Where captions are looked for when none are written: 'auto' takes a "
-                    ".txt or .caption file beside the picture, a metadata file (kohya's JSON), "
-                    "the words of a folder '20_cat', the words of the file name.",
+                    tooltip="Where to find captions if none are typed or connected: 'auto' takes a "
+                    ".txt or .caption file beside the picture, else a metadata file (kohya's "
+                    "JSON), else the words of a folder '20_cat', else the words of the file name.",
                 ),
                 text_input(
-                    "extension", "", "Ending of the caption files; empty: .txt, then .caption."
+                    "extension", "", "Extension of the caption files. Empty = .txt, then .caption."
                 ),
                 text_input(
                     "metadata_file",
                     "",
-                    "Name of the metadata file in the picture folder, or its place in input/. "
-                    "Empty: metadata.json or meta_cap.json, if there is one.",
+                    "Name of the metadata file in the picture folder, or its path in input/ or "
+                    "datasets/. Empty = metadata.json, metadata.jsonl, meta_cap.json or "
+                    "meta_clean.json.",
                 ),
                 text_input(
                     "name_pattern",
                     "",
-                    r"For file names: what counts as a word, as a regular expression, such as "
-                    r"[\w-]+. Empty: the whole name without the number in front.",
+                    r"For file names: a regular expression that finds the words, for example "
+                    r"[\w-]+. Empty = the whole name without the number in front.",
                 ),
-                text_input("name_joiner", " ", "For file names: what is put between the words."),
                 text_input(
-                    "prefix", "", "Put in front of every caption; tags of it are shuffled too."
+                    "name_joiner", " ", "For file names: the text to put between the words."
                 ),
-                text_input("suffix", "", "Put behind every caption."),
-                text_input("separator", ",", "What separates tags."),
+                text_input("prefix", "", "Text before every caption. Its tags are shuffled too."),
+                text_input("suffix", "", "Text after every caption. Its tags are shuffled too."),
+                text_input("separator", ",", "The separator between tags."),
                 text_input(
                     "keep_separator",
                     "",
-                    "Such as ||| : what stands before it (and after a second one) stays in "
-                    "place; instead of keep_tokens.",
+                    "For example ||| : tags before it (and after a second one) stay in place. "
+                    "Replaces keep_tokens.",
                 ),
                 text_input(
                     "secondary_separator",
                     "",
-                    "Such as ;;; : parts that are shuffled and dropped together.",
+                    "For example ;;; : between tags that are shuffled and dropped together.",
                 ),
                 io.Boolean.Input(
                     "wildcards",
                     default=False,
                     advanced=True,
                     tooltip="Choose one of {red|green|blue} each time, and one line of a caption "
-                    "of several lines. {{ and }} write braces.",
+                    "with several lines. {{ and }} write braces.",
                 ),
                 io.Boolean.Input(
                     "weights",
                     default=False,
                     advanced=True,
                     tooltip="Read (word:1.2) in caption files as prompt weights. Off: parentheses "
-                    "are letters. What is typed on the nodes is always read like a prompt.",
+                    "are plain text. Text that you type on the nodes is always read like a prompt.",
                 ),
                 io.Int.Input(
                     "caption_dropout_rounds",
@@ -276,8 +279,8 @@ class ConceptCaptionOptions(io.ComfyNode):
                     min=0,
                     max=1000,
                     advanced=True,
-                    tooltip="Leave the captions out in every n-th round over the pictures, so that "
-                    "only the word (or the template) remains; 0 = off (kohya's "
+                    tooltip="Leave out the captions in every n-th round over the pictures, so that "
+                    "only the word (or the template) remains. 0 = off (kohya's "
                     "caption_dropout_every_n_epochs).",
                 ),
                 io.Int.Input(
@@ -286,7 +289,7 @@ class ConceptCaptionOptions(io.ComfyNode):
                     min=0,
                     max=100,
                     advanced=True,
-                    tooltip="With warmup_steps: how many tags there are at the start.",
+                    tooltip="With warmup_steps: number of tags at the start.",
                 ),
                 io.Int.Input(
                     "warmup_steps",
@@ -342,22 +345,23 @@ class ConceptMaskOptions(io.ComfyNode):
             node_id="ConceptMaskOptions",
             display_name="Mask Options",
             category=CATEGORY,
-            description="Where masks come from, and how much of a picture counts outside of them.",
+            description="Sets where masks come from, and how much of a picture counts outside of "
+            "them.",
             search_aliases=["textual inversion", "masked loss", "alpha mask", "weight"],
             inputs=[
                 io.Combo.Input(
                     "source",
                     options=["auto", "files", "alpha", "none"],
                     default="auto",
-                    tooltip="'files' takes 'picture_mask.png' beside the picture, 'alpha' its "
-                    "transparency, 'auto' the first of both. Connected masks go before; 'none' "
-                    "ignores all.",
+                    tooltip="'files' uses 'picture_mask.png' beside the picture, 'alpha' its "
+                    "transparency, 'auto' the file, else the transparency. 'none' uses neither. "
+                    "Connected masks always come first.",
                 ),
                 fraction_input(
                     "unmasked",
                     0.0,
-                    "How much the rest of the picture counts. 0 learns only what is white; 0.05 "
-                    "to 0.2 keeps it calm around the subject.",
+                    "How much the rest of the picture counts. 0 learns only what is white; 0.05 to "
+                    "0.2 learns a little from the surroundings.",
                 ),
                 io.Boolean.Input(
                     "normalise",
@@ -368,14 +372,15 @@ class ConceptMaskOptions(io.ComfyNode):
                     "invert",
                     default=False,
                     advanced=True,
-                    tooltip="Learn what is black. For masks that Load Image makes of transparency.",
+                    tooltip="Learn what is black. Needed for masks that Load Image makes from "
+                    "transparency.",
                 ),
                 io.Combo.Input(
                     "background",
                     options=list(BACKGROUNDS),
                     default="white",
                     advanced=True,
-                    tooltip="What is put behind transparent places.",
+                    tooltip="The colour behind transparent areas.",
                 ),
             ],
             outputs=[

@@ -16,35 +16,35 @@ class CreateEmbedding(io.ComfyNode):
             node_id="CreateEmbedding",
             display_name="Create Embedding",
             category=CATEGORY,
-            description="Makes a new word for the text encoders of a model. It starts out meaning "
-            "what its initialiser means.",
+            description="Makes a new word for the text encoders of a model. Until it is trained, "
+            "it means the same as its initialiser.",
             search_aliases=["textual inversion", "new token", "placeholder", "init word"],
             inputs=[
                 io.Clip.Input(
                     "clip",
-                    tooltip="The CLIP that will be trained with; the word gets vectors for each of "
-                    "its text encoders.",
+                    tooltip="The CLIP to train with. The word gets vectors for each of its text "
+                    "encoders.",
                 ),
                 io.String.Input(
                     "placeholder",
                     default="my-concept",
                     tooltip="The new word, as you will write it in prompts. Letters, digits, '_', "
-                    "'-' and '.'; choose one that is not a word already (my-cat rather than cat).",
+                    "'-' and '.'. Choose one that does not exist yet (my-cat, not cat).",
                 ),
                 io.String.Input(
                     "initialiser",
                     default="object",
-                    tooltip="What it is, in a word or few: cat, vase, woman, painting. The closer, "
-                    "the fewer steps are needed.",
+                    tooltip="What it is, in one or a few words: cat, vase, woman, painting. The "
+                    "closer it is, the fewer steps you need.",
                 ),
                 io.Int.Input(
                     "vectors",
                     default=1,
                     min=0,
                     max=64,
-                    tooltip="How many vectors the word has. 1 to 4 are usual; more hold more "
-                    "detail, take more room in the prompt (75 in all) and obey other words less. "
-                    "0 = as many as the initialiser has tokens.",
+                    tooltip="How many vectors the word has. 1 to 4 are usual. More hold more "
+                    "detail, but take more room in the prompt (75 in all) and weaken the other "
+                    "words. 0 = as many as the initialiser has tokens.",
                 ),
             ],
             outputs=[
@@ -69,15 +69,15 @@ class ApplyEmbeddingToCLIP(io.ComfyNode):
             node_id="ApplyEmbeddingToCLIP",
             display_name="Apply Embedding to CLIP",
             category=CATEGORY,
-            description="Makes the word usable in every prompt that is encoded with the CLIP that "
-            "comes out: 'a photo of my-cat', '(my-cat:1.2)' or 'embedding:my-cat'. "
-            "Several can be chained.",
+            description="Makes the word usable in every prompt that is encoded with the output "
+            "CLIP: 'a photo of my-cat', '(my-cat:1.2)' or 'embedding:my-cat'. You can chain "
+            "several.",
             search_aliases=["textual inversion", "use embedding", "load embedding"],
             inputs=[
                 io.Clip.Input(
                     "clip",
-                    tooltip="The CLIP to teach the word to; it stays as it is, the output is a "
-                    "copy that shares its weights.",
+                    tooltip="The CLIP that should know the word. It stays unchanged; the output is "
+                    "a copy that shares its weights.",
                 ),
                 EmbeddingSocket.Input("embedding", tooltip="The word, trained or not."),
                 io.Float.Input(
@@ -86,9 +86,9 @@ class ApplyEmbeddingToCLIP(io.ComfyNode):
                     min=-1.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="0 = the initialiser, 1 = as learned, in between a mixture of both; "
-                    "above 1 exaggerates. Lower it when the word drowns the rest of the prompt "
-                    "(usual: 0.6 to 1).",
+                    tooltip="0 = the initialiser, 1 = as learned, between them a mixture; above 1 "
+                    "exaggerates. Lower it if the word drowns out the rest of the prompt. 0.6 to 1 "
+                    "are usual.",
                 ),
             ],
             outputs=[io.Clip.Output(display_name="clip", tooltip="The CLIP that knows the word.")],

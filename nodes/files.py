@@ -23,15 +23,15 @@ from ..ti_core.word.inspection import inspection_report
 from .sockets import CATEGORY, EmbeddingSocket
 
 FILE_HELP = (
-    "A file of ComfyUI's embeddings folder, written by any trainer: .safetensors, .pt, .bin, or a "
-    "picture that carries an embedding. Files can also be dropped onto the node."
+    "A file in ComfyUI's embeddings folder, from any trainer: .safetensors, .pt, .bin, or a "
+    "picture that contains an embedding. You can also drop a file onto the node."
 )
 NO_FILE = "none"
 FORMAT_HELP = (
-    "'standard' is the .safetensors file that most tools read, this ComfyUI among them. "
-    "'automatic1111' is its .pt, 'diffusers' names the vectors by the word (two files for SDXL), "
-    "'onetrainer' uses its keys, 'share picture' is a PNG card that carries the vectors and this "
-    "graph."
+    "'standard' is the .safetensors file that most tools read, including ComfyUI. 'automatic1111' "
+    "is that tool's .pt. 'diffusers' names the vectors by the word (two files for SDXL). "
+    "'onetrainer' uses that tool's keys. 'share picture' is a PNG card that contains the vectors "
+    "and this workflow."
 )
 
 
@@ -43,8 +43,9 @@ def word_input() -> io.Input:
         optional=True,
         advanced=True,
         placeholder="only for files with several words",
-        tooltip="Which one, where a file holds several: a word bundled in a LoRA, a layer of an "
-        "XTI file. Empty for all other files; if it is needed, the error lists the words.",
+        tooltip="Which word to read if the file holds several: a word bundled in a LoRA, a layer "
+        "of an XTI file. Leave it empty for other files. If it is needed, the error lists the "
+        "words.",
     )
 
 
@@ -54,9 +55,8 @@ def name_input() -> io.Input:
         "name",
         default="",
         placeholder="empty = the word itself",
-        tooltip="File name, with '/' for a sub-folder of the embeddings folder "
-        "(pets/my-cat). Empty = the placeholder. A name that is taken gets a number, "
-        "unless overwrite is on.",
+        tooltip="File name, with '/' for a sub-folder of the embeddings folder (pets/my-cat). "
+        "Empty = the placeholder. If the file exists, a number is added, unless overwrite is on.",
     )
 
 
@@ -79,13 +79,14 @@ def storage_inputs() -> list[io.Input]:
             options=["fp32", "fp16"],
             default="fp32",
             advanced=True,
-            tooltip="fp32 keeps the vectors exactly; fp16 halves a file of a few kilobytes.",
+            tooltip="fp32 keeps the vectors exactly; fp16 halves the file, which has only a few "
+            "kilobytes.",
         ),
         io.Boolean.Input(
             "overwrite",
             default=False,
             advanced=True,
-            tooltip="Replace a file of that name instead of counting up.",
+            tooltip="Replace an existing file instead of adding a number to the name.",
         ),
     ]
 
@@ -95,8 +96,8 @@ def picture_input() -> io.Input:
     return io.Image.Input(
         "picture",
         optional=True,
-        tooltip="A sample, drawn with the word: it becomes the share picture's motif, or the "
-        "thumbnail in a standard file. The first of a batch is taken.",
+        tooltip="A sample drawn with the word. It is shown on the share picture, or becomes the "
+        "thumbnail of a standard file. The first of a batch is used.",
     )
 
 
@@ -153,8 +154,8 @@ class SaveEmbedding(io.ComfyNode):
             node_id="SaveEmbedding",
             display_name="Save Embedding",
             category=CATEGORY,
-            description="Writes the word to the embeddings folder, from where any prompt can use "
-            "it as 'embedding:name'. AUTOMATIC1111, Forge and diffusers read the file too.",
+            description="Writes the word to the embeddings folder. Any prompt can then use it as "
+            "'embedding:name'. AUTOMATIC1111, Forge and diffusers read the file too.",
             search_aliases=["textual inversion", "export embedding", "share embedding"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
@@ -167,7 +168,8 @@ class SaveEmbedding(io.ComfyNode):
             ],
             outputs=[
                 io.String.Output(
-                    display_name="path", tooltip="Where the file is; a line per file of a pair."
+                    display_name="path",
+                    tooltip="The path of the file; one line per file of a pair.",
                 )
             ],
         )
@@ -192,8 +194,8 @@ class LoadTextualInversion(EmbeddingFileNode):
             node_id="LoadTextualInversion",
             display_name="Load Embedding",
             category=CATEGORY,
-            description="Reads an embedding file of any trainer, also from a picture that carries "
-            "one, to use it as a bare word, to train on, to inspect or to blend.",
+            description="Reads an embedding from any trainer's file or from a picture, to use it "
+            "in prompts, train it further, inspect it or blend it.",
             search_aliases=["textual inversion", "import embedding", "open embedding"],
             hidden=[io.Hidden.unique_id],
             inputs=[
@@ -201,17 +203,18 @@ class LoadTextualInversion(EmbeddingFileNode):
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="The CLIP to use the word with. Connected, the file is checked to fit "
-                    "it here, vectors of unclear origin go to the encoder of their width, and the "
-                    "strength of Apply Embedding to CLIP runs from the initialiser's meaning.",
+                    tooltip="The CLIP to use the word with. If connected, the node checks that the "
+                    "file fits it, assigns vectors without an encoder name by their width, and "
+                    "makes strength 0 in Apply Embedding to CLIP mean the initialiser, if it is "
+                    "known.",
                 ),
                 io.String.Input(
                     "placeholder",
                     default="",
                     optional=True,
                     placeholder="empty = as in the file",
-                    tooltip="The word in prompts. Empty = the name in the file, else the file's "
-                    "own, with '-' for what prompts cannot carry.",
+                    tooltip="The word in prompts. Empty = the name stored in the file, else the "
+                    "file name. Characters that prompts cannot contain become '-'.",
                 ),
                 io.String.Input(
                     "initialiser",
@@ -219,9 +222,10 @@ class LoadTextualInversion(EmbeddingFileNode):
                     optional=True,
                     advanced=True,
                     placeholder="empty = as in the file",
-                    tooltip="What it is, in a word or few (cat, painting), for encoders that the "
-                    "file has no vectors for, and as strength 0 if clip is connected. Empty = what "
-                    "the file tells, else the placeholder's own words.",
+                    tooltip="What it is, in one or a few words (cat, painting). Used for encoders "
+                    "without vectors in the file, and as strength 0 if clip is connected. Empty = "
+                    "as stored in the file. If nothing is stored, the words of the placeholder are "
+                    "used, and strength scales the length.",
                 ),
                 word_input(),
             ],
@@ -231,7 +235,9 @@ class LoadTextualInversion(EmbeddingFileNode):
                     tooltip="The word, for Apply Embedding to CLIP, Train Textual Inversion or "
                     "Save Embedding.",
                 ),
-                io.String.Output(display_name="report", tooltip="What was read, and what it fits."),
+                io.String.Output(
+                    display_name="report", tooltip="What was read, and which models it fits."
+                ),
             ],
         )
 
@@ -257,8 +263,8 @@ class ConvertTextualInversion(EmbeddingFileNode):
             node_id="ConvertTextualInversion",
             display_name="Convert Embedding",
             category=CATEGORY,
-            description="Reads an embedding file of any trainer and writes it for another tool, "
-            "into the embeddings folder. The vectors stay the same.",
+            description="Reads an embedding file of any trainer and writes it for another tool to "
+            "the embeddings folder. The vectors stay the same.",
             search_aliases=["textual inversion", "embedding format", "export embedding"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
@@ -276,14 +282,15 @@ class ConvertTextualInversion(EmbeddingFileNode):
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="Only needed where a file does not tell which encoder its vectors are "
-                    "for and another than the usual one of that width is meant.",
+                    tooltip="Rarely needed: only if the file does not say which encoder its "
+                    "vectors are for, and it is not the usual one of that width.",
                 ),
                 picture_input(),
             ],
             outputs=[
                 io.String.Output(
-                    display_name="path", tooltip="Where the file is; a line per file of a pair."
+                    display_name="path",
+                    tooltip="The path of the file; one line per file of a pair.",
                 )
             ],
         )
@@ -310,6 +317,6 @@ class ConvertTextualInversion(EmbeddingFileNode):
         picture: Tensor | None = None,
     ) -> io.NodeOutput:
         if file == NO_FILE:
-            return told(cls, "", "Nothing was written: choose a file, or drop one onto the node.")
+            return told(cls, "", "Nothing was written. Choose a file, or drop one onto the node.")
         found = load_embedding(file, word.strip(), clip, "", "")
         return saved(cls, found, name, format, storage, overwrite, picture)

@@ -18,18 +18,18 @@ class InspectTextualInversion(io.ComfyNode):
             node_id="InspectTextualInversion",
             display_name="Inspect Embedding",
             category=CATEGORY,
-            description="Tells what a word is made of: encoders, vectors, their length and nearest "
+            description="Shows what a word is made of: encoders, vectors, their length and nearest "
             "ordinary words, how it was trained, which models it fits and which tools can load it.",
             search_aliases=["textual inversion", "embedding info", "nearest tokens"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
             inputs=[
-                EmbeddingSocket.Input("embedding", tooltip="The word, trained, loaded or blended."),
+                EmbeddingSocket.Input("embedding", tooltip="The word: trained, loaded or blended."),
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="The CLIP that it is for. Connected, the vectors are compared with its "
-                    "vocabulary.",
+                    tooltip="The CLIP that the word is for. If connected, the vectors are compared "
+                    "with its vocabulary.",
                 ),
                 io.Int.Input(
                     "neighbours",
@@ -37,16 +37,16 @@ class InspectTextualInversion(io.ComfyNode):
                     min=1,
                     max=50,
                     advanced=True,
-                    tooltip="How many of the nearest tokens to list for each vector; 3 to 10 are "
-                    "usual. A cosine near 1 means that the vector hardly left that word.",
+                    tooltip="How many nearest tokens to list for each vector; 3 to 10 are usual. A "
+                    "cosine near 1 means that the vector has hardly moved away from that token.",
                 ),
             ],
             outputs=[
                 io.String.Output(display_name="report", tooltip="Everything, as text."),
                 io.Image.Output(
                     display_name="picture",
-                    tooltip="A row per vector: its values, its length beside the vocabulary's mean "
-                    "(red line), its nearest tokens.",
+                    tooltip="One row per vector: its values, its length compared with the "
+                    "vocabulary's mean (red line), and its nearest tokens.",
                 ),
             ],
         )

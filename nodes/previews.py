@@ -18,7 +18,7 @@ def side(name: str, what: str) -> Any:
         max=4096,
         step=8,
         tooltip=f"{what} of the pictures in pixels: 512 for SD 1.x, 1024 for SDXL, SD3 and Flux. "
-        "Smaller ones are drawn faster.",
+        f"Smaller pictures are faster.",
     )
 
 
@@ -29,8 +29,8 @@ class TrainingPreviews(io.ComfyNode):
             node_id="TrainingPreviews",
             display_name="Training Previews",
             category=CATEGORY,
-            description="Draws the word every so many steps while it is learned, on the training "
-            "node and as a batch of pictures at the end. What is learned stays the same.",
+            description="Draws the word at regular steps during training: on the training node, "
+            "and as a batch of pictures at the end. It does not change what is learned.",
             search_aliases=["textual inversion", "preview", "sample", "validation prompt"],
             inputs=[
                 io.Int.Input(
@@ -38,30 +38,29 @@ class TrainingPreviews(io.ComfyNode):
                     default=50,
                     min=1,
                     max=100000,
-                    tooltip="Steps from one picture to the next; the first is drawn before the "
-                    "training. Each one takes as long as any picture of that size. 25 to 100 are "
-                    "usual.",
+                    tooltip="Steps between two pictures; the first is drawn before training. Each "
+                    "takes as long as any picture of that size. 25 to 100 are usual.",
                 ),
                 io.String.Input(
                     "prompt",
                     default="a photo of {}",
                     multiline=True,
-                    tooltip="What is drawn; {} or [name] is the new word. A prompt that is not "
-                    "among the captions ({} in the rain) shows early whether the word still "
-                    "obeys.",
+                    tooltip="What to draw; {} or [name] is the new word. A prompt that is not "
+                    "among the captions ({} in the rain) shows early whether the word still works "
+                    "with other words.",
                 ),
                 io.String.Input(
                     "negative",
                     default="",
                     multiline=True,
-                    tooltip="What is not to be drawn; may stay empty.",
+                    tooltip="Negative prompt; may stay empty.",
                 ),
                 io.Int.Input(
                     "steps",
                     default=20,
                     min=1,
                     max=10000,
-                    tooltip="Steps of the sampler. 12 to 25 are usual.",
+                    tooltip="Sampling steps. 12 to 25 are usual.",
                 ),
                 io.Float.Input(
                     "cfg",
@@ -69,8 +68,8 @@ class TrainingPreviews(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="How closely the prompt is followed, as in KSampler: 5 to 8 for SD and "
-                    "SDXL, 1 for Flux.",
+                    tooltip="How closely the picture follows the prompt, as in KSampler: 5 to 8 "
+                    "for SD and SDXL, 1 for Flux.",
                 ),
                 io.Combo.Input(
                     "sampler",
@@ -92,8 +91,8 @@ class TrainingPreviews(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=False,
-                    tooltip="Decides the noise. It is the same for all pictures, so that they "
-                    "differ in the word alone.",
+                    tooltip="Decides the noise. It is the same for all pictures, so that only the "
+                    "word differs.",
                 ),
             ],
             outputs=[

@@ -28,16 +28,17 @@ from .sockets import (
 )
 
 RATE_SYNTAX = (
-    "A number, or a list of rates, each with the step that it ends at, as in AUTOMATIC1111: "
-    "'0.2:100, 0.1:300, 0.02'."
+    "A number, or a list of rates, each with its last step, as in AUTOMATIC1111: '0.2:100, "
+    "0.1:300, 0.02'."
 )
 
 SPHERICAL_INPUTS = [
     io.String.Input(
         "learning_rate",
         default="0.2",
-        tooltip=f"Angle that a vector turns by in a step, in radians, when all recent gradients "
-        f"agree; usually it is a third of that. 0.05 to 0.3 are usual. {RATE_SYNTAX}",
+        tooltip=f"How far a step turns a vector, in radians, if all recent gradients agree; most "
+        f"steps turn it a third as far. 0.05 to 0.3 are usual. Too high forgets what was learned. "
+        f"{RATE_SYNTAX}",
     ),
     io.Float.Input(
         "prior",
@@ -46,15 +47,16 @@ SPHERICAL_INPUTS = [
         max=1.0,
         step=1e-5,
         advanced=True,
-        tooltip="Pull towards the initialiser's meaning. 0.0001 hardly binds; 0.01 keeps the word "
-        "close to the initialiser. 0 = off.",
+        tooltip="Pull towards the initialiser. 0.0001 is weak; 0.01 keeps the word close to the "
+        "initialiser. 0 = off.",
     ),
 ]
 FREE_INPUTS = [
     io.String.Input(
         "learning_rate",
         default="0.005",
-        tooltip=f"Step size of AdamW; 0.0005 to 0.01 are usual. {RATE_SYNTAX}",
+        tooltip=f"Step size of AdamW; 0.0005 to 0.01 are usual. Higher is faster but less stable. "
+        f"{RATE_SYNTAX}",
     ),
     io.Float.Input(
         "beta1",
@@ -63,7 +65,8 @@ FREE_INPUTS = [
         max=0.999,
         step=0.001,
         advanced=True,
-        tooltip="How long AdamW remembers the gradient's direction.",
+        tooltip="How long AdamW averages the gradient's direction. Higher is smoother; 0.9 is "
+        "usual.",
     ),
     io.Float.Input(
         "beta2",
@@ -72,7 +75,7 @@ FREE_INPUTS = [
         max=0.9999,
         step=0.0001,
         advanced=True,
-        tooltip="How long AdamW remembers the gradient's size.",
+        tooltip="How long AdamW averages the gradient's size. Higher is smoother; 0.999 is usual.",
     ),
     io.Float.Input(
         "norm_pull",
@@ -81,9 +84,8 @@ FREE_INPUTS = [
         max=1.0,
         step=0.001,
         advanced=True,
-        tooltip="Draws the vectors' norm towards the vocabulary's by that fraction each step. 0.01 "
-        "keeps prompts obedient; 0 = off, the norm may grow until the rest of the prompt is "
-        "ignored.",
+        tooltip="Moves the vectors' norm towards the vocabulary's by this fraction each step. 0.01 "
+        "is usual. 0 = off: the norm may grow until the rest of the prompt is ignored.",
     ),
     io.Float.Input(
         "gradient_clip",
@@ -92,7 +94,7 @@ FREE_INPUTS = [
         max=100.0,
         step=0.1,
         advanced=True,
-        tooltip="Largest norm of the vectors' own gradient; 0 = off.",
+        tooltip="Upper limit for the norm of the gradient. 1 is usual; 0 = off.",
     ),
 ]
 METHODS = {"spherical": SphericalSettings, "free": FreeSettings}
@@ -105,9 +107,9 @@ ADVANCED_INPUTS = [
         default="auto",
         optional=True,
         advanced=True,
-        tooltip="How the learning rate falls. 'auto' takes a list of rates as it is, and cools a "
-        "single rate down. 'cool-down' holds the rate and lets it fall over the last half of the "
-        "steps; 'cosine' and 'linear' fall from the start; 'constant' never falls.",
+        tooltip="How the learning rate falls. 'auto' uses a list of rates as it is, and "
+        "'cool-down' for a single rate. 'cool-down' holds the rate and lowers it over the last "
+        "half of the steps. 'cosine' and 'linear' fall from the start. 'constant' never falls.",
     ),
     io.Int.Input(
         "warmup",
@@ -116,7 +118,8 @@ ADVANCED_INPUTS = [
         max=10000,
         optional=True,
         advanced=True,
-        tooltip="Steps over which the learning rate rises at the start. 0 to 50 are usual.",
+        tooltip="Number of steps over which the learning rate rises at the start. 0 to 50 are "
+        "usual.",
     ),
     io.Int.Input(
         "accumulation",
@@ -125,8 +128,8 @@ ADVANCED_INPUTS = [
         max=256,
         optional=True,
         advanced=True,
-        tooltip="Runs of the model per step: the effect of a larger batch without its memory. 1 to "
-        "8 are usual.",
+        tooltip="Batches per step: the effect of a larger batch size without its memory. 1 to 8 "
+        "are usual.",
     ),
     io.Combo.Input(
         "precision",
@@ -134,8 +137,8 @@ ADVANCED_INPUTS = [
         default="auto",
         optional=True,
         advanced=True,
-        tooltip="What the diffusion model computes in. 'auto' uses what its weights are stored in, "
-        "where the device is good at it. The vectors are always fp32.",
+        tooltip="Precision of the diffusion model. 'auto' uses that of its weights, if the device "
+        "computes well in it. The vectors are always fp32.",
     ),
     io.Combo.Input(
         "checkpointing",
@@ -143,16 +146,16 @@ ADVANCED_INPUTS = [
         default="auto",
         optional=True,
         advanced=True,
-        tooltip="'on' saves memory by computing parts of the model twice, which takes half as long "
-        "again. 'auto' does so when the memory would not suffice.",
+        tooltip="'on' saves memory by computing parts of the model twice; a step takes about 50 % "
+        "longer. 'auto' turns it on if it is needed.",
     ),
     io.Boolean.Input(
         "auto_stop",
         default=True,
         optional=True,
         advanced=True,
-        tooltip="Come to an end when the validation shows that nothing more is learned. Off: all "
-        "steps are done.",
+        tooltip="End the run early if the validation loss stops improving. Off: all steps are "
+        "done.",
     ),
     io.Combo.Input(
         "keep",
@@ -160,17 +163,17 @@ ADVANCED_INPUTS = [
         default="best",
         optional=True,
         advanced=True,
-        tooltip="Which vectors are the result: the best by the validation loss (the last ones, "
-        "where the learning rate has fallen and they are not clearly worse than others), or those "
-        "after the last step.",
+        tooltip="Which vectors to output: those with the lowest validation loss (or the last, if "
+        "the learning rate has fallen to its end and they are not clearly worse), or those of the "
+        "last step.",
     ),
     io.Boolean.Input(
         "hold_out",
         default=False,
         optional=True,
         advanced=True,
-        tooltip="Keep every fifth picture for validation alone, if there are ten or more. Gives "
-        "honest figures for many pictures; with few, all are needed to learn.",
+        tooltip="Use every fifth picture only for validation, if there are ten or more. Gives more "
+        "honest figures if you have many pictures; if you have few, all are needed for training.",
     ),
     io.Combo.Input(
         "resume",
@@ -178,9 +181,9 @@ ADVANCED_INPUTS = [
         default="continue",
         optional=True,
         advanced=True,
-        tooltip="'continue' goes on where a run with the same pictures, word, models and settings "
-        "was broken off; a finished one is not trained again. 'start over' trains from the "
-        "beginning and replaces it. 'off' stores nothing.",
+        tooltip="'continue' resumes an interrupted run with the same pictures, word, models and "
+        "settings, and does not train a finished one again. 'start over' trains from the beginning "
+        "and replaces it. 'off' stores nothing.",
     ),
 ]
 
@@ -192,8 +195,8 @@ class TrainTextualInversion(io.ComfyNode):
             node_id="TrainTextualInversion",
             display_name="Train Textual Inversion",
             category=CATEGORY,
-            description="Learns what the word means from the pictures, on the models that the "
-            "graph has already loaded. The models stay as they are; only the word's vectors "
+            description="Learns the meaning of the word from the pictures, with the models that "
+            "the graph has already loaded. The models stay unchanged; only the word's vectors "
             "change.",
             search_aliases=["textual inversion", "train embedding", "train concept", "TI"],
             has_intermediate_output=True,
@@ -201,25 +204,23 @@ class TrainTextualInversion(io.ComfyNode):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="The diffusion model, with any LoRAs and patches; they take part.",
+                    tooltip="The diffusion model. Its LoRAs and patches take part in the training.",
                 ),
-                io.Clip.Input(
-                    "clip", tooltip="The text encoders that the embedding was created with."
-                ),
-                io.Vae.Input("vae", tooltip="Used once, to encode the pictures."),
+                io.Clip.Input("clip", tooltip="The CLIP that the embedding was created with."),
+                io.Vae.Input("vae", tooltip="Encodes the pictures, once."),
                 ConceptSocket.Input("concept", tooltip="The pictures and captions."),
                 EmbeddingSocket.Input(
                     "embedding",
-                    tooltip="The word to train; one that was trained before goes on from there.",
+                    tooltip="The word to train. If it was trained before, training continues from "
+                    "there.",
                 ),
                 io.Int.Input(
                     "steps",
                     default=400,
                     min=1,
                     max=100000,
-                    tooltip="How many times the vectors are moved, at most. 200 to 600 for "
-                    "'spherical', 500 to 3000 for 'free'. If a shorter run is stored, training "
-                    "continues from it.",
+                    tooltip="Maximum number of training steps. 200 to 600 for 'spherical', 500 to "
+                    "3000 for 'free'. If a shorter run is stored, training continues from it.",
                 ),
                 io.DynamicCombo.Input(
                     "method",
@@ -227,17 +228,17 @@ class TrainTextualInversion(io.ComfyNode):
                         io.DynamicCombo.Option("spherical", SPHERICAL_INPUTS),
                         io.DynamicCombo.Option("free", FREE_INPUTS),
                     ],
-                    tooltip="'spherical' keeps the vectors as long as ordinary words, so that "
-                    "prompts stay obedient, and learns in few steps. 'free' is the classic AdamW "
-                    "of other trainers.",
+                    tooltip="'spherical' keeps the vectors as long as ordinary words, so that the "
+                    "rest of the prompt still counts, and needs few steps. 'free' is the classic "
+                    "AdamW of other trainers.",
                 ),
                 io.Int.Input(
                     "batch_size",
                     default=1,
                     min=1,
                     max=64,
-                    tooltip="Pictures per run of the model. More makes a step steadier and slower; "
-                    "1 to 4 are usual.",
+                    tooltip="Pictures per batch. Larger is steadier, but slower, and needs more "
+                    "memory. 1 to 4 are usual.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -245,14 +246,14 @@ class TrainTextualInversion(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=False,
-                    tooltip="Decides the order, the noise and the captions. The same seed gives "
-                    "the same word.",
+                    tooltip="Decides the order of the pictures, the noise and the captions. The "
+                    "same seed gives the same word.",
                 ),
                 *ADVANCED_INPUTS,
                 PreviewsSocket.Input(
                     "previews",
                     optional=True,
-                    tooltip="Pictures of the word while it is learned, from Training Previews.",
+                    tooltip="From Training Previews: pictures of the word during training.",
                 ),
             ],
             outputs=[
@@ -262,10 +263,12 @@ class TrainTextualInversion(io.ComfyNode):
                 ),
                 LossMapSocket.Output(
                     display_name="loss_map",
-                    tooltip="The loss of every step, for Plot Loss Graph. It is noisy by nature; "
-                    "the report has the comparable figure.",
+                    tooltip="The loss of every step, for Plot Loss Graph. It is noisy; to compare "
+                    "runs, use the validation loss in the report.",
                 ),
-                io.String.Output(display_name="report", tooltip="What was learned, in figures."),
+                io.String.Output(
+                    display_name="report", tooltip="What was learned, in figures, and warnings."
+                ),
                 io.Image.Output(
                     display_name="previews",
                     tooltip="Preview pictures. Nodes connected here are skipped when Training "

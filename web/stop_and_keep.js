@@ -7,7 +7,7 @@ import { app } from '../../scripts/app.js'
 const TRAINER = 'TrainTextualInversion'
 const ROUTE = '/textual_inversion/stop'
 const HEIGHT = 34
-const TIP = 'End the training after its current step; the graph goes on with what was learned.'
+const TIP = 'End the training after the current step. The graph continues with what was learned.'
 const STYLE = `width: 100%; height: 100%; max-height: 28px; cursor: pointer;
     font: inherit; font-size: 12px; color: var(--input-text);
     background: var(--comfy-input-bg); border: 1px solid var(--border-color); border-radius: 6px;`
@@ -91,6 +91,6 @@ async function ask(id) {
         const answer = await api.fetchApi(ROUTE, { method: 'POST', headers, body })
         return answer.ok ? null : (await answer.json()).error
     } catch (error) {
-        return `There is no answer from the server (${error.message}).`
+        return `The server does not answer (${error.message}).`
     }
 }

@@ -329,7 +329,7 @@ def test_a_vae_of_another_family_is_an_error_before_the_first_step(loaded: Loade
             return torch.zeros(1, 16, 8, 8)
 
     steps: list[Any] = []
-    with pytest.raises(ValueError, match="latents of 16 channels, but the MODEL works on 4"):
+    with pytest.raises(ValueError, match="latents with 16 channels, but the model works on 4"):
         learn(
             Models(loaded.model, loaded.clip, SixteenChannels()),
             concept(),

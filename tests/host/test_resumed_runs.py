@@ -83,7 +83,7 @@ def test_a_finished_run_is_not_trained_again_and_more_steps_go_on(loaded: Loaded
     again = stored(loaded, 2, on_step=listen)
     assert steps == []
     assert same(again, first)
-    assert "nothing had to be trained" in again.report
+    assert "nothing was trained now" in again.report
     assert again.embedding.provenance == first.embedding.provenance
     longer = stored(loaded, 3, on_step=listen)
     assert steps == [2, 3]
@@ -95,12 +95,12 @@ def test_stop_and_keep_gives_what_was_learned_until_other_steps_are_asked_for(lo
     stopped = stored(
         loaded, on_step=lambda now: seen.append(now.step), should_stop=lambda: seen[-1] == 2
     )
-    assert "Stopped at step 2 by the user" in stopped.report
+    assert "Stopped by the user at step 2" in stopped.report
     assert stopped.embedding.provenance["steps"] == 2
     assert len(stopped.losses) == 2
     again = stored(loaded)
     assert same(again, stopped)
-    assert "Stopped at step 2 by the user" in again.report
+    assert "Stopped by the user at step 2" in again.report
     assert same(stored(loaded, 5), run(loaded, 5))
 
 
@@ -171,7 +171,7 @@ def narrow(loaded: Loaded, rows: int, from_call: int = 0) -> Any:
 def test_a_full_memory_is_answered_with_the_next_remedy_and_the_run_goes_on(loaded: Loaded):
     plain = run(loaded, 4, batch_size=4)
     rescued = stored(loaded, lent=BorrowSettings(4), batch_size=4, model=narrow(loaded, 1, 4))
-    said = rescued.report[rescued.report.index("The memory did not suffice") :].splitlines()
+    said = rescued.report[rescued.report.index("There was not enough memory") :].splitlines()
     assert [line.split(" on, ")[1] for line in said[:3]] == [
         "parts of the model are computed twice (checkpointing).",
         "2 pictures are denoised at a time.",
@@ -200,7 +200,7 @@ def test_a_memory_that_no_remedy_helps_stops_with_the_best_and_the_reason(loaded
     kept = stored(loaded, lent=BorrowSettings(1), batch_size=1, model=model)
     assert kept.embedding.provenance["steps"] == 2
     assert ENDED["memory"].format(step=2) in kept.report
-    with pytest.raises(RuntimeError, match="does not suffice"):
+    with pytest.raises(RuntimeError, match="not enough memory"):
         stored(loaded, lent=BorrowSettings(1), batch_size=1, seed=9, model=narrow(loaded, 0))
 
 

@@ -164,7 +164,7 @@ def test_a_dataset_file_of_kohya_trains(server: Server):
     prompt["report"] = node("PreviewAny", source=["concept", 2])
     outputs = run(server, prompt)
     text = outputs["report"]["text"][0]
-    assert "image_dir '/home/me/kohya' was found as input/kohya." in text
+    assert "image_dir '/home/me/kohya' is read from input/kohya." in text
     assert "batch_size has no effect" in text
     assert "Learned" in outputs["train"]["text"][0]
 
@@ -236,8 +236,8 @@ def test_changed_masks_and_metadata_of_a_dataset_file_are_seen_by_the_next_run(s
 def test_captions_that_are_not_used_are_told_on_the_node(server: Server):
     kept = reported(graph(concept__captions="one\ntwo"))
     text = run(server, kept)["report"]["text"][0]
-    assert text.endswith("There are also 2 for 5 pictures.")
-    assert "The captions were not used: kind 'object' takes none." in text
+    assert text.endswith("There are also 2 captions for 5 pictures.")
+    assert "The captions were not used: kind 'object' does not use captions." in text
 
 
 def test_an_option_that_is_no_more_is_refused_as_the_host_does_it(server: Server):

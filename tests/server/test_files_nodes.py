@@ -98,7 +98,7 @@ def test_convert_starts_without_a_file_and_then_writes_nothing(server: Server, t
     assert schema["options"][0] == schema["default"] == "none"
     before = sorted(folder(server).iterdir())
     outputs = run(server, {"save": convert(schema["default"], "unasked")})
-    assert "Nothing was written: choose a file" in outputs["save"]["text"][0]
+    assert "Nothing was written. Choose a file" in outputs["save"]["text"][0]
     assert sorted(folder(server).iterdir()) == before
 
 

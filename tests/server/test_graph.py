@@ -118,12 +118,12 @@ def test_captions_belong_to_pictures_in_natural_order(server: Server):
         ({"word__initialiser": " "}, "has no tokens"),
         ({"concept__folder": "none"}, "There are no pictures"),
         ({"concept__kind": "captions", "concept__captions": "a\nb"}, "2 captions for 5 pictures"),
-        ({"train__method.learning_rate": "fast"}, "'fast' that is not RATE or RATE:STEP"),
+        ({"train__method.learning_rate": "fast"}, "'fast' is not RATE or RATE:STEP"),
         ({"train__method.learning_rate": "0.1:3, 0.2"}, "set schedule to 'auto'"),
         ({"train__warmup": 6}, "leaves nothing of 6 steps"),
-        ({"save__name": "../outside"}, "is not a name for an embedding file"),
-        ({"save__name": "/etc/passwd"}, "is not a name for an embedding file"),
-        ({"save__name": "a//b"}, "is not a name for an embedding file"),
+        ({"save__name": "../outside"}, "is not allowed for an embedding file"),
+        ({"save__name": "/etc/passwd"}, "is not allowed for an embedding file"),
+        ({"save__name": "a//b"}, "is not allowed for an embedding file"),
     ],
 )
 def test_bad_input_is_an_error_that_names_the_value_and_the_remedy(

@@ -157,7 +157,7 @@ def test_a_finished_run_is_not_trained_again_after_a_restart(earlier: Earlier, l
         training("again", train__seed=2),
         on_progress=lambda value, maximum, text: steps.append(maximum),
     )
-    assert "nothing had to be trained" in text_of(outputs)
+    assert "nothing was trained now" in text_of(outputs)
     assert learned(outputs) == earlier.finished.vectors
     assert STEPS not in steps
     over = run(later, training("over", train__seed=2, train__resume="start over"))

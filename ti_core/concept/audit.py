@@ -96,13 +96,13 @@ def findings(concept: Concept) -> list[str]:
 def few_or_many(concept: Concept) -> Iterator[str]:
     if len(concept.pictures) < FEW:
         yield (
-            f"Fewer than {FEW} pictures: the word will also learn what they have in common by "
-            f"chance, such as the background."
+            f"Fewer than {FEW} pictures: the word will also learn what they share by chance, for "
+            f"example the background."
         )
     if len(concept.pictures) > MANY:
         yield (
-            f"More than {MANY} pictures: a few vectors cannot hold that much variety; choose the 5 "
-            f"to 20 best."
+            f"More than {MANY} pictures: a few vectors cannot hold that much variety. Choose the "
+            f"best 5 to 20."
         )
 
 
@@ -114,8 +114,8 @@ def cut_away(concept: Concept) -> Iterator[str]:
     ]
     if extreme:
         yield (
-            f"Extreme shapes: cutting or squashing takes much of {', '.join(extreme)}. Crop them "
-            f"yourself, or choose buckets or 'pad' in Picture Fit."
+            f"Extreme shapes: cropping or squashing loses a large part of {', '.join(extreme)}. "
+            f"Crop them yourself, or choose buckets or 'pad' in Picture Fit."
         )
 
 
@@ -125,7 +125,7 @@ def alike(concept: Concept) -> Iterator[str]:
         named = [f"{one.name} and {two.name}" for one, two in pairs[:10]]
         yield (
             f"Duplicate or near-duplicate pictures: {'; '.join(named)}. They are learned twice as "
-            f"much and add nothing; keep one of each, or use repeats."
+            f"much and add nothing. Keep one of each, or use repeats."
         )
 
 
@@ -147,8 +147,8 @@ def lonely_sizes(concept: Concept) -> Iterator[str]:
     lonely = [size_text(size) for size, count in counts.items() if count == 1]
     if len(counts) > 1 and lonely:
         yield (
-            f"Only one picture in {', '.join(lonely)}: a batch holds one size, so with a batch "
-            f"size above 1 such a picture fills batches alone. Fewer, coarser buckets mix better."
+            f"Sizes with only one picture: {', '.join(lonely)}. A batch holds one size, so with a "
+            f"batch size above 1 such a picture fills a batch alone. Use fewer, coarser buckets."
         )
 
 
@@ -157,8 +157,8 @@ def unvaried(concept: Concept) -> Iterator[str]:
     varied = any(picture.wording.varies for picture in concept.pictures)
     if len(concept.pictures) > 1 and len(texts) == 1 and not varied:
         yield (
-            "All pictures have the same caption, always: whatever they share is learned as part of "
-            "the word. Use templates, or describe each picture."
+            "All pictures always have the same caption, so everything that they share is learned "
+            "as part of the word. Use templates, or describe each picture."
         )
 
 
@@ -173,15 +173,15 @@ def word_findings(
     found += [text for fact in facts for text in encoder_findings(fact, placeholder)]
     if vectors > MANY_VECTORS:
         found.append(
-            f"{vectors} vectors take {vectors} of the 75 tokens that a prompt has, and outweigh "
-            f"its other words. 1 to 4 are usual."
+            f"{vectors} vectors take {vectors} of the 75 tokens of a prompt and outweigh its other "
+            f"words. 1 to 4 are usual."
         )
     side = min(math.sqrt(math.prod(crop.shape[:2])) for crop in concept.crops)
     if side < NEAR_THE_MODELS * native:
         found.append(
-            f"Crops of {side:.0f} x {side:.0f} pixels (by area) are below the {native} x {native} "
-            f"that such a model was made for: faster, and details are lost. Set resolution to "
-            f"{native}."
+            f"Crops of {side:.0f} x {side:.0f} pixels (by area) are smaller than the {native} x "
+            f"{native} that this kind of model was made for. This is faster but loses detail. Set "
+            f"resolution to {native}."
         )
     return found
 
@@ -191,7 +191,7 @@ def missing_words(concept: Concept, placeholder: str) -> Iterator[str]:
     lacking = concept.lacking(placeholder)
     outcomes = {
         "add": "it is put in front",
-        "error": "training will refuse them; write {} or [name] into them",
+        "error": "training will stop with an error; write {} or [name] into them",
     }
     for choice, outcome in outcomes.items():
         names = [picture.name for picture in lacking if picture.wording.missing == choice]
@@ -211,9 +211,9 @@ def said_twice(concept: Concept, placeholder: str) -> Iterator[str]:
     ]
     if names:
         yield (
-            f"'{placeholder}' stands more than once in the texts of "
-            f"{counted(len(names), 'picture')} ({', '.join(names[:10])}): it costs tokens and "
-            f"weighs more. Take it out of the captions where the template says it."
+            f"'{placeholder}' occurs more than once in the texts of "
+            f"{counted(len(names), 'picture')} ({', '.join(names[:10])}): it takes more tokens and "
+            f"weighs more. Remove it from the captions if the template contains it."
         )
 
 
@@ -226,7 +226,7 @@ def collisions(concept: Concept, placeholder: str) -> Iterator[str]:
     if others:
         yield (
             f"'{placeholder}' is part of other words in the captions: {', '.join(others[:10])}. "
-            f"They are left as they are; choose another placeholder if they are meant."
+            f"They do not count as the word. If they should, write the word alone."
         )
 
 
@@ -234,15 +234,15 @@ def encoder_findings(fact: EncoderFacts, placeholder: str) -> Iterator[str]:
     """What an encoder makes of the word and of the longest text."""
     if fact.word_tokens == 1:
         yield (
-            f"'{placeholder}' is an ordinary word in the vocabulary of {fact.key}: wherever "
-            f"prompts say it, they will mean the learned one. Take a made-up word, such as "
+            f"'{placeholder}' is an ordinary word in the vocabulary of {fact.key}: prompts with it "
+            f"will get the learned meaning instead. Choose a made-up word, for example "
             f"'my-{placeholder}'."
         )
     if fact.chunks > 1:
         yield (
             f"The longest text has {fact.longest} tokens in {fact.key}: it is read in "
-            f"{fact.chunks} chunks of {fact.room}, of which only one holds the word, and nothing "
-            f"is cut. Shorter captions teach better."
+            f"{fact.chunks} chunks of {fact.room}. Nothing is cut, but only one chunk contains the "
+            f"word. Shorter captions teach better."
         )
 
 
@@ -254,8 +254,8 @@ def summary(concept: Concept, batch_size: int, accumulation: int) -> str:
     lines = [
         f"{counted(len(concept.pictures), 'picture')} {sizes(concept)}, {samples} with repeats, "
         f"{counted(len(concept.crops), 'crop')}, {counted(masked, 'picture')} with a mask.",
-        f"One round is {steps:g} {'step' if steps == 1 else 'steps'} at batch size {batch_size} x "
-        f"{accumulation}.",
+        f"One round takes {steps:g} {'step' if steps == 1 else 'steps'} at batch size {batch_size} "
+        f"x {accumulation}.",
     ]
     return "\n".join(lines)
 

@@ -61,12 +61,13 @@ def templates_from(text: str, typed: bool) -> tuple[str, ...]:
     found = [line for line in lines if line and not line.startswith("#")]
     if not found:
         raise ValueError(
-            "There are no templates: all lines are empty or comments. Write a line such as "
-            "'a photo of {}', or '[filewords], a photo of [name]'."
+            "There are no templates: all lines are empty or comments. Write a line like 'a photo "
+            "of {}' or '[filewords], a photo of [name]'."
         )
     if len(found) > MOST_TEMPLATES:
         raise ValueError(
-            f"There are {len(found)} templates; up to {MOST_TEMPLATES} are read. Choose the best."
+            f"There are {len(found)} templates, but at most {MOST_TEMPLATES} are allowed. Choose "
+            f"the best."
         )
     return tuple(sturdy(line if typed else tamed(line, False)) for line in found)
 
@@ -83,7 +84,7 @@ def file_name_words(stem: str, pattern: str = "", joiner: str = " ") -> str:
     except re.error as error:
         raise ValueError(
             f"The file name pattern {pattern!r} is not a regular expression ({error}). "
-            r"[\w-]+ finds the words; leave it empty to take the whole name."
+            r"Use [\w-]+ to find the words, or leave it empty to use the whole name."
         ) from error
     parts = [part if isinstance(part, str) else " ".join(part) for part in found]
     return clean(joiner.join(parts))
@@ -99,9 +100,9 @@ def metadata_captions(text: str, name: str) -> dict[str, str]:
         entries = read(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"The metadata file {name!r} cannot be read ({error}). Expected is JSON as kohya's "
-            f'scripts write it, {{"picture": {{"caption": "...", "tags": "..."}}}}, or in a .jsonl '
-            f'lines such as {{"file_name": "picture.png", "text": "..."}}.'
+            f"The metadata file {name!r} cannot be read ({error}). It must be JSON as kohya's "
+            f'scripts write it, {{"picture": {{"caption": "...", "tags": "..."}}}}, or a .jsonl '
+            f'file with lines like {{"file_name": "picture.png", "text": "..."}}.'
         ) from error
     return {base_name(path): entry_caption(entry) for path, entry in entries.items()}
 
@@ -110,7 +111,7 @@ def picture_entries(text: str) -> dict[str, Any]:
     """The entries of kohya's metadata by path."""
     entries = json.loads(text)
     if not isinstance(entries, dict):
-        raise ValueError("the outermost value is not an object")
+        raise ValueError("the top level is not an object")
     return entries
 
 

@@ -140,7 +140,7 @@ def common(choices: Sequence[LatentChoice]) -> LatentChoice:
     """The one way to encode that all concepts ask for."""
     if len(set(choices)) > 1:
         raise ValueError(
-            f"The concepts to join ask for different latents ({', '.join(sorted(set(choices)))}). "
+            f"The concepts to join use different latents ({', '.join(sorted(set(choices)))}). "
             f"Choose the same in every Picture Fit."
         )
     return choices[0]

@@ -91,7 +91,7 @@ def bucket_sizes(settings: FitSettings, width: int, height: int) -> list[Size]:
     if not found:
         raise ValueError(
             f"No bucket lies between {smallest:.0f} and {bounds[0]:.0f} pixels in steps of {step}. "
-            f"Choose other bounds, a larger resolution, or a smaller step in Picture Fit."
+            f"Choose other bounds, a larger resolution or a smaller step in Picture Fit."
         )
     return [(w, h) for w, h in found if heights.get(w + step) != h]
 

@@ -92,12 +92,12 @@ def check_large_enough(name: str, width: int, height: int, fit: FitSettings) -> 
     if min(width, height) < SMALLEST:
         raise ValueError(
             f"The picture {name!r} is {width} x {height} pixels, too small to learn from (at least "
-            f"{SMALLEST} x {SMALLEST}). Take it out, or replace it by a larger one."
+            f"{SMALLEST} x {SMALLEST}). Remove it, or replace it by a larger one."
         )
     if fit.buckets and not fit.upscale and min(width, height) < fit.step:
         raise ValueError(
             f"The picture {name!r} is {width} x {height} pixels, smaller than the smallest bucket "
-            f"({fit.step} x {fit.step}). Take it out, allow upscaling, or lower the bucket step."
+            f"({fit.step} x {fit.step}). Remove it, allow upscaling, or lower the bucket step."
         )
 
 
@@ -112,8 +112,8 @@ def crop_of(
     view, weights = view_of_mask(mask, size, recipe, draws)
     if not bool(weights.any()):
         raise ValueError(
-            f"The mask of {source.name!r} is empty where the picture is cut, so nothing of it "
-            f"would be learned. Paint the subject white, invert the mask, or take it away."
+            f"The mask of {source.name!r} is empty inside the crop, so nothing would be learned "
+            f"from this picture. Paint the subject white, invert the mask, or remove it."
         )
     full = float((weights - 1).abs().max()) < WHITE
     return fitted_picture(source.picture, size, view, fit), None if full else weights

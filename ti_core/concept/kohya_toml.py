@@ -17,6 +17,7 @@ DEFAULT_EXTENSION = ".caption"
 COLOUR_JITTER = 0.1
 
 NUMBER, FLAG, WORDS, SIZE = (int, float), (bool,), (str,), (int, list)
+KIND_NAMES = {int: "a number", bool: "true or false", str: "text", list: "a list", dict: "a table"}
 DATASET_KEYS: dict[str, tuple[type, ...]] = {
     "resolution": SIZE,
     "batch_size": (int,),
@@ -61,8 +62,8 @@ SUBSET_KEYS: dict[str, tuple[type, ...]] = {
 # Known to kohya, without a meaning here; each is said in the report.
 WITHOUT_EFFECT = {
     "batch_size": "set batch_size in Train Textual Inversion",
-    "cache_info": "pictures are read anew when they change",
-    "resize_interpolation": "crops are scaled bicubic, antialiased",
+    "cache_info": "pictures are always read again when they change",
+    "resize_interpolation": "crops are always scaled with antialiased bicubic",
     "face_crop_aug_range": "use random crops",
 }
 
@@ -98,7 +99,7 @@ def subsets(text: str, seed: int = 0) -> tuple[list[Subset], list[str]]:
             if own.get("is_reg"):
                 notes.append(
                     f"{own.get('image_dir', 'A subset')!r} was left out: regularisation pictures "
-                    f"do not say the word, so they teach it nothing."
+                    f"do not contain the word, so they teach it nothing."
                 )
                 continue
             found.append(subset({**general, **shared, **own}, seed))
@@ -109,8 +110,8 @@ def parsed(text: str) -> Mapping[str, Any]:
     """TOML as a mapping; Python 3.10 has no reader for it."""
     if sys.version_info < (3, 11):
         raise ValueError(
-            f"Reading TOML needs Python 3.11, and this is {sys.version.split()[0]}. Use Load "
-            f"Images as Concept with Caption Options and Picture Fit instead."
+            f"Reading TOML needs Python 3.11 or newer, but this is {sys.version.split()[0]}. Use "
+            f"Load Images as Concept with Caption Options and Picture Fit instead."
         )
     import tomllib
 
@@ -118,8 +119,8 @@ def parsed(text: str) -> Mapping[str, Any]:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(
-            f"The dataset file is not TOML ({error}). Paths with backslashes need single quotes: "
-            f"image_dir = 'C:\\pictures\\cat'."
+            f"The dataset file is not valid TOML ({error}). Write paths with backslashes in single "
+            f"quotes: image_dir = 'C:\\pictures\\cat'."
         ) from error
 
 
@@ -127,7 +128,7 @@ def tables(owner: Mapping[str, Any], key: str, written: str) -> Sequence[Mapping
     """The tables of an array; ValueError if there are none."""
     found = owner.get(key)
     if not isinstance(found, list) or not found or not all(isinstance(t, dict) for t in found):
-        raise ValueError(f"The dataset file has no {written}. Each needs a line {written}.")
+        raise ValueError(f"The dataset file has no {written}. Add a line {written}.")
     return found
 
 
@@ -138,20 +139,22 @@ def check_keys(table: Mapping[str, Any], known: Mapping[str, tuple[type, ...]], 
     for key, value in table.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, 0.5)
-            hint = f"Is {near[0]!r} meant?" if near else f"Known are {', '.join(known)}."
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
             raise ValueError(f"Unknown key {key!r} {where} of the dataset file. {hint}")
         kinds = known[key]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            wanted = " or ".join("a number" if k in NUMBER else k.__name__ for k in kinds[:1])
             raise ValueError(
-                f"The value {value!r} of {key!r} {where} of the dataset file should be {wanted}."
+                f"The value {value!r} of {key!r} {where} of the dataset file should be "
+                f"{KIND_NAMES[kinds[0]]}."
             )
 
 
 def said(table: Mapping[str, Any]) -> list[str]:
     """Lines about keys that change nothing here."""
     return [
-        f"{key} has no effect: {WITHOUT_EFFECT[key]}." for key in table if key in WITHOUT_EFFECT
+        f"{key} has no effect here: {WITHOUT_EFFECT[key]}."
+        for key in table
+        if key in WITHOUT_EFFECT
     ]
 
 
@@ -190,8 +193,8 @@ def wording_of(table: Mapping[str, Any]) -> Wording:
     wildcards = table.get("enable_wildcard", False)
     if 0 < table.get("token_warmup_step", 0) < 1:
         raise ValueError(
-            f"token_warmup_step {table['token_warmup_step']} of the dataset file is a share of the "
-            f"training, whose length is not known here. Write the number of steps."
+            f"token_warmup_step {table['token_warmup_step']} of the dataset file is a fraction of "
+            f"the training, but the number of steps is not known here. Write the number of steps."
         )
     return Wording(
         prefix=tamed(table.get("caption_prefix", ""), False),

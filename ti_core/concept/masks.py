@@ -53,8 +53,8 @@ def over_picture(mask: Tensor, picture: Tensor, name: str) -> Tensor:
     if abs(here / there - 1) > SHAPE_TOLERANCE:
         raise ValueError(
             f"The mask of {name!r} is {mask.shape[1]} x {mask.shape[0]}, but the picture is "
-            f"{width} x {height}. Use a mask of the picture's shape; Load Image without "
-            f"transparency gives an empty mask of 64 x 64."
+            f"{width} x {height}. Use a mask with the picture's shape. (If a picture has no "
+            f"transparency, Load Image gives an empty mask of 64 x 64.)"
         )
     return F.interpolate(mask[None, None].float(), size=(height, width), mode="bilinear")[0, 0]
 

@@ -37,14 +37,17 @@ def embedding_path(name: str) -> Path:
     parts = name.replace("\\", "/").split("/")
     if not all(FILE_NAME.fullmatch(part) for part in parts):
         raise ValueError(
-            f"The name {name!r} is not a name for an embedding file. Allowed are letters, digits, "
-            f"'_', '-' and '.', and '/' for a sub-folder: my-cat, pets/my-cat."
+            f"The name {name!r} is not allowed for an embedding file. Use letters, digits, '_', "
+            f"'-' and '.', and '/' for a sub-folder: my-cat, pets/my-cat."
         )
     root = Path(folder_paths.get_folder_paths("embeddings")[0])
     last = parts[-1]
     path = root.joinpath(*parts[:-1], last[: -len(suffix(last))] if suffix(last) else last)
     if not folder_paths.is_within_directory(str(root), str(path)):
-        raise ValueError(f"The name {name!r} leads out of the embeddings folder {root}.")
+        raise ValueError(
+            f"The name {name!r} leads outside the embeddings folder {root}. Choose "
+            f"another sub-folder."
+        )
     return path
 
 
@@ -82,7 +85,7 @@ def chosen_file(choice: str) -> Path:
             return path
     raise ValueError(
         f"There is no embedding file {choice!r}. Put it into ComfyUI's models/embeddings folder, "
-        f"refresh the page (R) and choose it."
+        f"press R to refresh the page, and choose it."
     )
 
 

@@ -144,7 +144,7 @@ class Session:
             if remedy is None:
                 return self.give_up()
             lent, text = remedy
-            self.note(f"The memory did not suffice. From step {self.step + 1} on, {text}.")
+            self.note(f"There was not enough memory. From step {self.step + 1} on, {text}.")
         assert self.state is not None  # An attempt that succeeds has made it.
         return self.state
 
@@ -268,6 +268,6 @@ def check_channels(latents: Sequence[Latents], model: ModelPatcher) -> None:
     found, wanted = shape_of(latents[0])[0], model.model.latent_format.latent_channels
     if found != wanted:
         raise ValueError(
-            f"The VAE makes latents of {found} channels, but the MODEL works on {wanted}. Use the "
-            f"VAE that belongs to the MODEL."
+            f"The VAE makes latents with {found} channels, but the model works on {wanted}. Use "
+            f"the VAE that belongs to the model."
         )

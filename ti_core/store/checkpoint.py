@@ -54,7 +54,9 @@ def restored(data: bytes, like: Mapping[str, Tensor]) -> RunState:
     """
     tensors, facts = opened(data)
     if facts.get("version") != VERSION:
-        raise ValueError(f"it is of version {facts.get('version')!r}, this pack reads {VERSION}")
+        raise ValueError(
+            f"it has version {facts.get('version')!r}, but this pack reads version {VERSION}"
+        )
     digest = facts.pop("digest", None)
     if digest != digest_of(tensors, facts):
         raise ValueError("its content has changed since it was written")
@@ -68,10 +70,10 @@ def opened(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         size = int.from_bytes(data[:8], "little")
         facts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][METADATA])
     except (SafetensorError, KeyError, TypeError, RecursionError, ValueError) as error:
-        raise ValueError(f"it is no checkpoint ({type(error).__name__})") from error
+        raise ValueError(f"it is not a checkpoint ({type(error).__name__})") from error
     plain = str | int | float | None
     if not isinstance(facts, dict) or not all(isinstance(one, plain) for one in facts.values()):
-        raise ValueError("its facts are not those of a run")
+        raise ValueError("its metadata does not describe a run")
     return tensors, facts
 
 
@@ -142,7 +144,7 @@ def group_of(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
     }
     for name, value in found.items():
         if not value.is_floating_point() or not bool(value.isfinite().all()):
-            raise ValueError(f"its {group} of {name} are no finite numbers")
+            raise ValueError(f"its {group} of {name} are not finite numbers")
     return found
 
 

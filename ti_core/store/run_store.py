@@ -50,8 +50,8 @@ class RunStore:
             self.lock = locked(self.folder / LOCK)
         except OSError as error:
             self.note(
-                f"The run cannot be stored in {self.folder} ({reason(error)}). Make room, or give "
-                f"ComfyUI the right to write there."
+                f"The run cannot be stored in {self.folder} ({reason(error)}). Free disk space, or "
+                f"allow ComfyUI to write there."
             )
             return self
         if self.lock is None:
@@ -70,7 +70,7 @@ class RunStore:
         except OSError as error:
             self.note(
                 f"Old runs in {self.root} could not be removed ({reason(error)}). This run is "
-                f"stored all the same."
+                f"stored anyway."
             )
 
     def __exit__(
@@ -100,9 +100,9 @@ class RunStore:
                 return restored(contents(path), like)
             except (OSError, ValueError) as error:
                 self.note(
-                    f"The checkpoint {path} cannot be read: {reason(error)}. It is put aside as "
-                    f"'{path.stem}{DAMAGED}', and the training goes on from the one before it, or "
-                    f"from the beginning. 'start over' ignores it."
+                    f"The checkpoint {path} cannot be read: {reason(error)}. It is renamed to "
+                    f"'{path.stem}{DAMAGED}'. Training continues from the checkpoint before it, or "
+                    f"from the beginning."
                 )
                 put_aside(path)
         return None
@@ -120,8 +120,8 @@ class RunStore:
         except OSError as error:
             self.note(
                 f"The checkpoint of step {state.step} could not be written to {self.folder} "
-                f"({reason(error)}). The training went on; if it had been broken off, it would "
-                f"have started from an older one."
+                f"({reason(error)}). Training continues, but a resumed run would start from an "
+                f"older checkpoint."
             )
 
     def remove_others(self, newest: Path) -> None:

@@ -128,7 +128,7 @@ def gradient(
         loss = float(torch.cat(losses).mean())
         if not math.isfinite(loss):
             raise NotFinite(
-                f"The loss is {loss}. The model overflows in this precision: choose precision "
+                f"The loss is {loss}. The model overflows in this precision. Choose precision "
                 f"'bf16' or 'fp32', or check that the VAE belongs to the model."
             )
         gradients = [rows.grad for rows in vectors.values() if rows.grad is not None]
@@ -146,9 +146,9 @@ def gradient(
 def no_gradient(which: str) -> str:
     """The likely cause of a step without gradient."""
     return (
-        f"No gradient reached {which} vectors. An attention kernel without backward (Sage, Flash) "
-        f"or a node that detaches the conditioning is the likely cause. Take such patches off the "
-        f"model for training."
+        f"No gradient reached {which} vectors. The likely cause is an attention kernel without a "
+        f"backward pass (Sage, Flash), or a node that detaches the conditioning. Remove such "
+        f"patches from the model for training."
     )
 
 
@@ -168,9 +168,9 @@ def check_gradient(step: int, vectors: Mapping[str, Tensor]) -> None:
         silent = [number for number, row in enumerate(grad, 1) if not bool(row.any())]
         if step == 0 and silent:
             raise RuntimeError(
-                f"No gradient reached row {silent} of {len(rows)} of the {key} vectors in the "
-                f"first step. Either the caption was cut before them (use fewer vectors or shorter "
-                f"captions), or the model does not listen to this encoder."
+                f"No gradient reached {key} vector {', '.join(map(str, silent))} of {len(rows)} in "
+                f"the first step. Either the caption was cut off before it (use fewer vectors or "
+                f"shorter captions), or the model does not use this text encoder."
             )
 
 

@@ -199,4 +199,7 @@ def check_memory(memory: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> No
     """Raise ValueError unless there is a tensor of the same shape for each of `like`."""
     found, wanted = ({k: tuple(v.shape) for k, v in one.items()} for one in (memory, like))
     if found != wanted:
-        raise ValueError(f"The run holds {found}, but its method needs {wanted}.")
+        raise ValueError(
+            f"The stored run holds {found}, but its method needs {wanted}. Set resume "
+            f"to 'start over'."
+        )

@@ -72,7 +72,7 @@ def preflight_line(found: Preflight, steps: int) -> str:
         takes += f" and {found.peak / 2**30:.1f} of {found.total / 2**30:.1f} GiB"
     if found.checkpointed:
         takes += " (parts of the model are computed twice)"
-    return f"{takes}; {steps} steps take {clock(found.seconds * steps)}."
+    return f"{takes}. Remaining steps: {steps}, about {clock(found.seconds * steps)}."
 
 
 def clock(seconds: float) -> str:

@@ -36,9 +36,9 @@ class PreviewSettings:
         written = filled_in(self.prompt, placeholder)
         if not says(written, placeholder):
             raise ValueError(
-                f"The prompt of the previews, {self.prompt!r}, does not say '{placeholder}', so "
-                f"that every preview would be the same. Write {{}} or {placeholder} into it, such "
-                f"as 'a photo of {{}}'."
+                f"The preview prompt {self.prompt!r} does not contain '{placeholder}', so all "
+                f"previews would be the same. Write {{}} or {placeholder} into it, for example 'a "
+                f"photo of {{}}'."
             )
         return written
 

@@ -12,15 +12,15 @@ from .settings import TrainingSettings
 from .watches import doubtful_settings, doubtful_word, turned
 
 ENDED: dict[Ended, str] = {
-    "steps": "All {planned} steps are done.",
-    "rule": "Stopped at step {step} of {planned}: nothing more was learned.",
-    "user": "Stopped at step {step} by the user, and kept what was learned. To go on from there, "
-    "set another number of steps.",
-    "memory": "Stopped at step {step}: the memory does not suffice, even with parts of the model "
+    "steps": "Finished at step {step} of {planned}.",
+    "rule": "Stopped at step {step} of {planned}: the validation loss stopped improving.",
+    "user": "Stopped by the user at step {step}; what was learned is kept. To continue, set a "
+    "different number of steps.",
+    "memory": "Stopped at step {step}: there is not enough memory, even with parts of the model "
     "computed twice, one picture at a time, and intermediate results in main memory. Lower the "
-    "resolution, or free memory (other models, other programs).",
+    "resolution, or free memory (close other models and programs).",
     "not finite": "Stopped at step {step}: {trouble} Going back and halving the learning rate "
-    "{rollbacks} did not help; what was learned before is kept.",
+    "{rollbacks} did not help. What was learned before is kept.",
 }
 
 
@@ -43,9 +43,11 @@ class Outcome(NamedTuple):
 def training_report(concept: Concept, embedding: Embedding, outcome: Outcome) -> str:
     """Lines about what was learned, and at the end anything that needs a look."""
     if not outcome.state.step:
-        nothing = f"Nothing was learned of '{embedding.placeholder}': no step was done."
+        nothing = f"Nothing was learned for '{embedding.placeholder}': no step was done."
         return "\n".join([nothing, *outcome.notes])
-    keys = ", ".join(f"{key} {tuple(rows.shape)}" for key, rows in embedding.vectors.items())
+    keys = ", ".join(
+        f"{key} {len(rows)} x {rows.shape[-1]}" for key, rows in embedding.vectors.items()
+    )
     lines = [
         f"Learned '{embedding.placeholder}' ({keys}) from "
         f"{counted(len(concept.pictures), 'picture')}, initialised from '{embedding.initialiser}'.",
@@ -55,7 +57,9 @@ def training_report(concept: Concept, embedding: Embedding, outcome: Outcome) ->
         *figures(embedding, outcome),
     ]
     if outcome.stored:
-        lines.append(f"Stored in {outcome.stored}: the same run, queued again, goes on from there.")
+        lines.append(
+            f"Stored in {outcome.stored}. If you queue the same run again, it continues from there."
+        )
     return "\n".join([*lines, *warnings(concept, embedding, outcome)])
 
 
@@ -82,7 +86,7 @@ def cost(outcome: Outcome) -> list[str]:
         f"({state.seconds / state.step:.2f} s per step)."
     ]
     if outcome.taken_up_at == state.step:
-        lines.append("All of it was done in an earlier run; nothing had to be trained.")
+        lines.append("All steps were done in an earlier run; nothing was trained now.")
     elif outcome.taken_up_at:
         lines.append(f"Of these, {counted(outcome.taken_up_at, 'step')} came from an earlier run.")
     if outcome.peak is not None:
@@ -98,8 +102,8 @@ def gain(embedding: Embedding, outcome: Outcome) -> str:
     best = state.choice.step
     steps = f"step {best}" if keep == "best" else f"step {state.step}, best at {best}"
     return (
-        f"Validation loss {first:.5f} -> {last:.5f} ({keep} vectors, {steps}): the learned "
-        f"word explains {explained(first, last):.1f} % more than '{embedding.initialiser}' does."
+        f"Validation loss {first:.5f} -> {last:.5f} ({keep} vectors, {steps}): "
+        f"{explained(first, last):.1f} % lower than with '{embedding.initialiser}'."
     )
 
 
@@ -109,7 +113,7 @@ def figures(embedding: Embedding, outcome: Outcome) -> list[str]:
     for key, rows in embedding.vectors.items():
         known = outcome.vocabulary[key]
         norm = float(rows.norm(dim=-1).mean())
-        line = f"Norm of the {key} vectors {norm:.3f} (vocabulary: {known.norm:.3f})"
+        line = f"{key} vectors: norm {norm:.3f} (vocabulary {known.norm:.3f})"
         if embedding.has_origin:
             angle = turned(embedding.initial[key], rows)
             line += f", turned by {angle:.0f} degrees from '{embedding.initialiser}'"
@@ -129,12 +133,13 @@ def warnings(concept: Concept, embedding: Embedding, outcome: Outcome) -> list[s
     if outcome.state.rollbacks and outcome.state.ended != "not finite":
         lines.append(
             f"The run went back to its best vectors and halved the learning rate "
-            f"{counted(outcome.state.rollbacks, 'time')}. The last time: {outcome.state.trouble}"
+            f"{counted(outcome.state.rollbacks, 'time')}. The last cause: {outcome.state.trouble}"
         )
     if outcome.settings.hold_out and not held_out(concept):
         lines.append(
-            f"No picture was held out for validation, because {len(concept.pictures)} are fewer "
-            f"than {FEWEST_TO_HOLD_OUT}."
+            f"No picture was held out for validation: that needs {FEWEST_TO_HOLD_OUT} pictures or "
+            f"more, and there {'is' if len(concept.pictures) == 1 else 'are'} "
+            f"{len(concept.pictures)}."
         )
     lacking = concept.lacking(embedding.placeholder)
     if lacking:

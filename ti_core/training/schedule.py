@@ -58,12 +58,13 @@ def schedule(
         shape = "constant" if len(pieces) > 1 else "cool-down"
     if len(pieces) > 1 and shape != "constant":
         raise ValueError(
-            f"The learning rate {learning_rate!r} is a list, which is a schedule of its own; set "
+            f"The learning rate {learning_rate!r} is a list, which is already a schedule. Set "
             f"schedule to 'auto', or give a single rate for '{shape}'."
         )
     if warmup >= steps:
         raise ValueError(
-            f"A warm-up of {warmup} steps leaves nothing of {steps} steps; make it shorter."
+            f"The warm-up ({warmup}) must be shorter than the training (steps: {steps}). Lower "
+            f"warmup, or raise steps."
         )
     return Schedule(pieces, steps, shape, warmup)
 
@@ -81,13 +82,13 @@ def parse_learning_rate(text: str, steps: int) -> tuple[tuple[float, int | None]
     if None in bounds[:-1]:
         early = entries[bounds.index(None)]
         raise ValueError(
-            f"In the learning rate {text!r}, {early!r} says no step, so what follows would never "
-            f"be used. Write {early}:STEP, or make it the last entry."
+            f"In the learning rate {text!r}, the entry {early!r} has no step, so the entries after "
+            f"it would never be used. Write {early}:STEP, or move it to the end."
         )
     reached = [until for until in bounds if until is not None]
     if reached != sorted(set(reached)):
         raise ValueError(
-            f"In the learning rate {text!r} the steps {reached} must grow from entry to entry."
+            f"In the learning rate {text!r}, the steps {reached} must increase from entry to entry."
         )
     if bounds[-1] is not None and bounds[-1] < steps:
         raise ValueError(
@@ -107,8 +108,8 @@ def parse_piece(entry: str, text: str) -> tuple[float, int | None]:
         until = int(until_text) if colon else None
     except ValueError:
         raise ValueError(
-            f"The learning rate {text!r} has an entry {entry!r} that is not RATE or RATE:STEP, "
-            f"such as 0.005 or 0.005:100."
+            f"In the learning rate {text!r}, the entry {entry!r} is not RATE or RATE:STEP, for "
+            f"example 0.005 or 0.005:100."
         ) from None
     if not (math.isfinite(rate) and rate > 0):
         raise ValueError(
@@ -116,8 +117,8 @@ def parse_piece(entry: str, text: str) -> tuple[float, int | None]:
         )
     if until is not None and until < 1:
         raise ValueError(
-            f"The step {until} in the learning rate {text!r} must be 1 or more; for 'to the end' "
-            f"leave ':{until}' away."
+            f"The step {until} in the learning rate {text!r} must be 1 or more. For 'to the end', "
+            f"remove ':{until}'."
         )
     return rate, until
 

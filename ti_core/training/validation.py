@@ -88,7 +88,7 @@ def validation_loss(
     loss = float(torch.cat([batch_loss(model, part, vectors) for part in parts]).mean())
     if not math.isfinite(loss):
         raise NotFinite(
-            f"The validation loss is {loss}. The model overflows in this precision: choose "
+            f"The validation loss is {loss}. The model overflows in this precision. Choose "
             f"precision 'bf16' or 'fp32', or a lower learning rate."
         )
     return loss

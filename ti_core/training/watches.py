@@ -64,9 +64,9 @@ def doubtful_word(
 ) -> list[str]:
     """Warnings about what a run has learned."""
     found = [
-        f"The {key} vectors are {ratio:.1f} times as long as an ordinary word's: prompts may be "
-        f"ignored beside '{placeholder}'. Use the method 'spherical', norm_pull 0.01, or a lower "
-        f"strength in Apply Embedding to CLIP."
+        f"The {key} vectors are {ratio:.1f} times as long as an ordinary word's, so the rest of a "
+        f"prompt with '{placeholder}' may be ignored. Use the method 'spherical', norm_pull 0.01, "
+        f"or a lower strength in Apply Embedding to CLIP."
         for key, rows in vectors.items()
         if (ratio := float(rows.norm(dim=-1).mean()) / norms[key]) > LONGEST_NORM
     ]
@@ -78,8 +78,8 @@ def doubtful_word(
         )
     elif worse_again(history):
         found.append(
-            f"After step {best.step} the word got worse again. Keep 'best', take fewer steps, or "
-            f"lower the learning rate."
+            f"After step {best.step} the word got worse again. Set keep to 'best', use fewer "
+            f"steps, or lower the learning rate."
         )
     return found
 

@@ -74,7 +74,7 @@ def check_alike(first: Embedding, second: Embedding) -> None:
     if widths[0] != widths[1]:
         raise ValueError(
             f"'{first.placeholder}' holds {with_widths(widths[0])}, but '{second.placeholder}' "
-            f"{with_widths(widths[1])}. Blend two words that were made for the same kind of model."
+            f"holds {with_widths(widths[1])}. Blend two words made for the same kind of model."
         )
 
 

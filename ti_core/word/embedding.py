@@ -52,17 +52,17 @@ def check_placeholder(name: str) -> None:
     """
     if not PLACEHOLDER.fullmatch(name):
         raise ValueError(
-            f"The placeholder {name!r} cannot be written in a prompt. Allowed are 1 to 64 letters "
-            f"(a-z, A-Z), digits, '_', '-' and '.', "
-            "beginning and ending with a letter, a digit or '_': my-cat, sks_vase, style.v2."
+            f"The placeholder {name!r} cannot be written in a prompt. Use 1 to 64 letters (a-z, "
+            f"A-Z), digits, '_', '-' and '.'; the first and the last must be a letter, a digit or "
+            f"'_': my-cat, sks_vase, style.v2."
         )
     try:
         float(name)
     except ValueError:
         return
     raise ValueError(
-        f"The placeholder {name!r} reads as a number, and '(embedding:{name})' as a prompt weight. "
-        f"Put a letter in front, for example 'w{name}'."
+        f"The placeholder {name!r} reads as a number, so '(embedding:{name})' would be a prompt "
+        f"weight. Put a letter in front, for example 'w{name}'."
     )
 
 

@@ -48,7 +48,7 @@ def key_of(width: int, available: Mapping[str, int]) -> str:
         return fitting[0]
     if width not in BY_WIDTH:
         raise ValueError(
-            f"its vectors are {width} wide, which no known text encoder is "
+            f"its vectors are {width} wide, which fits no known text encoder "
             f"({', '.join(f'{key} {wide}' for wide, key in BY_WIDTH.items())}); connect the CLIP "
             f"of the model that it was made for"
         )

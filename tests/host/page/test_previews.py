@@ -163,7 +163,7 @@ def numpy_state() -> bytes:
 
 def test_a_prompt_without_the_word_is_an_error_before_the_training(loaded: Loaded):
     made = word(loaded.clip)
-    with pytest.raises(ValueError, match="'a photo of a cat', does not say 'my-cat'"):
+    with pytest.raises(ValueError, match="'a photo of a cat' does not contain 'my-cat'"):
         previews(loaded, made, prompt="a photo of a cat")
     assert previews(loaded, made, prompt="(my-cat:1.2) asleep").prompt == "(my-cat:1.2) asleep"
     assert previews(loaded, made, prompt="[name], {}").prompt == "my-cat, my-cat"

@@ -48,5 +48,5 @@ def test_a_long_text_keeps_its_summary_and_its_findings():
     lines = shortened(text).splitlines()
     assert len(lines) == LINES
     assert (lines[0], lines[-1]) == ("summary", "finding")
-    assert lines[1] == "... 45 lines more in the output"
+    assert lines[1] == "... 45 more lines in the output"
     assert shortened("a\nb") == "a\nb"

@@ -183,7 +183,7 @@ def test_a_dataset_file_of_kohya_loads_as_its_document_shows_it(inputs: Path):
     told = "\n".join(notes)
     assert "batch_size has no effect" in told
     assert "'C:\\\\reg' was left out" in told
-    assert "image_dir 'C:\\\\hoge' was found as input/hoge." in told
+    assert "image_dir 'C:\\\\hoge' is read from input/hoge." in told
     style, _ = load_dataset_file("input/set.toml", "style", 0)
     assert style.text(0, "x") == "a painting in the style of x"
 
@@ -268,14 +268,14 @@ def test_captions_that_no_text_takes_up_are_told(inputs: Path):
     put(inputs / "cats", a=None, b=None, c=None)
     _, notes = loaded_with_notes("input/cats", "object", texts=("x\ny",))
     assert notes == [
-        "The captions were not used: kind 'object' takes none. Choose 'captions' or 'object and "
-        "captions'. There are also 2 for 3 pictures."
+        "The captions were not used: kind 'object' does not use captions. Choose "
+        "'captions' or 'object and captions'. There are also 2 captions for 3 pictures."
     ]
     own = options(templates=("a {}",))
     _, notes = loaded_with_notes("input/cats", "style", texts=("x\ny\nz",), captions=own)
     assert notes == [
-        "The captions were not used: no template in Caption Options has a place for them. Write "
-        "[filewords] into one."
+        "The captions were not used: no template in Caption Options contains [filewords]. Add it "
+        "to one."
     ]
     assert loaded_with_notes("input/cats", "object", texts=(" ",))[1] == []
     assert loaded_with_notes("input/cats", "object and captions", texts=("x",))[1] == []
@@ -329,7 +329,7 @@ def test_masks_come_from_files_transparency_and_sockets(inputs: Path):
     picture.save(folder / "b.png")
     plain = load("input/cats")
     assert [mask is not None for mask in plain.weights] == [True, False]
-    assert "Mask Options can leave it out" in concept_report(plain)
+    assert "Mask Options can mask it out" in concept_report(plain)
     both = load("input/cats", masking=MaskSettings("auto"))
     assert all(mask is not None for mask in both.weights)
     assert load("input/cats", masking=MaskSettings("none")).weights == (None, None)
@@ -357,7 +357,7 @@ def test_a_fourth_channel_of_the_graph_is_how_opaque_a_picture_is():
     plain = load(NO_FOLDER, "object", images=[pictures])
     assert plain.weights == (None, None)
     assert plain.crops[0][0, -1].tolist() == [1, 1, 1]
-    assert "Mask Options can leave it out" in concept_report(plain)
+    assert "Mask Options can mask it out" in concept_report(plain)
     own = torch.ones(64, 64)
     given = load(NO_FOLDER, "object", images=[pictures], masks=[own], masking=MaskSettings("auto"))
     assert given.weights == (None, None)
@@ -386,7 +386,7 @@ def test_pictures_masks_and_captions_of_the_graph_belong_together():
     )
     assert names_of(concept) == ["image 1", "image 2", "image 3"]
     assert captions_of(concept) == ["a", "b", "c"]
-    with pytest.raises(ValueError, match="pictures of the graph have no captions"):
+    with pytest.raises(ValueError, match="connected images have no captions"):
         load(NO_FOLDER, images=images)
     with pytest.raises(ValueError, match="There are no pictures"):
         load(NO_FOLDER)
@@ -397,7 +397,7 @@ def test_templates_come_from_the_node_or_a_file_not_both(inputs: Path):
     assert read_templates("", "input/mine.txt") == ("a {} evil",)
     assert read_templates("x {}", "") == ("x {}",)
     assert read_templates(" ", "") == ()
-    with pytest.raises(ValueError, match="Empty one of the two"):
+    with pytest.raises(ValueError, match="Clear one of them"):
         read_templates("x", "input/mine.txt")
     (inputs / "huge.txt").write_bytes(b"x" * (2 << 20))
     with pytest.raises(ValueError, match="'huge.txt' is larger than 1024 KiB. That is too long"):
@@ -563,8 +563,8 @@ def test_the_audit_counts_tokens_and_knows_ordinary_words(inputs: Path, loaded: 
     assert sheet.ndim == 3
     assert "'cat' is an ordinary word in the vocabulary of clip_l" in text
     assert "chunks of 75" in text
-    assert "below the 512 x 512" in text
-    assert "One round is 1.5 steps" in text
+    assert "smaller than the 512 x 512" in text
+    assert "One round takes 1.5 steps" in text
     assert native_side(loaded.clip) == 512
     assert audit(concept, None, None, 1, 1)[1].startswith("3 pictures at 64 x 64")
 

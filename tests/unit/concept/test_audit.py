@@ -74,8 +74,8 @@ def test_sizes_and_counts_are_told():
     assert "4 pictures in 2 sizes (64 x 64: 3, 80 x 48: 1), 6 with repeats, 8 crops, 1" in summary(
         one, 2, 2
     )
-    assert "One round is 1.5 steps at batch size 2 x 2." in summary(one, 2, 2)
-    assert "Only one picture in 80 x 48" in concept_report(one)
+    assert "One round takes 1.5 steps at batch size 2 x 2." in summary(one, 2, 2)
+    assert "Sizes with only one picture: 80 x 48" in concept_report(one)
     assert "d (64 x 64, cut to 64 x 64, 3 times)" in concept_report(one)
 
 
@@ -118,7 +118,7 @@ def test_a_size_with_one_picture_is_lonely_unless_it_is_repeated():
     small, large = torch.zeros(64, 64, 3), torch.zeros(64, 80, 3)
     for repeats, told in ((1, True), (2, False)):
         one = Concept((picture(small), picture(small), picture(large, repeats=repeats)), "object")
-        assert any("Only one picture in 80 x 64" in text for text in findings(one)) == told
+        assert any("Sizes with only one picture: 80 x 64" in text for text in findings(one)) == told
 
 
 def test_extreme_shapes_are_told_unless_padded():
@@ -126,12 +126,12 @@ def test_extreme_shapes_are_told_unless_padded():
         fit = FitSettings(64, 64, method=method)  # type: ignore[arg-type]
         recipe = Recipe("object", Wording(("a {}",)), fit)
         one = concept_of([Source("a", noise(400, 64, 0))], recipe)
-        assert any("takes much of a (84%)" in text for text in findings(one)) == told
+        assert any("a large part of a (84%)" in text for text in findings(one)) == told
 
 
 def test_captions_that_never_vary_are_told():
     same = findings(captioned("a {}", "a {}", "a {}"))
-    assert any("same caption, always" in text for text in same)
+    assert any("always have the same caption" in text for text in same)
     assert findings(captioned("a {}", "b {}", "c {}")) == []
     assert findings(captioned("a, {}", "a, {}", "a, {}", shuffle=True)) == []
     assert findings(captioned("a {}\nb {}", "a {}\nb {}", "a {}\nb {}", lines="draw")) == []
@@ -139,7 +139,7 @@ def test_captions_that_never_vary_are_told():
 
 @pytest.mark.parametrize(
     ("missing", "says"),
-    [("add", "put in front"), ("error", "will refuse them")],
+    [("add", "put in front"), ("error", "will stop with an error")],
 )
 def test_missing_placeholders_are_told_with_what_becomes_of_them(missing: str, says: str):
     text = found(captioned("a {}", "b", "c", missing=missing))
@@ -150,7 +150,7 @@ def test_missing_placeholders_are_told_with_what_becomes_of_them(missing: str, s
 
 def test_a_word_that_is_said_twice_is_told():
     text = found(captioned("{} and {}", "{} a", "b {}"))
-    assert "'my-cat' stands more than once in the texts of 1 picture (0.png)" in text
+    assert "'my-cat' occurs more than once in the texts of 1 picture (0.png)" in text
 
 
 def test_words_that_contain_the_placeholder_are_told():
@@ -160,7 +160,7 @@ def test_words_that_contain_the_placeholder_are_told():
 
 def test_many_vectors_and_a_low_resolution_are_told():
     assert "20 vectors take 20 of the 75 tokens" in found(concept(), vectors=20)
-    assert "below the 512 x 512" in found(concept(), native=512)
+    assert "smaller than the 512 x 512" in found(concept(), native=512)
     assert found(captioned("{} a", "{} b", "{} c"), native=512) == ""
 
 

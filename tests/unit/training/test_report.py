@@ -33,9 +33,9 @@ def test_the_report_tells_what_was_explained_and_how():
     text = training_report(concept()[0], word(), outcome(0.15, peak=3 << 30, stored="here"))
     assert "10 steps in 5.0 s (0.50 s per step)" in text
     assert "(best vectors, step 10)" in text
-    assert "the learned word explains 25.0 % more than 'cat' does" in text
-    assert "All 10 steps are done." in text
-    assert "(vocabulary: 2.000), turned by 0 degrees from 'cat'; nearest words: cat, fur." in text
+    assert "25.0 % lower than with 'cat'" in text
+    assert "Finished at step 10 of 10." in text
+    assert "(vocabulary 2.000), turned by 0 degrees from 'cat'; nearest words: cat, fur." in text
     assert "Peak memory: 3.00 GiB" in text
     assert "Stored in here" in text
 
@@ -49,7 +49,7 @@ def test_a_run_that_was_stopped_before_its_first_step_claims_nothing():
     untouched = state(0.2)
     untouched.losses, untouched.ended = [], "user"
     text = training_report(concept()[0], word(), outcome(0.2, state=untouched, notes=["Full."]))
-    assert text == "Nothing was learned of 'my-cat': no step was done.\nFull."
+    assert text == "Nothing was learned for 'my-cat': no step was done.\nFull."
 
 
 @pytest.mark.parametrize("ended", [one for one in get_args(Ended) if one])
@@ -75,7 +75,7 @@ def test_the_report_says_what_was_done_before():
     text = training_report(concept()[0], word(), outcome(0.1, taken_up_at=4))
     assert "Of these, 4 steps came from an earlier run." in text
     text = training_report(concept()[0], word(), outcome(0.1, taken_up_at=10))
-    assert "nothing had to be trained" in text
+    assert "nothing was trained now" in text
 
 
 def test_warnings_and_notes_come_last():
@@ -84,7 +84,7 @@ def test_warnings_and_notes_come_last():
     changes = {"state": recovered, "notes": ["The disk is full."]}
     lines = training_report(concept()[0], word(), outcome(0.1, **changes)).splitlines()
     assert lines[-2] == "The disk is full."
-    assert "halved the learning rate 2 times. The last time: The loss is nan." in lines[-1]
+    assert "halved the learning rate 2 times. The last cause: The loss is nan." in lines[-1]
 
 
 def test_the_report_names_captions_without_the_placeholder():

@@ -264,7 +264,7 @@ def test_the_run_stops_when_nothing_more_is_learned_and_not_before():
     state = ran(replace(chosen, rule=rule))
     assert 60 <= state.step < 1500
     assert state.ended == "rule"
-    assert why_ended(state).endswith("of 3000: nothing more was learned.")
+    assert why_ended(state).endswith("of 3000: the validation loss stopped improving.")
     whole = ran(replace(chosen, schedule=schedule("0.02", 1500, "constant")))
     first, lowest = whole.validations[0].loss, best_of(whole.validations).loss
     assert first - state.kept_loss("best") > 0.9 * (first - lowest)
@@ -335,7 +335,7 @@ def test_stop_and_keep_ends_after_the_step_and_validates_what_is_there():
     state = stopped(7, settings())
     assert (state.step, state.ended) == (7, "user")
     assert state.history[-1].step == 7
-    assert why_ended(state).startswith("Stopped at step 7 by the user")
+    assert why_ended(state).startswith("Stopped by the user at step 7")
 
 
 def test_a_run_that_the_user_stopped_stays_so_until_other_steps_are_asked_for():

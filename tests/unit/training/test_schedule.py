@@ -79,8 +79,8 @@ def test_linear_and_warm_up():
         ("0.01,,0.02", "RATE or RATE:STEP"),
         ("0.01, 0.02", "never be used"),
         ("0.01, 0.02:50, 0.03", "never be used"),
-        ("0.01:50, 0.02:30, 0.03", "must grow"),
-        ("0.01:30, 0.02:30, 0.03", "must grow"),
+        ("0.01:50, 0.02:30, 0.03", "must increase"),
+        ("0.01:30, 0.02:30, 0.03", "must increase"),
         ("0.01:10, 0.02:50", "ends at step 50, but the training has 100 steps"),
         ("0.01:-1", "1 or more"),
         ("0.01:0, 1", "1 or more"),
@@ -101,7 +101,7 @@ def test_a_list_and_a_shape_exclude_each_other():
 
 
 def test_a_warm_up_longer_than_the_training_is_an_error():
-    with pytest.raises(ValueError, match="leaves nothing of 10 steps"):
+    with pytest.raises(ValueError, match="must be shorter than the training"):
         schedule("0.01", 10, "constant", warmup=10)
 
 

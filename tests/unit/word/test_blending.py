@@ -85,7 +85,7 @@ def test_an_initialiser_that_both_share_is_said_once():
 
 def test_words_for_different_models_do_not_blend():
     with pytest.raises(
-        ValueError, match=r"'cat' holds clip_l \(768 wide\), but 'my-cat' clip_l .*g"
+        ValueError, match=r"'cat' holds clip_l \(768 wide\), but 'my-cat' holds clip_l .*g"
     ):
         blended(FIRST, embedding(clip_l=768, clip_g=1280), average(0.5), "x")
 

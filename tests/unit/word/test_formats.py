@@ -50,7 +50,7 @@ def test_fp16_is_rounded_and_nothing_else(kind: str, tmp_path: Path):
 
 def test_vectors_too_large_for_fp16_are_not_written_as_infinite(tmp_path: Path):
     rows = {"clip_l": torch.full((1, 768), 1e6), "clip_g": torch.ones(1, 1280)}
-    with pytest.raises(ValueError, match="do not fit into fp16. Save as fp32"):
+    with pytest.raises(ValueError, match="do not fit into fp16. Set storage to fp32"):
         write(tmp_path / "a", Embedding("a", "b", rows, rows), "standard", Export("fp16"))
 
 

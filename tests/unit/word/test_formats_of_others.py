@@ -228,7 +228,9 @@ def test_where_only_the_width_is_known_the_clip_decides(
 
 
 def test_a_width_that_no_encoder_has_is_an_error(tmp_path: Path):
-    with pytest.raises(ValueError, match="1234 wide, which no known text encoder is.*connect the"):
+    with pytest.raises(
+        ValueError, match="1234 wide, which fits no known text encoder.*connect the"
+    ):
         read({"emb_params": rows(1, 1234)}, tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match="clip_l vectors are 1280 wide instead of 768"):
         read({"clip_l": rows(1, 1280)}, tmp_path / "a.safetensors")
@@ -236,7 +238,7 @@ def test_a_width_that_no_encoder_has_is_an_error(tmp_path: Path):
 
 def test_a_lora_or_a_checkpoint_is_not_mistaken_for_an_embedding(tmp_path: Path):
     lora = {f"lora_unet_{number}.lora_down.weight": torch.zeros(4, 320) for number in range(100)}
-    with pytest.raises(ValueError, match="100 tensors are those of a model or a LoRA"):
+    with pytest.raises(ValueError, match="tensors are those of a model, or of a LoRA"):
         read(lora, tmp_path / "a.safetensors")
 
 

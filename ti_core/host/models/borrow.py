@@ -96,8 +96,8 @@ def check_hooks(clip: CLIP) -> None:
     """Raise ValueError if the CLIP carries hooks, which the host applies while it samples only."""
     if clip.patcher.forced_hooks is not None or clip.apply_hooks_to_conds is not None:
         raise ValueError(
-            "This CLIP carries hooks (Set CLIP Hooks), which training would leave out. Connect the "
-            "CLIP from before that node; LoRAs from a LoRA loader take part."
+            "This CLIP carries hooks (Set CLIP Hooks), which training would ignore. Connect the "
+            "CLIP from before that node. LoRAs from a LoRA loader do take part."
         )
 
 
@@ -113,9 +113,9 @@ def training_clones(model: Any, clip: Any) -> tuple[ModelPatcher, CLIP]:
             own_clip.cond_stage_model = own_clip.patcher.model
     except RuntimeError as error:
         raise RuntimeError(
-            f"This model cannot be trained under dynamic VRAM, because its loader gives ComfyUI no "
-            f"way to load it without ({error}). "
-            "Start ComfyUI with --disable-dynamic-vram, or load the model with a core loader node."
+            f"This model cannot be trained under dynamic VRAM, because its loader does not let "
+            f"ComfyUI load it without ({error}). Start ComfyUI with --disable-dynamic-vram, or use "
+            f"a loader node of ComfyUI itself."
         ) from error
     return own_model, own_clip
 

@@ -87,8 +87,8 @@ def moments_kept(vae: Any) -> Iterator[None]:
         or getattr(network, "bn", None) is not None
     ):
         raise ValueError(
-            f"This VAE ({type(network).__name__}) gives no distribution to draw latents from. Set "
-            f"'latents' in Picture Fit to 'deterministic'."
+            f"This VAE ({type(network).__name__}) gives no distribution to sample latents from. "
+            f"Set 'latents' in Picture Fit to 'deterministic'."
         )
     network.regularization = Moments()
     try:

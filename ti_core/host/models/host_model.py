@@ -204,8 +204,8 @@ def prediction(schedule: Any) -> Prediction:
         return "eps"
     bases = ", ".join(base.__name__ for base in type(schedule).__mro__[1:3])
     raise ValueError(
-        f"Models of this kind ({bases}) cannot be trained yet. Noise, v and flow prediction can: "
-        f"SD 1.x, SD 2.x, SDXL, SD3, Flux and their relatives."
+        f"Models of this kind ({bases}) cannot be trained yet. Use a model with noise, v or flow "
+        f"prediction: SD 1.x, SD 2.x, SDXL, SD3, Flux and their relatives."
     )
 
 

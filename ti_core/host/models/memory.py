@@ -67,9 +67,9 @@ def check_loaded(*patchers: ModelPatcher) -> None:
         if getattr(patcher.model, "model_lowvram", False):
             raise RuntimeError(
                 f"Only a part of {type(patcher.model).__name__} fits into the memory of "
-                f"{patcher.load_device}, and ComfyUI's partial loading cannot be trained through. "
-                "Lower the resolution or the batch size, free memory (other models, other "
-                "programs), or start ComfyUI without --lowvram and --novram."
+                f"{patcher.load_device}, and training does not work with ComfyUI's partial "
+                f"loading. Lower the resolution or the batch size, free memory (close other models "
+                f"and programs), or start ComfyUI without --lowvram and --novram."
             )
 
 

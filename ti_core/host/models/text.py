@@ -71,7 +71,8 @@ def encoders(clip: CLIP) -> dict[str, Encoder]:
     if not found:
         raise ValueError(
             f"The CLIP ({type(clip.cond_stage_model).__name__}) has no text encoder with a token "
-            f"vocabulary that ComfyUI exposes, so it cannot learn a word."
+            f"vocabulary that ComfyUI exposes, so it cannot learn a word. Use SD 1.x, SD 2.x, "
+            f"SDXL, SD3 or Flux."
         )
     return found
 
@@ -163,8 +164,8 @@ def create_embedding(clip: CLIP, placeholder: str, initialiser: str, count: int)
         ids = encoder.token_ids(initialiser)
         if not ids:
             raise ValueError(
-                f"The initialiser {initialiser!r} has no tokens. Write what the thing is, in a "
-                f"word or few: cat, vase, painting."
+                f"The initialiser {initialiser!r} has no tokens. Write what the thing is, in one "
+                f"or a few words: cat, vase, painting."
             )
         with torch.inference_mode(False), torch.no_grad():
             vectors[key] = initial_rows(encoder.rows(ids).clone(), count or len(ids))

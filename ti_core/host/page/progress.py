@@ -63,7 +63,7 @@ def shortened(text: str) -> str:
     lines = text.splitlines()
     if len(lines) <= LINES:
         return text
-    left_out = f"... {len(lines) - LINES + 1} lines more in the output"
+    left_out = f"... {len(lines) - LINES + 1} more lines in the output"
     return "\n".join([lines[0], left_out, *lines[2 - LINES :]])
 
 

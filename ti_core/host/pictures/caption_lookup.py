@@ -107,7 +107,7 @@ def caption_lookup(files: CaptionFiles, metadata: Path | None) -> CaptionLookup:
     )
     remark = f"The metadata file {metadata.name!r} names no picture{where}"
     if files.metadata:
-        raise ValueError(f"{remark}. Name them there, or choose another source of captions.")
+        raise ValueError(f"{remark}. Add the pictures to it, or choose another source of captions.")
     return CaptionLookup(files, remark=f"{remark}, so it was not used.")
 
 
@@ -123,6 +123,6 @@ def metadata_file(folder: Path, files: CaptionFiles) -> Path | None:
     if files.metadata and found is None:
         raise ValueError(
             f"There is no metadata file {files.metadata!r} in the folder {folder.name!r}. Write "
-            f"its name there, or its place as 'input/my-metadata.json'."
+            f"the name of a file in that folder, or a path like 'input/my-metadata.json'."
         )
     return found

@@ -104,7 +104,7 @@ def check_sources(request: Request, look_up: bool) -> None:
         raise ValueError("There are no pictures: choose a folder, or connect the images input.")
     if look_up and request.images:
         raise ValueError(
-            "The pictures of the graph have no captions. Write a line for each on the node, "
+            "The connected images have no captions. Write one line per picture on the node, "
             "connect a list of STRINGs, or choose kind 'object' or 'style'."
         )
 
@@ -124,13 +124,14 @@ def requested_folder(request: Request, look_up: bool) -> PictureFolder:
 def unused_captions(request: Request, pictures: int) -> str:
     """What to tell of captions that were given and stand in no text."""
     if request.captions.wording.templates:
-        why = f"no template in Caption Options has a place for them. Write {FILEWORDS} into one"
+        why = f"no template in Caption Options contains {FILEWORDS}. Add it to one"
     else:
         why = (
-            f"kind {request.kind!r} takes none. Choose 'captions' or '{request.kind} and captions'"
+            f"kind {request.kind!r} does not use captions. Choose 'captions' or '{request.kind} "
+            f"and captions'"
         )
     given = len(typed_lines(request.texts[0])) if len(request.texts) == 1 else len(request.texts)
-    wrong = f" There are also {given} for {counted(pictures, 'picture')}."
+    wrong = f" There are also {given} captions for {counted(pictures, 'picture')}."
     return f"The captions were not used: {why}.{'' if given in (1, pictures) else wrong}"
 
 
@@ -140,7 +141,7 @@ def read_templates(typed: str, file: str) -> tuple[str, ...]:
     """
     if typed.strip() and file.strip():
         raise ValueError(
-            f"There are templates on the node and a template file {file!r}. Empty one of the two."
+            f"Both templates and template_file ({file!r}) are given. Clear one of them."
         )
     if file.strip():
         return templates_from(read_text(text_file(file.strip()), LONGEST_FILE), False)
@@ -163,14 +164,14 @@ def subset_concept(subset: Subset, file: Path, kind: Kind, notes: list[str]) -> 
     folder = subset_folder(subset, file, kind)
     name = base_name(subset.folder.rstrip("/\\"))
     if folder.path.name != name or not Path(subset.folder).is_dir():
-        notes.append(f"image_dir {subset.folder!r} was found as {choice_of(folder.path)}.")
+        notes.append(f"image_dir {subset.folder!r} is read from {choice_of(folder.path)}.")
     wording = subset.captions.wording.for_kind(kind)
     recipe = Recipe(kind, wording, subset.fit, subset.masks, repeats=subset.repeats)
     concept = concept_of(folder_sources(folder, notes), recipe)
     if not concept.pictures:
         raise ValueError(
             f"No picture of image_dir {subset.folder!r} is larger than skip_image_resolution. "
-            f"Lower it, or take the subset out."
+            f"Lower it, or remove the subset."
         )
     return concept
 
@@ -206,7 +207,7 @@ def image_folder(written: str, file: Path) -> Path:
             return place.resolve()
     raise ValueError(
         f"The folder {written!r} of the dataset file is not in ComfyUI's input/ or datasets/ "
-        f"folder. Copy it there (a folder named {name!r} is found), or write 'input/{name}'."
+        f"folder. Copy it there as {name!r}, or write its path as 'input/{name}'."
     )
 
 

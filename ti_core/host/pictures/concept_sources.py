@@ -71,7 +71,9 @@ def folder_sources(folder: PictureFolder, notes: list[str]) -> Iterator[Source]:
             faults.append(str(error))
             continue
         if source.picture.shape[0] * source.picture.shape[1] <= folder.smallest_area:
-            notes.append(f"{source.name} was left out, because it is too small.")
+            notes.append(
+                f"{source.name} was left out: it is not larger than skip_image_resolution."
+            )
             continue
         if lookup and not source.caption_from:
             silent.append(source.name)
@@ -81,8 +83,9 @@ def folder_sources(folder: PictureFolder, notes: list[str]) -> Iterator[Source]:
     if silent:
         listed = f"{counted(len(silent), 'picture')} ({', '.join(silent[:10])})"
         raise ValueError(
-            f"There are no captions for {listed}. Put a text file of the same name beside each, "
-            f"write the captions on the node, or choose another kind. {' '.join(remarks)}".strip()
+            f"There are no captions for {listed}. Put a text file with the same name beside each "
+            f"picture, write captions on the node, or choose another kind. "
+            f"{' '.join(remarks)}".strip()
         )
     notes += remarks + faults
 
@@ -99,7 +102,7 @@ def file_source(path: Path, folder: PictureFolder, lookup: CaptionLookup | None)
     check_large_enough(name, found.picture.shape[1], found.picture.shape[0], folder.fit)
     caption, origin = lookup.caption_of(path) if lookup else ("", "")
     mask, mask_note = mask_of(found, folder.masks, mask_beside(path, folder))
-    cut_note = f"a caption of {len(caption)} characters, cut" if was_cut(caption) else ""
+    cut_note = f"caption of {len(caption)} characters, cut" if was_cut(caption) else ""
     notes = tuple(note for note in (*found.notes, mask_note, cut_note) if note)
     repeats = folder_repeats(path.parent.name)[0] if folder.repeats else 1
     return Source(name, found.picture, mask, clean(caption), False, origin, repeats, notes)
@@ -123,7 +126,7 @@ def mask_of(
     if settings.source in ("auto", "alpha") and found.opacity is not None:
         return found.opacity, "mask from transparency"
     if settings.source == "files" and found.opacity is not None:
-        return None, "its transparency is filled; Mask Options can leave it out"
+        return None, "transparency filled; Mask Options can mask it out"
     return None, ""
 
 
@@ -155,7 +158,7 @@ def with_masks(sources: Iterable[Source], masks: Sequence[Tensor]) -> Iterator[S
     layers = [mask for batch in masks for mask in (batch if batch.ndim > 2 else batch[None])]
     wrong = (
         "There are {things} masks for {pictures}. Connect one mask per picture (in the order of "
-        "the report), or a single one for all."
+        "the report), or one for all."
     )
     for source, mask in dealt(sources, layers, wrong):
         notes = (*source.notes, "connected mask")
@@ -171,9 +174,9 @@ def with_captions(sources: Iterable[Source], texts: Sequence[str]) -> Iterator[S
     origin = "" if typed else "the connected list"
     wrong = (
         "There are {things} captions for {pictures}. Write one line per picture (in the order of "
-        "the report), or a single line for all of them."
+        "the report), or one line for all."
         if typed
-        else "The connected list has {things} captions for {pictures}. Connect one for each, in "
+        else "The connected list has {things} captions for {pictures}. Connect one per picture, in "
         "the order of the report."
     )
     for source, caption in dealt(sources, captions, wrong):

@@ -66,7 +66,7 @@ def folder_path(choice: str) -> Path:
             return path
     raise ValueError(
         f"There is no picture folder {choice!r}. Put the pictures into a sub-folder of ComfyUI's "
-        f"input/ or datasets/ folder, refresh the page (R) and choose it."
+        f"input/ or datasets/ folder, press R to refresh the page, and choose it."
     )
 
 
@@ -79,7 +79,7 @@ def text_file(choice: str) -> Path:
             return path
     raise ValueError(
         f"There is no file {choice!r} in ComfyUI's input/ or datasets/ folder. Put it there, and "
-        f"write its place as 'input/my-templates.txt' or 'datasets/cats/my-dataset.toml'."
+        f"write its path as 'input/my-templates.txt' or 'datasets/cats/my-dataset.toml'."
     )
 
 

@@ -90,7 +90,7 @@ def read_mask(path: Path) -> Tensor:
 def why_unreadable(error: BaseException) -> str:
     """What went wrong, without the path that Pillow writes into it."""
     if isinstance(error, UnidentifiedImageError):
-        return "it is not a picture of a kind that is read here"
+        return "it is not a picture in a supported format"
     return str(error) or type(error).__name__
 
 
@@ -128,8 +128,8 @@ def check_size(opened: Image.Image) -> None:
     width, height = opened.size
     if width * height > MOST_PIXELS:
         raise ValueError(
-            f"{width} x {height} pixels; up to {MOST_PIXELS >> 20} million are decoded: scale it "
-            f"down"
+            f"it has {width} x {height} pixels, but at most {MOST_PIXELS >> 20} million are "
+            f"allowed; scale it down"
         )
     if min(width, height) < 1:
         raise ValueError(f"{width} x {height} pixels")

@@ -38,7 +38,7 @@ class Archive:
             self.file.at(self.file.length - END.size, END.size)
         )
         if signature != b"PK\5\6" or comment:
-            raise ValueError("it is cut off, or no archive that torch has written")
+            raise ValueError("it is cut off, or not an archive written by torch")
         if UNKNOWN in (size, start):
             before = self.file.length - END.size - LOCATOR64.size
             _, _, record, _ = LOCATOR64.unpack(self.file.at(before, LOCATOR64.size))
@@ -66,7 +66,7 @@ def read_entries(directory: bytes) -> list[tuple[str, Entry]]:
         method, stored, size, header = fields[4], fields[8], fields[9], fields[-1]
         name_size, extra_size, comment_size = fields[10:13]
         if fields[0] != b"PK\1\2" or method != 0 or stored != size or UNKNOWN in (size, header):
-            raise ValueError("it is compressed or damaged, and no archive that torch has written")
+            raise ValueError("it is compressed or damaged, and not an archive written by torch")
         name = directory[at + ENTRY.size : at + ENTRY.size + name_size].decode(errors="replace")
         found.append((name, Entry(header, size)))
         at += ENTRY.size + name_size + extra_size + comment_size

@@ -20,7 +20,7 @@ class FileBytes:
     def at(self, start: int, size: int) -> bytes:
         """Some bytes of the file; ValueError where they would lie outside."""
         if start < 0 or size < 0 or start + size > self.length:
-            raise ValueError("its parts lie outside the file, which is damaged or cut off")
+            raise ValueError("parts of it are missing; the file is damaged or cut off")
         with self.path.open("rb") as file:
             file.seek(start)
             return file.read(size)
@@ -38,17 +38,15 @@ class Stored:
         count, width = (1, *self.shape)[-2:] if len(self.shape) in (1, 2) else (0, 0)
         if not 0 < count * width <= MAX_VALUES:
             raise ValueError(
-                f"it holds a tensor of shape {list(self.shape)[:8]} where rows of vectors "
-                f"[n, width] with at most {MAX_VALUES} values belong"
+                f"it holds a tensor of shape {list(self.shape)[:8]} instead of vectors [n, width] "
+                f"with at most {MAX_VALUES} values"
             )
         read = self.read()
         if not read.is_floating_point():
-            raise ValueError("it holds whole numbers where vectors belong")
+            raise ValueError("it holds whole numbers instead of vectors")
         rows = read.float().reshape(count, width)
         if not rows.isfinite().all():
-            raise ValueError(
-                "its vectors hold NaN or infinite values, the training had broken down"
-            )
+            raise ValueError("its vectors hold NaN or infinite values, so its training had failed")
         return rows
 
 

@@ -64,7 +64,7 @@ def from_panels(pixels: np.ndarray) -> bytes:
         written = stream.decompress(payload, MAX_JSON)
     except zlib.error as error:
         raise ValueError(
-            "its side panels are damaged, by JPEG compression or resizing perhaps, or it is an "
+            "its side panels are damaged (perhaps by JPEG compression or resizing), or it is an "
             "ordinary picture"
         ) from error
     if not stream.eof:
@@ -75,11 +75,11 @@ def from_panels(pixels: np.ndarray) -> bytes:
 def from_json(written: bytes) -> object:
     """The dict, with its tensors unread."""
     if written.count(b"[") + written.count(b"{") > MAX_BRACKETS:
-        raise ValueError("what it carries has more parts than an embedding")
+        raise ValueError("its content has more parts than an embedding")
     try:
         return json.loads(written, object_hook=entry_or_tensor)
     except (ValueError, RecursionError, TypeError, OverflowError) as error:
-        raise ValueError(f"what it carries is damaged ({str(error)[:120]})") from error
+        raise ValueError(f"its content is damaged ({str(error)[:120]})") from error
 
 
 def entry_or_tensor(entry: dict[str, object]) -> object:
@@ -88,7 +88,7 @@ def entry_or_tensor(entry: dict[str, object]) -> object:
         return entry
     numbers = np.asarray(entry[TENSOR], dtype=np.float64)
     if numbers.size > MAX_VALUES:
-        raise ValueError("it carries more values than an embedding could have")
+        raise ValueError("its content has more values than an embedding could have")
     return Stored(numbers.shape, lambda: torch.from_numpy(numbers.astype(np.float32)))
 
 
@@ -106,8 +106,8 @@ def with_embedding(
     written = to_json(data)
     if len(written) > MAX_JSON:
         raise ValueError(
-            f"The embedding takes {len(written)} bytes as text, too many for a picture. Save it as "
-            f"a file, or make it of fewer vectors."
+            f"The embedding takes {len(written)} bytes as text, too many for a picture. Choose "
+            f"another format, or use fewer vectors."
         )
     size = rows[0, :TILE_SHADES].abs()
     shades = (size / size.max().clamp_min(1e-12) * 255).to(torch.uint8).numpy()

@@ -10,8 +10,8 @@ LAYERS = ("IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "MID")
 LAYERS += tuple(f"OUT{number:02d}" for number in range(3, 12))
 AVERAGE = "average"
 CHOOSE = (
-    "It holds one set of vectors per layer of the U-Net (XTI). Only kohya's own XTI scripts can "
-    "apply them layer by layer; everything else takes one set: "
+    "It holds one set of vectors per layer of the U-Net (XTI). Only kohya's XTI scripts can apply "
+    "them layer by layer; all other tools use one set: "
 )
 
 

@@ -14,5 +14,5 @@ def read(contents: Contents) -> list[Draft] | None:
     parts = [part for part in contents.data if isinstance(part, dict)]
     tensors = [kept for part in parts for kept in part.values() if isinstance(kept, Stored)]
     if not tensors or len(parts) < len(contents.data):
-        raise ValueError("it is a list of something else than dicts of vectors")
+        raise ValueError("it is a list, but not of dicts of vectors")
     return [Draft("", tuple((None, kept) for kept in tensors))]

@@ -131,7 +131,7 @@ class PickleReader:
     def called(self, name: Any, arguments: Any) -> Any:
         """What a known function or class makes of its arguments."""
         if type(name) is not Name or name not in self.calls:
-            raise ValueError("its pickle calls what is no function")
+            raise ValueError("its pickle calls something that is not a function")
         return self.calls[name](*arguments)
 
 

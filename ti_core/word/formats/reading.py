@@ -32,7 +32,10 @@ def read_embedding(
     words = read_words(path, widths)
     if word:
         if word not in words:
-            raise ValueError(f"'{path.name}' holds {', '.join(words)}, but not '{word}'.")
+            raise ValueError(
+                f"'{path.name}' holds {', '.join(words)}, but not '{word}'. Write one "
+                f"of these into word."
+            )
         return words[word]
     if len(words) == 1:
         return next(iter(words.values()))
@@ -49,7 +52,7 @@ def read_words(path: Path, widths: Mapping[str, int] | None = None) -> dict[str,
     except (ValueError, OSError) as error:
         raise ValueError(
             f"The file '{path.name}' cannot be read as an embedding: {error}. Choose another file, "
-            f"or fetch it anew from where it came."
+            f"or download it again."
         ) from error
 
 
@@ -59,7 +62,7 @@ def read_drafts(path: Path) -> tuple[Contents, list[Draft]]:
     for layout in LAYOUTS:
         if (drafts := layout.read(contents)) is not None:
             return contents, drafts
-    raise ValueError("it holds no vectors that any known trainer writes")
+    raise ValueError("it holds no vectors in the layout of any known trainer")
 
 
 def container(path: Path) -> Callable[[Path], Contents]:
@@ -73,7 +76,7 @@ def container(path: Path) -> Callable[[Path], Contents]:
     if start[8:9] == b"{":
         return read_safetensors
     raise ValueError(
-        "it is no safetensors file, no file of torch.save, and no PNG, WebP or AVIF picture"
+        "it is not a safetensors file, not a torch.save file, and not a PNG, WebP or AVIF picture"
     )
 
 

@@ -15,8 +15,8 @@ def read(contents: Contents) -> list[Draft] | None:
         return None
     if len(tensors) > MAX_WORDS or any(len(kept.shape) > 2 for kept in tensors.values()):
         raise ValueError(
-            f"its {len(tensors)} tensors are those of a model or a LoRA without a bundled "
-            f"embedding (the first is '{next(iter(tensors))[:60]}')"
+            f"its tensors are those of a model, or of a LoRA without a bundled embedding (the "
+            f"first is '{next(iter(tensors))[:60]}')"
         )
     return [Draft(name, ((None, kept),)) for name, kept in tensors.items()]
 

@@ -80,7 +80,7 @@ def read_plain(file: FileBytes) -> object:
     magic, *_, data, keys = (PickleReader(storage, stored_tensor).read(stream) for _ in range(5))
     listed = isinstance(keys, list) and all(type(key) is str and key in kinds for key in keys)
     if magic != PLAIN_MAGIC or not listed:
-        raise ValueError("it is no file that torch has written")
+        raise ValueError("it is not a file written by torch")
     at = stream.tell()
     for key in keys:
         (count,) = struct.unpack("<q", file.at(at, COUNT_SIZE))
@@ -104,7 +104,7 @@ def read_values(
 ) -> Tensor:
     """Read a tensor's values, at most `MAX_VALUES` of them and of those that lie between."""
     if storage.dtype is None:
-        raise ValueError("a tensor holds whole numbers where vectors belong")
+        raise ValueError("a tensor holds whole numbers instead of vectors")
     span = 1 + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
     if span > MAX_VALUES or offset + span > storage.count:
         raise ValueError("a tensor reaches beyond the values that are stored for it")

@@ -50,7 +50,8 @@ def stored_rows(embedding: Embedding, storage: NumberType) -> dict[str, Tensor]:
     rows = {key: vectors[key].detach().to(kind).contiguous() for key in in_order(vectors)}
     if not all(value.isfinite().all() for value in rows.values()):
         raise ValueError(
-            f"The vectors of '{embedding.placeholder}' do not fit into {storage}. Save as fp32."
+            f"The vectors of '{embedding.placeholder}' do not fit into {storage}. Set storage to "
+            f"fp32."
         )
     return rows
 
@@ -122,8 +123,8 @@ def automatic1111_data(embedding: Embedding, storage: NumberType) -> dict[str, o
         return {**rows}
     if set(rows) not in SINGLE:
         raise ValueError(
-            f"AUTOMATIC1111 has no place for the vectors of {family(rows).name} "
-            f"({', '.join(rows)}). Use the format 'standard'."
+            f"AUTOMATIC1111 cannot use vectors for {family(rows).name} ({', '.join(rows)}). Use "
+            f"the format 'standard'."
         )
     made = embedding.provenance
     return {
