@@ -78,8 +78,9 @@ def arguments() -> Wanted:
 
 
 def shared_out(layers: list[str], env: dict[str, str]) -> list[str]:
-    """The layers as pytest is to run them: by as many workers as there are cores for, those first
-    whose files take long. Puts each worker's share of the cores into `env`.
+    """The layers as pytest is to run them, by as many workers as there are cores for. In their
+    order: a worker that has opened a browser has an event loop that others would trip over. Puts
+    each worker's share of the cores into `env`.
     """
     cores = os.cpu_count() or 1
     workers = min(WORKERS, cores)
@@ -87,7 +88,7 @@ def shared_out(layers: list[str], env: dict[str, str]) -> list[str]:
         return layers
     if "OMP_NUM_THREADS" not in os.environ:
         env["OMP_NUM_THREADS"] = str(cores // workers)  # for torch, in servers too
-    return [*reversed(layers), f"-n{workers}", "--dist=loadfile", "--no-loadscope-reorder"]
+    return [*layers, f"-n{workers}", "--dist=loadfile", "--no-loadscope-reorder"]
 
 
 def browser_for(layers: list[str]) -> Path | None:

@@ -95,7 +95,7 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("precision", ["auto", "bf16"])
+@pytest.mark.parametrize("precision", ["auto", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_training_leaves_everything_bit_identical(loaded: Loaded, precision: str):
     image = sampled(loaded.model, loaded.clip)
     loaded.vae.encode(concept().crops[0][None])  # Loading alone sets the host's own marks.
@@ -130,6 +130,7 @@ def test_the_validation_loss_falls(loaded: Loaded, method: str):
         assert validation_loss(frozen, drawn, last.vectors) < 0.98 * before
 
 
+@pytest.mark.slow
 def test_every_precision_learns_nearly_the_same(loaded: Loaded):
     made = [run(loaded, 2, precision=choice).embedding for choice in ("fp32", "bf16", "fp16")]
     moves = [(one.vectors["clip_l"] - one.initial["clip_l"]).flatten() for one in made]

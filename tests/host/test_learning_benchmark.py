@@ -12,6 +12,7 @@ from ti_core.training.optimisers import FreeSettings, SphericalSettings
 from toyworld import world
 
 
+@pytest.mark.slow
 def test_the_converted_networks_compute_what_the_host_computes(
     checkpoint_file: Path, demo_models: Loaded, comfyui: Path, tmp_path: Path
 ):
@@ -31,6 +32,7 @@ def test_the_converted_networks_compute_what_the_host_computes(
         check(tmp_path)
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_found_are_noticed(
     checkpoint_file: Path, demo_models: Loaded, comfyui: Path, tmp_path: Path
 ):
@@ -93,6 +95,7 @@ def test_captions_say_all_but_the_thing():
     assert bare.caption == ""
 
 
+@pytest.mark.slow
 def test_the_gap_goes_from_the_initialiser_to_the_true_description(demo_models: Loaded):
     from examination import PLACEHOLDER, Exam, Models, Spoken, questions
 

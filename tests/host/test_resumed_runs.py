@@ -167,6 +167,7 @@ def narrow(loaded: Loaded, rows: int, from_call: int = 0) -> Any:
     return model
 
 
+@pytest.mark.slow
 def test_a_full_memory_is_answered_with_the_next_remedy_and_the_run_goes_on(loaded: Loaded):
     plain = run(loaded, 4, batch_size=4)
     rescued = stored(loaded, lent=BorrowSettings(4), batch_size=4, model=narrow(loaded, 1, 4))

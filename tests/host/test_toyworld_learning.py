@@ -10,12 +10,12 @@ from torch import Tensor
 from ti_core.training import batches
 from toyworld import world
 
-pytestmark = pytest.mark.slow  # under 3 minutes on 2 CPU cores
+pytestmark = pytest.mark.slow  # a minute and a half on a CPU core
 
 THING, ANOTHER = world.HELD_OUT[0], world.HELD_OUT[1]
-SHORT = {"steps": "60", "batch_size": "4", "auto_stop": "False"}
+SHORT, SHORTER = 40, 15  # steps; a right training has closed 0.6 of the gap, and 0.1
 # Of the way from the initialiser's loss to the true description's, on fresh pictures.
-LEARNED, BROKEN = 0.4, 0.25
+LEARNED, UNTRAINED = 0.4, 0.25
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,12 @@ def exam_of(demo_models: Loaded, thing: world.Thing) -> Any:
     return Exam(Models(*demo_models[:3]), thing, questions(1, False))
 
 
-def learned(exam: Any) -> Mapping[str, Tensor]:
+def learned(exam: Any, steps: int) -> Mapping[str, Tensor]:
     """What a short training makes of pictures of the exam's thing."""
     from trainers import Subject, node_inputs, our_training
 
-    points = our_training(exam.models, Subject(exam, 0), exam.initialiser, node_inputs(SHORT))
-    return points[-1].vectors
+    inputs = node_inputs({"steps": str(steps), "batch_size": "4", "auto_stop": "False"})
+    return our_training(exam.models, Subject(exam, 0), exam.initialiser, inputs)[-1].vectors
 
 
 def closed(exam: Any, vectors: Mapping[str, Tensor]) -> float:
@@ -47,16 +47,18 @@ def closed(exam: Any, vectors: Mapping[str, Tensor]) -> float:
 
 
 def test_a_short_training_closes_most_of_the_gap(exam: Any):
-    assert closed(exam, learned(exam)) > LEARNED
+    assert closed(exam, learned(exam, SHORT)) > LEARNED
 
 
 def test_captions_of_other_pictures_do_not(demo_models: Loaded, exam: Any):
-    """The word is said of pictures of something else."""
-    assert closed(exam, learned(exam_of(demo_models, ANOTHER))) < BROKEN
+    """The word is said of pictures of something else, and is soon worse than it was untrained."""
+    assert closed(exam, learned(exam_of(demo_models, ANOTHER), SHORTER)) < 0
 
 
 def test_a_wrong_objective_does_not(exam: Any, monkeypatch: pytest.MonkeyPatch):
-    """Each sample is compared with the latents of the next one in its batch."""
+    """Each sample is compared with the latents of the next one in its batch; this, too, is soon
+    worse than nothing.
+    """
     right = batches.native_loss
 
     def wrong(x0: Tensor, latents: Tensor, *rest: Any) -> Tensor:
@@ -64,8 +66,8 @@ def test_a_wrong_objective_does_not(exam: Any, monkeypatch: pytest.MonkeyPatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(batches, "native_loss", wrong)
-        vectors = learned(exam)
-    assert closed(exam, vectors) < BROKEN
+        vectors = learned(exam, SHORTER)
+    assert closed(exam, vectors) < 0
 
 
 def test_an_untrained_word_does_not(exam: Any):
@@ -75,4 +77,4 @@ def test_an_untrained_word_does_not(exam: Any):
 
     for word in (exam.initialiser, "thing", ANOTHER.shape):
         untrained = create_embedding(exam.models.clip, PLACEHOLDER, word, 1)
-        assert closed(exam, untrained.vectors) < BROKEN
+        assert closed(exam, untrained.vectors) < UNTRAINED

@@ -36,6 +36,7 @@ def dynamic(loaded: Loaded) -> tuple[ModelPatcher, CLIP]:
     return model, clip
 
 
+@pytest.mark.slow
 def test_dynamic_vram_trains_on_delegates_and_learns_the_same(checkpoint_file: Path):
     loaded = load_checkpoint(checkpoint_file, torch.float32)
     lent, made = BorrowSettings(2), word(loaded.clip)

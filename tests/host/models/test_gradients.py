@@ -113,21 +113,25 @@ def test_the_gradient_of_sd2_agrees_with_finite_differences(checkpointing: str):
     check_against_differences(*small_sd2(), checkpointing)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_sd3_agrees_with_finite_differences():
     """Three text encoders, and joint blocks that work in place (core mmdit.py)."""
     check_against_differences(*small_sd3(), "auto", channels=16, reach=1e-3)
 
 
+@pytest.mark.slow
 def test_the_gradient_through_a_language_model_agrees_with_finite_differences():
     """Z-Image: a chat template around the prompt, a Qwen as text encoder."""
     check_against_differences(*small_zimage(), "auto", channels=16, reach=1e-3)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_flux_and_t5_agrees_with_finite_differences():
     """Blocks that work in place (core flux/layers.py, t5.py), always recomputed."""
     check_against_differences(*small_flux(), "auto", channels=16, reach=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_gradients_point_where_fp32_points(checkpoint_file: Path, precision: Any):
     loaded = load_checkpoint(checkpoint_file, torch.float32)

@@ -74,7 +74,7 @@ def learned(
         return found
 
 
-@pytest.fixture(params=["plain", "lora", "bf16"])
+@pytest.fixture(params=["plain", "lora", pytest.param("bf16", marks=pytest.mark.slow)])
 def run(request: pytest.FixtureRequest, loaded: Loaded) -> Iterator[tuple[Loaded, str]]:
     """Models and a precision to train them in, which is not what they sample in."""
     model = patched(loaded.model, 0.7) if request.param == "lora" else loaded.model
