@@ -7,6 +7,7 @@ safetensors only, and gives the same bytes on every machine.
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ def assemble(out: Path, weights: Path = WEIGHTS) -> None:
             f"The text encoder's checksum is {found}, but the UNet knows {TEXT_SHA256}."
         )
     state = {TEXT + name: tensor for name, tensor in text.items()} | unpacked(weights)
-    part = out.with_suffix(".part")
+    part = out.with_suffix(f".{os.getpid()}.part")  # Two processes may assemble it at once.
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, part)
     part.replace(out)
