@@ -233,7 +233,7 @@ def default_host(extras: tuple[str, ...]) -> Host:
     if not HOST.is_dir():
         download_comfyui()
     if not ready:
-        install_requirements(wanted)
+        install_requirements(wanted, extras)
     if extras and not is_ready(VENV, "extras", fingerprint(*extras)):
         install_extras(VENV, extras, fingerprint(*extras))
     return Host(HOST, python_in(VENV))
@@ -269,18 +269,21 @@ def pip(venv: Path, *words: str | Path) -> None:
     run_quietly([python_in(venv), "-m", "pip", *words, *quiet], DOWNLOAD_REMEDY)
 
 
+def pip_install(venv: Path, *words: str | Path) -> None:
+    """Install packages; Python compiles what it imports, a small part of them, by itself."""
+    pip(venv, "install", "--no-compile", *words)
+
+
 def check_imports(venv: Path, names: Sequence[str]) -> None:
     """Fail where what was installed does not import."""
     remedy = f"Delete the folder {venv} and run the same command again."
     run_quietly([python_in(venv), "-c", f"import {', '.join(names)}"], remedy)
 
 
-def install_requirements(wanted: str) -> None:
-    """Install torch and ComfyUI's requirements."""
-    with step("Installing torch (some 2 minutes, up to 6 GB)"):
-        pip(VENV, "install", *TORCH)
-    with step("Installing ComfyUI's requirements"):
-        pip(VENV, "install", "-r", HOST / "requirements.txt")
+def install_requirements(wanted: str, extras: tuple[str, ...]) -> None:
+    """Install torch and ComfyUI's requirements, and in the same go what else is wanted."""
+    with step("Installing torch and ComfyUI's requirements (some 3 minutes, up to 6 GB)"):
+        pip_install(VENV, *TORCH, "-r", HOST / "requirements.txt", *extras)
     with step("Checking that they import"):
         check_imports(VENV, (*HOST_IMPORTS, "torchvision", "torchaudio", "transformers"))
     mark_ready(VENV, "comfyui", wanted)
@@ -289,7 +292,7 @@ def install_requirements(wanted: str) -> None:
 def install_extras(venv: Path, extras: tuple[str, ...], wanted: str) -> None:
     """Install packages beside ComfyUI's."""
     with step(f"Installing {', '.join(extras)}"):
-        pip(venv, "install", *extras)
+        pip_install(venv, *extras)
         check_imports(venv, (*modules_of(extras), *HOST_IMPORTS))
     mark_ready(venv, "extras", wanted)
 
