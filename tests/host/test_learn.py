@@ -297,7 +297,7 @@ def test_wrappers_and_attention_patches_of_the_model_take_part(loaded: Loaded):
 
 def test_the_report_and_the_provenance_tell_what_happened(checkpoint_file: Path):
     made = run(load_checkpoint(checkpoint_file, torch.float32), 2)
-    assert "Learned 'my-cat' (clip_l (2, 768)) from 3 pictures" in made.report
+    assert "Learned 'my-cat' (clip_l 2 x 768) from 3 pictures" in made.report
     assert len(made.losses) == 2
     provenance = made.embedding.provenance
     assert provenance["method"] == "spherical"
