@@ -7,9 +7,9 @@ from ti_core.training.batches import Batch
 from ti_core.training.validation import fixed_samples, validation_batches, validation_loss
 
 
-def drawn(model: ToyModel, samples: int = 16, batch: int = 4, **more: int) -> list[Batch]:
+def drawn(model: ToyModel, samples: int = 16, batch: int = 4, seed: int = 0) -> list[Batch]:
     pictures, latents = concept(4)
-    return validation_batches(model, pictures, latents, "my-cat", samples, batch, **more)
+    return validation_batches(model, pictures, latents, "my-cat", samples, batch, seed=seed)
 
 
 def positions(found: list[Batch]) -> list[int]:
