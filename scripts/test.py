@@ -66,7 +66,7 @@ def arguments() -> Wanted:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="for while one works, under 2 minutes: unit and host, without the tests that are "
+        help="for while one works, some 2 minutes: unit and host, without the tests that are "
         "marked slow (trainings that learn something, half precision, the benchmark's networks); "
         "no server and no browser",
     )
