@@ -67,7 +67,8 @@ def arguments() -> Wanted:
         "--quick",
         action="store_true",
         help="for while one works, some 2 minutes: unit and host, without the tests that are "
-        "marked slow (trainings that learn something, half precision, the benchmark's networks); "
+        "marked slow (trainings that learn something, half precision, the largest models, "
+        "diffusers, the benchmark's networks, toyworld's judge); "
         "no server and no browser",
     )
     given = parser.parse_args(words[:cut])

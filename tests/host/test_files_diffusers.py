@@ -23,6 +23,7 @@ from transformers import (
 
 from ti_core.word.formats import read_embedding
 
+pytestmark = pytest.mark.slow
 LIBRARY: Any = diffusers  # Its names appear on their first use, where no type checker sees them.
 
 

@@ -57,6 +57,7 @@ def test_a_scene_drawn_for_a_caption_is_as_the_caption_says():
     assert held_out == Thing("purple", "striped", "star")  # asked for in whole
 
 
+@pytest.mark.slow
 def test_the_judge_is_right_on_fresh_scenes():
     tables = judge.confusion(world.random_scene(draws) for draws in [Random(8)] for _ in range(100))
     for field, table in tables.items():

@@ -101,7 +101,7 @@ def test_the_gradient_agrees_with_finite_differences(
 
 
 @pytest.mark.parametrize("checkpointing", ["off", "on"])
-@pytest.mark.parametrize("v_prediction", [False, True])
+@pytest.mark.parametrize("v_prediction", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_gradient_of_sdxl_agrees_with_finite_differences(
     checkpointing: str, v_prediction: bool
 ):
