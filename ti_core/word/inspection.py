@@ -98,7 +98,7 @@ def inspection_picture(embedding: Embedding, known: Mapping[str, Vocabulary]) ->
     ImageDraw.Draw(sheet).text((MARGIN, MARGIN), title, font=ImageFont.load_default(20))
     for place, (key, row, vocabulary, number) in enumerate(drawn, 1):
         draw_row(sheet, place * ROW, f"{key} {number + 1}", row, vocabulary, number)
-    return torch.from_numpy(np.asarray(sheet, np.float32) / 255.0)[None]
+    return torch.from_numpy(np.array(sheet, np.float32)).div_(255.0)[None]
 
 
 def draw_row(

@@ -129,4 +129,7 @@ def json_of(
     budget.spend("letters", len(written))
     budget.spend("parts", sum(written.count(sign) for sign in (b"[", b"{", b'"')))
     budget.spend("entries", written.count(b","))
-    return json.loads(written, object_hook=hook)
+    try:
+        return json.loads(written, object_hook=hook)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its content is damaged ({str(error)[:120]})") from error

@@ -2,11 +2,11 @@
 stranger's file is data, and must not break a card, a writer or a prompt, nor name other embeddings.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ...taming import cleaned, one_line, tamed
 
+WRITTEN_BY_PEOPLE = "modelspec"  # Author, licence, description: their lines stay.
 LONGEST_NAME = 200
 LONGEST_TEXT = 4000
 LONGEST_PICTURE = 1 << 18  # A thumbnail, as a data address.
@@ -36,28 +36,33 @@ def facts_of(told: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
     left_out = []
     for key, value in list(told.items())[:MOST_ENTRIES]:
         try:
-            facts[name_of(key)] = fact(value, DEEPEST)
+            facts[name_of(key)] = fact(value, DEEPEST, lines if key == WRITTEN_BY_PEOPLE else line)
         except ValueError:
             left_out.append(name_of(key))
     return facts, left_out
 
 
-def fact(value: object, depth: int) -> object:
-    """A value of JSON with its texts cleaned; ValueError where it cannot be kept."""
+def fact(value: object, depth: int, text: Callable[[str], str]) -> object:
+    """A value of JSON with its texts cleaned by `text`; ValueError where it cannot be kept."""
     if isinstance(value, str):
-        return text_of(value)
+        return text(value)
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int | float) and math.isfinite(value) and abs(value) < LARGEST:
+    if isinstance(value, int | float) and abs(value) < LARGEST:  # Nor is NaN.
         return value
     if isinstance(value, list | dict) and depth and len(value) <= MOST_ENTRIES:
         if isinstance(value, list):
-            return [fact(part, depth - 1) for part in value]
-        return {name_of(key): fact(part, depth - 1) for key, part in value.items()}
+            return [fact(part, depth - 1, text) for part in value]
+        return {name_of(key): fact(part, depth - 1, text) for key, part in value.items()}
     raise ValueError("neither text nor a number nor a list of them")
 
 
-def text_of(text: str) -> str:
+def line(text: str) -> str:
+    """A text in one line."""
+    return one_line(text, LONGEST_TEXT)
+
+
+def lines(text: str) -> str:
     """A text with its lines; a picture whole, or not at all."""
     if text.startswith(PICTURE_START):
         return cleaned(text, LONGEST_PICTURE) if len(text) <= LONGEST_PICTURE else ""

@@ -77,7 +77,7 @@ def recipe_in(text: str, file: FileBytes) -> dict[str, object]:
     """Our own recipe, or nothing where it is damaged."""
     try:
         recipe = json_of(text.encode(), file.budget)
-    except (ValueError, RecursionError):
+    except ValueError:
         recipe = None
     if not isinstance(recipe, dict):
         file.note("The recipe in the file is damaged, and was left out.")
