@@ -10,7 +10,7 @@ Kind = Literal["bytes", "letters", "parts", "entries", "values"]
 LIMITS: dict[Kind, int] = {
     "bytes": 64 << 20,  # read from the file
     "letters": 10 << 20,  # of headers, pickles, directories, JSON and the texts of pictures
-    "parts": 150_000,  # objects made: instructions of a pickle, texts and brackets of JSON
+    "parts": 100_000,  # objects made: instructions of a pickle, texts and brackets of JSON
     "entries": 400_000,  # put into lists, dicts and tuples
     "values": 1 << 21,  # of vectors
 }

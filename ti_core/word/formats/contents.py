@@ -127,7 +127,8 @@ def json_of(
     if len(written) > MAX_JSON:
         raise ValueError(f"its content takes {len(written)} bytes, more than an embedding's could")
     budget.spend("letters", len(written))
-    budget.spend("parts", sum(written.count(sign) for sign in (b"[", b"{", b'"')))
+    quotes = written.count(b'"') - written.count(b'\\"')
+    budget.spend("parts", quotes + written.count(b"[") + written.count(b"{"))
     budget.spend("entries", written.count(b","))
     try:
         return json.loads(written, object_hook=hook)

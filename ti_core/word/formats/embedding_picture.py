@@ -22,14 +22,14 @@ from .recipe import RECIPE, STANDARD
 CHUNK = "sd-ti-embedding"
 TENSOR = "TORCHTENSOR"
 KINDS = ("PNG", "WEBP", "AVIF")
-MAX_FILE = 32 << 20
+MAX_PICTURE = 20 << 20
 MAX_PIXELS = 3 << 20  # A card of 1024 x 1024 with 75 vectors for SDXL has 2 million.
 TILE_SHADES = 1024
 
 
 def read_embedding_picture(file: FileBytes) -> Contents:
     """The dict that a picture carries: in its text, else in its panels."""
-    if file.length > MAX_FILE:
+    if file.length > MAX_PICTURE:
         raise ValueError(f"it is a picture of {file.length} bytes, too large for a card")
     data, text = file.at(0, file.length), {}
     if data.startswith(SIGNATURE):

@@ -28,8 +28,8 @@ def chunks_of(data: bytes, file: FileBytes) -> list[Chunk]:
     found, at = [], len(SIGNATURE)
     while not found or found[-1].kind != b"IEND":
         file.budget.spend("parts")
-        size, kind = HEAD.unpack_from(data, at) if at + HEAD.size <= len(data) else (len(data), b"")
         start = at + HEAD.size
+        size, kind = HEAD.unpack_from(data, at) if start <= len(data) else (len(data), b"")
         at = start + size + CHECKSUM.size
         if at > len(data):
             raise ValueError("parts of it are missing; the file is damaged or cut off")
@@ -39,8 +39,9 @@ def chunks_of(data: bytes, file: FileBytes) -> list[Chunk]:
 
 def only_pixels(data: bytes, chunks: list[Chunk]) -> bytes:
     """The picture without whatever is no pixels: profiles and texts could unpack to gigabytes."""
+    view = memoryview(data)
     kept = (one for one in chunks if one.kind in PIXELS)
-    parts = (data[one.start - HEAD.size : one.end + CHECKSUM.size] for one in kept)
+    parts = (view[one.start - HEAD.size : one.end + CHECKSUM.size] for one in kept)
     return b"".join((SIGNATURE, *parts))
 
 
@@ -54,6 +55,7 @@ def texts_of(
         keyword = data[one.start : min(one.end, one.start + LONGEST_KEYWORD + 1)].split(b"\0")[0]
         if not keyword.startswith(tuple(word.encode() for word in wanted)):
             continue
+        file.budget.spend("letters", one.end - one.start)
         body = data[one.start : one.end]
         (checksum,) = CHECKSUM.unpack_from(data, one.end)
         if zlib.crc32(one.kind + body) != checksum:
@@ -70,9 +72,10 @@ def text_of(kind: bytes, body: bytes, file: FileBytes) -> str:
     else:
         packed = body[:1] != DEFLATED
         text = body[2:].split(b"\0", 2)[-1]
-    written = inflated(text, file.budget.left["letters"]) if packed else text
-    file.budget.spend("letters", len(written))
-    return written.decode("utf-8" if kind == b"iTXt" else "latin-1", "replace")
+    if packed:
+        text = inflated(text, file.budget.left["letters"])
+        file.budget.spend("letters", len(text))
+    return text.decode("utf-8" if kind == b"iTXt" else "latin-1", "replace")
 
 
 def inflated(data: bytes, most: int) -> bytes:

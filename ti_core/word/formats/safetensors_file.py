@@ -54,12 +54,12 @@ def read_safetensors(file: FileBytes) -> Contents:
 
 def place_of(entry: Any) -> Place:
     """The place that a header's entry tells; ValueError where it tells none."""
-    fields = entry if isinstance(entry, dict) else {}
+    fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
     kind, shape, ends = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
-    whole = isinstance(shape, list) and isinstance(ends, list) and len(ends) == 2
-    if type(kind) is not str or not whole or not all(map(is_count, [*shape, *ends])):
-        raise ValueError(f"{DAMAGED} (a tensor's type, shape or place)")
-    return Place(ends[0], ends[1], kind, tuple(shape))
+    if isinstance(kind, str) and isinstance(shape, list) and isinstance(ends, list):
+        if len(ends) == 2 and all(map(is_count, [*shape, *ends])):
+            return Place(ends[0], ends[1], kind, tuple(shape))
+    raise ValueError(f"{DAMAGED} (a tensor's type, shape or place)")
 
 
 def is_count(number: object) -> bool:
