@@ -115,7 +115,7 @@ def saved(
     export = export_settings(storage, picture, hidden.prompt, hidden.extra_pnginfo)
     paths = save_embedding(embedding, name.strip(), kind, export, overwrite)
     written = "\n".join(str(path) for path in paths)
-    return told(node, written, f"Saved {written}")
+    return told(node, written, "\n".join((f"Saved {written}", *embedding.notes)))
 
 
 def told(node: type[io.ComfyNode], path: str, text: str) -> io.NodeOutput:

@@ -1,6 +1,7 @@
 """Our files in ComfyUI's own loader and tokenizers, and files of the host's folders in ours."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -176,6 +177,45 @@ def test_a_given_initialiser_is_where_strength_zero_is(loaded: Loaded, folder: P
     cat = encoders(loaded.clip)["clip_l"]
     assert found.placeholder == "my-word"
     assert found.at_strength(0.0)["clip_l"].equal(cat.rows(cat.token_ids("cat")).repeat(3, 1))
+
+
+@pytest.mark.parametrize(
+    ("told", "heard"),
+    [
+        ("embedding:private cat", "private cat"),
+        ("(cat:1e9)", "\\(cat:1e9\\)"),
+        ("a cat \\\\", "a cat"),
+        ("\ud800cat", "cat"),
+    ],
+)
+def test_an_initialiser_from_a_file_reads_as_plain_words(told: str, heard: str, folder: Path):
+    """An encoder without vectors of the word reads it in every prompt."""
+    clip = small_sdxl()[1]
+    recipe = json.dumps({"initialiser": told})
+    rows_of = {"emb_params": rows(2, 768)}
+    save_file(rows_of, folder / "theirs.safetensors", {"textual_inversion": recipe})
+    found = load_embedding("theirs.safetensors", "", clip, "", "")
+    assert found.initialiser == heard
+    applied = apply_embedding(clip, found, 1.0)
+    assert applied.tokenize("(a theirs), x")["g"] == clip.tokenize(f"(a {heard}), x")["g"]
+
+
+def test_where_a_word_starts_its_parentheses_are_read_without_their_marks(
+    loaded: Loaded, folder: Path
+):
+    recipe = json.dumps({"initialiser": "cat (toy)"})
+    save_file({"emb_params": rows(9, 768)}, folder / "a.safetensors", {"textual_inversion": recipe})
+    found = load_embedding("a.safetensors", "", loaded.clip, "", "")
+    typed = load_embedding("a.safetensors", "", loaded.clip, "", "cat (toy)")
+    assert found.initial["clip_l"].equal(typed.initial["clip_l"])
+
+
+def test_an_initialiser_from_a_file_has_at_most_75_tokens(loaded: Loaded, folder: Path):
+    recipe = json.dumps({"initialiser": "猫" * 10_000})
+    save_file({"emb_params": rows(9, 768)}, folder / "a.safetensors", {"textual_inversion": recipe})
+    assert len(load_embedding("a.safetensors", "", None, "", "").initialiser) == 200
+    found = load_embedding("a.safetensors", "", loaded.clip, "", "")
+    assert 40 < len(encoders(loaded.clip)["clip_l"].token_ids(found.initialiser)) <= 75
 
 
 def test_the_dropdown_lists_embeddings_and_pictures_but_no_previews(folder: Path):

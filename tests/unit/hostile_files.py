@@ -1,4 +1,4 @@
-"""Files that must do no harm: cut, bent and made with bad intent. `make(folder)` writes them."""
+"""Files that must do no harm: cut, bent and made with bad intent. `cases` lists them."""
 
 import base64
 import io
@@ -8,9 +8,9 @@ import random
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.torch
@@ -23,15 +23,38 @@ from torch._utils import _rebuild_tensor_v2
 from ti_core.word.formats import FORMATS, Export
 from ti_core.word.formats.panels import with_panels
 
-GIGABYTE = 1 << 30
 Named = Iterator[tuple[str, bytes]]
 
 
-def make(folder: Path, canary: Path) -> None:
-    """Write all of them; code in them that ran would make the file `canary`."""
+class Case(NamedTuple):
+    """A file: its name, what builds it, and what must stand in what reading it comes to (a regular
+    expression).
+    """
+
+    name: str
+    build: Callable[[], bytes]
+    expected: str
+
+
+def cases(canary: Path) -> Iterator[Case]:
+    """All of them; code in them that ran would make the file `canary`."""
+    from strangers_files import strangers  # It takes parts from here.
+
     for source in (safetensors_files(), archives(canary), plain_files(canary), pictures(), bent()):
         for name, data in source:
-            (folder / name).write_bytes(data)
+            yield Case(name, lambda built=data: built, "cannot be read as an embedding")
+    for strange in strangers():
+        yield Case(*strange)
+
+
+def make(folder: Path, canary: Path) -> dict[str, str]:
+    """Write all of them into a folder, and return what is expected of each."""
+    expected = {}
+    for case in cases(canary):
+        (folder / case.name).write_bytes(case.build())
+        assert case.name not in expected, case.name
+        expected[case.name] = case.expected
+    return expected
 
 
 def bent() -> Named:
@@ -94,7 +117,7 @@ def safetensors_files() -> Named:
     yield "no-tensors.safetensors", header({})
     yield "list.safetensors", sized(b'{"a": [' + b"[" * 100_000)
     yield "deep.safetensors", sized(b'{"a":' * 100_000)
-    yield "wide.safetensors", sized(b'{"a":"' + b"x" * (1 << 22) + b'"}')
+    yield "too-wide.safetensors", sized(b'{"a":"' + b"x" * (1 << 22) + b'"}')
     yield (
         "many.safetensors",
         sized(b'{"__metadata__":{' + b",".join(b'"%d":""' % n for n in range(400_000)) + b"}}"),
@@ -182,14 +205,19 @@ def bombs() -> Iterator[tuple[str, bytes]]:
 def tensor_pickle(offset: int, size: Any, stride: Any, count: Any = 768, key: Any = "0") -> bytes:
     """A dict with one tensor as torch would describe it."""
 
+    entry = Calls(_rebuild_tensor_v2, STORAGE, offset, size, stride, False, {})
+    return torch_pickle({"emb_params": entry}, count, key)
+
+
+def torch_pickle(data: Any, count: Any = 768, key: Any = "0") -> bytes:
+    """An object as torch.save pickles it, with the values of all tensors in one storage."""
+
     class Writer(pickle._Pickler):  # type: ignore[name-defined]
         def persistent_id(self, obj: Any) -> Any:
             return ("storage", torch.FloatStorage, key, "cpu", count) if obj is STORAGE else None
 
     file = io.BytesIO()
-    arguments = (STORAGE, offset, size, stride, False, {})
-    entry = Calls(_rebuild_tensor_v2, *arguments)
-    Writer(file, 2).dump({"emb_params": entry})
+    Writer(file, 2).dump(data)
     return file.getvalue()
 
 
@@ -223,7 +251,7 @@ def archives(canary: Path) -> Named:
     good = tensor_pickle(0, (1, 768), (768, 1))
     yield "zip-not-a-number.pt", archive(good, b"\0\0\xc0\x7f" * 768)
     yield "zip-compressed.pt", archive(good, method=zipfile.ZIP_DEFLATED)
-    yield "zip-bomb.pt", archive(b"\0" * (64 << 20), method=zipfile.ZIP_DEFLATED)
+    yield "zip-bomb.pt", archive(b"\0" * (16 << 20), method=zipfile.ZIP_DEFLATED)
     yield "zip-in-zip.pt", archive(archive(good))
     yield "zip-without-pickle.pt", archive(good, pickle_name="a/other.pkl")
     yield "zip-without-data.pt", archive(good, data_name="a/data/9")
@@ -317,7 +345,7 @@ def pictures() -> Named:
     }.items():
         yield f"chunk-{name}.png", png(small, text)
     for name, data in {
-        "bomb": zlib.compress(b"\0" * (256 << 20), 9),
+        "bomb": zlib.compress(b"\0" * (32 << 20), 9),
         "cut": zlib.compress(json.dumps({"a": list(range(3000))}).encode())[:2000],
         "no-json": zlib.compress(b"hello"),
         "noise": random.Random(1).randbytes(4000),

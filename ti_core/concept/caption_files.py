@@ -4,11 +4,10 @@ read from them, and what is cleaned away.
 
 import json
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .taming import sturdy, tamed
+from ..taming import cleaned, sturdy, tamed
 
 CaptionSource = Literal["auto", "text files", "metadata", "folder names", "file names", "kohya"]
 
@@ -39,13 +38,7 @@ def clean(text: str) -> str:
     """A text without control characters and half characters (lone surrogates), lines kept, cut to
     what a caption can reasonably be.
     """
-    spaced = "".join(
-        " " if unicodedata.category(character) in ("Cc", "Cs") and character != "\n" else character
-        for character in text[: 2 * LONGEST_CAPTION]
-    )
-    return "\n".join(" ".join(line.split()) for line in spaced.split("\n")).strip()[
-        :LONGEST_CAPTION
-    ]
+    return cleaned(text, LONGEST_CAPTION)
 
 
 def templates_from(text: str, typed: bool) -> tuple[str, ...]:

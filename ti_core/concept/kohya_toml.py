@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..taming import tamed
 from .caption_files import CaptionFiles
 from .fit import FitSettings
 from .gather import CaptionOptions
 from .masks import MaskSettings
-from .taming import tamed
 from .wording import Wording
 
 DEFAULT_EXTENSION = ".caption"

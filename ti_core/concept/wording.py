@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 from torch import Generator
 
 from ..draws import fraction, in_random_order, item_at
+from ..taming import sturdy, tamed_beside_trusted, trusted, untrusted
 from .placeholder import SLOT, lacks_placeholder, says, with_placeholder
-from .taming import sturdy, tamed_beside_trusted, trusted, untrusted
 from .templates import FILEWORDS, TEMPLATES, Kind
 
 Lines = Literal["join", "first", "draw"]

@@ -28,6 +28,7 @@ SUFFIXES = (".safetensors", ".pt", ".bin", ".ckpt", ".pth", *PICTURES)
 PREVIEW = ".preview"
 DROPPED = "input/"
 HASH_CHUNK = 16 << 20
+MOST_TOKENS = 75
 
 
 def embedding_path(name: str) -> Path:
@@ -110,11 +111,19 @@ def load_embedding(
         if placeholder:
             check_placeholder(placeholder)
             found = replace(found, placeholder=placeholder)
-        known = initialiser or str(found.provenance.get("initialiser", ""))
+        own = str(found.provenance.get("initialiser", ""))
+        known = initialiser or (own if clip is None else within_tokens(own, clip))
         if known:
             made = {**found.provenance, "initialiser": known}
             found = replace(found, initialiser=known, provenance=made)
         return found if clip is None else on_clip(found, clip, known)
+
+
+def within_tokens(text: str, clip: CLIP) -> str:
+    """A text from a file, shortened until no encoder reads more tokens than fit into a prompt."""
+    while any(len(part.token_ids(text)) > MOST_TOKENS for part in encoders(clip).values()):
+        text = text[: len(text) * 3 // 4].rstrip("\\ ")
+    return text
 
 
 def on_clip(found: Embedding, clip: CLIP, initialiser: str) -> Embedding:
@@ -123,7 +132,9 @@ def on_clip(found: Embedding, clip: CLIP, initialiser: str) -> Embedding:
     """
     check_fits(found, clip)
     parts = encoders(clip)
-    ids = {key: parts[key].token_ids(initialiser) for key in found.vectors}
+    # Parentheses of a file's initialiser are marked as letters, for prompts.
+    plain = initialiser.replace("\\(", "(").replace("\\)", ")")
+    ids = {key: parts[key].token_ids(plain) for key in found.vectors}
     if not all(ids.values()):
         return found  # Nothing was said, or nothing that has tokens.
     initial = {

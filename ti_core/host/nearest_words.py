@@ -7,6 +7,7 @@ from comfy.sd import CLIP
 from torch import Tensor
 
 from ..word.embedding import Embedding
+from ..word.inspection import SHOWN
 from ..word.vocabulary import Neighbour, Vocabulary, nearest_rows
 from .models.text import VOCABULARY_CHUNK, Encoder, check_fits, encoders
 
@@ -18,12 +19,15 @@ BYTE_SPACE = "Ġ"  # In the tokens of byte-level tokenizers.
 def vocabularies(
     embedding: Embedding, clip: CLIP | None, neighbours: int
 ) -> Mapping[str, Vocabulary]:
-    """For each encoder of the embedding, what the CLIP's vocabulary says; nothing without CLIP."""
+    """For each encoder of the embedding, what the CLIP's vocabulary says of the vectors that are
+    shown; nothing without CLIP.
+    """
     if clip is None:
         return {}
     check_fits(embedding, clip)
     parts = encoders(clip)
-    return {key: beside(rows, parts[key], neighbours) for key, rows in embedding.vectors.items()}
+    shown = {key: rows[:SHOWN] for key, rows in embedding.vectors.items()}
+    return {key: beside(rows, parts[key], neighbours) for key, rows in shown.items()}
 
 
 def beside(rows: Tensor, encoder: Encoder, count: int) -> Vocabulary:

@@ -21,6 +21,7 @@ class Embedding:
     where nothing is known of the start, as with most files.
     `provenance` tells how the vectors were made (method, steps, seed, base model, losses); values
     are JSON-ready.
+    `notes` tell what a user should know of the file that it was read from.
     """
 
     placeholder: str
@@ -28,6 +29,7 @@ class Embedding:
     vectors: Mapping[str, Tensor]
     initial: Mapping[str, Tensor]
     provenance: Mapping[str, object] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:

@@ -29,6 +29,8 @@ FAMILIES: dict[frozenset[str], Family] = {
 }
 ORDER = ("clip_l", "clip_g", "clip_h", "t5xxl", "llama")
 WIDTHS = {"clip_l": 768, "clip_g": 1280, "clip_h": 1024}
+# Bounds of the mean length of vocabularies: that of CLIP-L is 0.4; T5's values start near 1.
+CLIP_NORM, OTHER_NORM = 1.0, 1000.0
 BY_WIDTH = {768: "clip_l", 1024: "clip_h", 1280: "clip_g", 4096: "t5xxl", 2304: "gemma2_2b"}
 BY_WIDTH |= {2560: "qwen3_4b", 5120: "mistral3_24b"}
 
@@ -53,6 +55,11 @@ def key_of(width: int, available: Mapping[str, int]) -> str:
             f"of the model that it was made for"
         )
     return BY_WIDTH[width]
+
+
+def usual_norm(key: str) -> float:
+    """How long the vectors of ordinary words are in an encoder, at most."""
+    return CLIP_NORM if key in WIDTHS else OTHER_NORM
 
 
 def in_order(keys: Iterable[str]) -> list[str]:

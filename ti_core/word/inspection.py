@@ -8,12 +8,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from .embedding import Embedding
-from .families import family
+from .families import family, usual_norm
 from .formats import FORMATS
 from .vocabulary import Neighbour, Vocabulary
 
 FIGURES = 4
+TOO_LONG = 1000  # times an ordinary word; trained vectors reach 100 times
 SHORT = 120
+SHOWN = 64  # vectors; more would make a picture that no one looks at
 WIDTH, ROW, MARGIN, TEXT = 960, 44, 12, 14
 STRIP = 420
 
@@ -27,6 +29,7 @@ def inspection_report(embedding: Embedding, known: Mapping[str, Vocabulary]) -> 
     ]
     for key, rows in embedding.vectors.items():
         lines += encoder_lines(key, rows, known.get(key))
+    lines += [*embedding.notes, *doubts(embedding, known)]
     lines += ["Recipe:", *recipe_lines(embedding)] if embedding.provenance else ["No recipe."]
     lines += ["Save Embedding can write it as:"]
     return "\n".join([*lines, *(f"  {line}" for line in format_lines(embedding))])
@@ -37,9 +40,24 @@ def encoder_lines(key: str, rows: Tensor, known: Vocabulary | None) -> list[str]
     norms = rows.norm(dim=-1)
     usual = f" (mean {norms.mean():.3f}, vocabulary {known.norm:.3f})" if known else ""
     lines = [f"{key}: {len(rows)} x {rows.shape[-1]}{usual}"]
-    for number, norm in enumerate(norms.tolist(), 1):
+    for number, norm in enumerate(norms[:SHOWN].tolist(), 1):
         near = nearest_text(known.nearest[number - 1]) if known else ""
         lines.append(f"  vector {number}: norm {norm:.3f}{near}")
+    return [*lines, *([f"  ... and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else [])]
+
+
+def doubts(embedding: Embedding, known: Mapping[str, Vocabulary]) -> list[str]:
+    """Vectors that cannot be what a trainer meant: of zeros, or far longer than those of words."""
+    lines = []
+    for key, rows in embedding.vectors.items():
+        norms = rows.norm(dim=-1)
+        most = TOO_LONG * (known[key].norm if key in known else usual_norm(key))
+        for found, what in (((norms == 0), "zero"), ((norms > most), f"longer than {most:g}")):
+            if found.any():
+                lines.append(
+                    f"{int(found.sum())} of the {len(rows)} {key} vectors are {what}, as in a "
+                    f"damaged file or after a failed training."
+                )
     return lines
 
 
@@ -72,12 +90,15 @@ def inspection_picture(embedding: Embedding, known: Mapping[str, Vocabulary]) ->
         for key, rows in embedding.vectors.items()
         for number, row in enumerate(rows)
     ]
-    sheet = Image.new("RGB", (WIDTH, ROW * (len(drawn) + 1) + MARGIN), "#1d1f21")
     title = f"{embedding.placeholder}: {family(embedding.vectors).name}"
+    if len(drawn) > SHOWN:
+        title += f", the first {SHOWN} of {len(drawn)} vectors"
+    drawn = drawn[:SHOWN]
+    sheet = Image.new("RGB", (WIDTH, ROW * (len(drawn) + 1) + MARGIN), "#1d1f21")
     ImageDraw.Draw(sheet).text((MARGIN, MARGIN), title, font=ImageFont.load_default(20))
     for place, (key, row, vocabulary, number) in enumerate(drawn, 1):
         draw_row(sheet, place * ROW, f"{key} {number + 1}", row, vocabulary, number)
-    return torch.from_numpy(np.asarray(sheet, np.float32) / 255.0)[None]
+    return torch.from_numpy(np.array(sheet, np.float32)).div_(255.0)[None]
 
 
 def draw_row(

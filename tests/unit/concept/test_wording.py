@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from ti_core.concept.caption_files import LONGEST_CAPTION, clean
 from ti_core.concept.placeholder import says
-from ti_core.concept.taming import depth
 from ti_core.concept.templates import FILEWORDS, TEMPLATES
 from ti_core.concept.wording import Moment, Wording, lacks, worded
+from ti_core.taming import depth
 
 NOW = Moment(10, 1)
 TAGS = st.lists(

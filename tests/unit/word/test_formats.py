@@ -166,7 +166,7 @@ def test_our_recipe_counts_more_than_what_other_entries_tell(tmp_path: Path):
     assert found.initialiser == "my cat"  # Nothing but spaces is no text to start from.
 
 
-@pytest.mark.parametrize("recipe", ["{", "[]", "7", "[" * 100_000])
+@pytest.mark.parametrize("recipe", ["{", "[]", "7", "[" * 50_000])
 def test_a_damaged_recipe_is_none_and_the_vectors_are_read(recipe: str, tmp_path: Path):
     known = {"textual_inversion": recipe}
     save_file({"emb_params": torch.ones(1, 768)}, tmp_path / "a.safetensors", known)

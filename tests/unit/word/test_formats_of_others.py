@@ -146,6 +146,21 @@ def test_the_two_files_of_diffusers_sdxl_script_are_one_word(
         assert found.placeholder == "cat"
 
 
+def test_a_partner_that_is_a_link_out_of_the_folder_is_none(tmp_path: Path):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    save_file({"<cat>": rows(1, 768)}, inside / "cat.safetensors")
+    save_file({"<cat>": rows(1, 1280)}, outside / "cat_2.safetensors")
+    (inside / "cat_2.safetensors").symlink_to(outside / "cat_2.safetensors")
+    holds(read_embedding(inside / "cat.safetensors"), clip_l=rows(1, 768))
+    save_file({"<cat>": rows(1, 768)}, outside / "cat.safetensors")
+    (inside / "cat.safetensors").unlink()
+    (inside / "cat.safetensors").symlink_to(outside / "cat.safetensors")  # Where both really lie.
+    found = read_embedding(inside / "cat.safetensors")
+    holds(found, clip_l=rows(1, 768), clip_g=rows(1, 1280))
+
+
 @pytest.mark.parametrize("other", [{"<dog>": rows(1, 1280)}, {"<cat>": rows(1, 768)}, None])
 def test_a_neighbour_that_is_no_other_half_is_left_alone(
     other: Mapping[str, Tensor] | None, tmp_path: Path
@@ -189,6 +204,38 @@ def test_words_in_a_lora_are_found_by_name(tmp_path: Path):
         read_embedding(tmp_path / "a.safetensors", "horse")
 
 
+def test_a_word_in_a_lora_of_thousands_of_tensors_is_found(tmp_path: Path):
+    lora = {f"lora_unet_double_blocks_{n}_img_attn.weight": torch.zeros(4) for n in range(3000)}
+    path = tmp_path / "a.safetensors"
+    save_file({**lora, "bundle_emb.cat.clip_l": rows(2, 768)}, path, {"ot_config": '{"a"' * 9000})
+    holds(read_embedding(path), clip_l=rows(2, 768))
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pt", ".ckpt"])
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"clip_l": (75, 768), "clip_g": (75, 1280), "t5xxl": (75, 4096), "llama": (75, 4096)},
+        {"mistral3_24b": (142, 5120)},
+    ],
+)
+def test_the_largest_embeddings_of_the_largest_models_load(
+    counts: dict[str, tuple[int, int]], ending: str, tmp_path: Path
+):
+    data = {key: rows(*shape) for key, shape in counts.items()}
+    holds(read(data, tmp_path / f"a{ending}"), **data)
+
+
+def test_one_of_many_words_is_read_without_the_others(tmp_path: Path):
+    """All of them together are more than one file may take."""
+    data = {f"w{number}": rows(75, 4096, number) for number in range(8)}
+    path = tmp_path / "a.pt"
+    torch.save(data, path)
+    holds(read_embedding(path, "w5"), t5xxl=data["w5"])
+    torch.save({**data, "w0": torch.full((2, 4096), float("nan"))}, path)
+    holds(read_embedding(path, "w5"), t5xxl=data["w5"])
+
+
 def test_lists_of_dicts_are_joined_by_width(tmp_path: Path):
     data = [{"a": rows(1, 768), "b": rows(2, 1280)}, {"c": rows(1, 768, 4)}]
     found = read(data, tmp_path / "a.pt")
@@ -204,7 +251,7 @@ def test_kohyas_layers_are_offered_one_by_one_with_who_can_use_them_all(tmp_path
     layers = {name: rows(2, 768, seed) for seed, name in enumerate([*names, "OUT10", "OUT11"])}
     with pytest.raises(ValueError, match="per layer of the U-Net.*Only kohya.*IN01, IN02.*average"):
         read(layers, tmp_path / "a.safetensors")
-    assert len(read_words(tmp_path / "a.safetensors")) == 17
+    assert len(read_words(tmp_path / "a.safetensors")[1]) == 17
     holds(read_embedding(tmp_path / "a.safetensors", "MID"), clip_l=layers["MID"])
     mean = torch.stack(list(layers.values())).mean(0)
     holds(read_embedding(tmp_path / "a.safetensors", "average"), clip_l=mean)

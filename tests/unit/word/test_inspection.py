@@ -80,6 +80,31 @@ def test_the_picture_has_a_row_per_vector():
     assert 0.0 <= float(two.min()) < float(two.max()) <= 1.0
 
 
+def test_of_many_vectors_64_are_shown_and_the_others_counted():
+    many = rows(100, 768)
+    made = Embedding("a", "b", {"clip_l": many}, {"clip_l": many})
+    assert "  ... and 36 more" in inspection_report(made, {}).splitlines()
+    few = Embedding("a", "b", {"clip_l": many[:64]}, {"clip_l": many[:64]})
+    assert "more" not in inspection_report(few, {})
+    assert inspection_picture(made, {}).shape == inspection_picture(few, {}).shape
+
+
+def test_vectors_of_zeros_or_of_absurd_length_are_told():
+    vectors = rows(3, 768)
+    vectors[0], vectors[1] = 0, 5000
+    made = Embedding("a", "b", {"clip_l": vectors, "t5xxl": rows(1, 4096)}, {"clip_l": vectors})
+    report = inspection_report(made, {"clip_l": Vocabulary(0.4, [[]] * 3)})
+    assert "1 of the 3 clip_l vectors are zero" in report
+    assert "1 of the 3 clip_l vectors are longer than 400," in report
+    assert "t5xxl vectors" not in report
+
+
+def test_what_was_noticed_when_the_file_was_read_stands_in_the_report():
+    vectors = {"clip_l": rows(1, 768)}
+    made = Embedding("a", "b", vectors, vectors, notes=("It has changed.",))
+    assert "It has changed." in inspection_report(made, {}).splitlines()
+
+
 def picture_rows(vectors: Tensor, known: Vocabulary | None = None) -> Tensor:
     """The drawn rows `[n, 44, 960, 3]` of a word's vectors."""
     made = Embedding("a", "b", {"clip_l": vectors}, {"clip_l": vectors})

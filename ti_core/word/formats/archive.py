@@ -1,24 +1,27 @@
 """The zip archives that torch.save writes: read without decompression, within the file's bounds."""
 
 import struct
+import zlib
 from typing import NamedTuple
 
-from .contents import FileBytes
+from .budget import Budget
+from .contents import CHANGED, FileBytes
 
-MAX_DIRECTORY = 4 << 20
 END = struct.Struct("<4s4H2LH")
 END64 = struct.Struct("<4sQ2H2L4Q")
 LOCATOR64 = struct.Struct("<4sLQL")
 ENTRY = struct.Struct("<4s6H3L5H2L")
 LOCAL_SIZE = 30
 UNKNOWN = 0xFFFFFFFF
+NO_CHECKSUM = 0  # torch writes that if it is told to compute none.
 
 
 class Entry(NamedTuple):
-    """Where the bytes of a file inside the archive lie."""
+    """Where the bytes of a file inside the archive lie, and their CRC-32."""
 
     header: int
     size: int
+    checksum: int
 
 
 class Archive:
@@ -28,7 +31,7 @@ class Archive:
 
     def __init__(self, file: FileBytes):
         self.file = file
-        self.entries = dict(read_entries(self.directory()))
+        self.entries = dict(read_entries(self.directory(), file.budget))
 
     def directory(self) -> bytes:
         """The central directory, whose bounds stand in the last 22 bytes, or, in zip64, in a record
@@ -43,31 +46,34 @@ class Archive:
             before = self.file.length - END.size - LOCATOR64.size
             _, _, record, _ = LOCATOR64.unpack(self.file.at(before, LOCATOR64.size))
             *_, size, start = END64.unpack(self.file.at(record, END64.size))
-        if size > MAX_DIRECTORY:
-            raise ValueError(f"its directory takes {size} bytes, more than an embedding's could")
+        self.file.budget.spend("letters", size)
         return self.file.at(start, size)
 
     def read(self, name: str, start: int, size: int) -> bytes:
-        """Some bytes of an entry."""
+        """Some bytes of an entry; a checksum that does not fit is noted, if all of it is read."""
         if name not in self.entries:
             raise ValueError(f"the part '{name[:80]}' is missing")
         entry = self.entries[name]
         if start < 0 or size < 0 or start + size > entry.size:
             raise ValueError("a tensor reaches beyond the values that are stored for it")
         lengths = struct.unpack("<2H", self.file.at(entry.header, LOCAL_SIZE)[-4:])
-        return self.file.at(entry.header + LOCAL_SIZE + sum(lengths) + start, size)
+        data = self.file.at(entry.header + LOCAL_SIZE + sum(lengths) + start, size)
+        if size == entry.size and zlib.crc32(data) != entry.checksum != NO_CHECKSUM:
+            self.file.note(CHANGED.format("a checksum in it is that of other values."))
+        return data
 
 
-def read_entries(directory: bytes) -> list[tuple[str, Entry]]:
+def read_entries(directory: bytes, budget: Budget) -> list[tuple[str, Entry]]:
     """Names and places of a central directory's entries."""
     found, at = [], 0
     while at + ENTRY.size <= len(directory):
+        budget.spend("parts", 2)  # Its name and its place.
         fields = ENTRY.unpack_from(directory, at)
-        method, stored, size, header = fields[4], fields[8], fields[9], fields[-1]
+        method, checksum, stored, size, header = fields[4], *fields[7:10], fields[-1]
         name_size, extra_size, comment_size = fields[10:13]
         if fields[0] != b"PK\1\2" or method != 0 or stored != size or UNKNOWN in (size, header):
             raise ValueError("it is compressed or damaged, and not an archive written by torch")
         name = directory[at + ENTRY.size : at + ENTRY.size + name_size].decode(errors="replace")
-        found.append((name, Entry(header, size)))
+        found.append((name, Entry(header, size, checksum)))
         at += ENTRY.size + name_size + extra_size + comment_size
     return found

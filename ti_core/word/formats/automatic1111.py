@@ -1,7 +1,8 @@
 """AUTOMATIC1111's embeddings: a dict around one tensor, by torch.save or inside a picture."""
 
 from .contents import Contents, Draft, Stored, string_items
-from .recipe import RECIPE, read_recipe
+from .facts import name_of
+from .recipe import RECIPE, recipe_in
 
 FACTS = {"step": "steps", "sd_checkpoint": "base_model_hash", "sd_checkpoint_name": "base_model"}
 
@@ -22,5 +23,5 @@ def read(contents: Contents) -> list[Draft] | None:
         ours: known[key] for key, ours in FACTS.items() if isinstance(known.get(key), str | int)
     }
     recipe = known.get(RECIPE)
-    facts |= read_recipe({RECIPE: recipe}) if isinstance(recipe, str) else {}
-    return [Draft(str(known.get("name") or ""), ((None, tensors[0]),), facts)]
+    facts |= recipe_in(recipe, contents.file) if isinstance(recipe, str) else {}
+    return [Draft(name_of(known.get("name")), ((None, tensors[0]),), facts)]

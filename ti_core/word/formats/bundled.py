@@ -1,9 +1,10 @@
 """Embeddings that OneTrainer puts into the file of a LoRA."""
 
 from .contents import Contents, Draft, Stored
-from .named import OUTPUT_SPACE, keyed
+from .named import OUTPUT_SPACE, check_encoders, keyed
 
 PREFIX = "bundle_emb."
+MAX_WORDS = 64
 DICT = ".string_to_param."
 
 
@@ -14,6 +15,10 @@ def read(contents: Contents) -> list[Draft] | None:
         if name.startswith(PREFIX) and not name.endswith(OUTPUT_SPACE):
             word, key = word_and_encoder(name.removeprefix(PREFIX))
             words.setdefault(word, {})[key] = kept
+    if len(words) > MAX_WORDS:
+        raise ValueError(f"it holds {len(words)} words, but at most {MAX_WORDS} are read")
+    for tensors in words.values():
+        check_encoders(tensors)
     return [Draft(word, tuple(keyed(tensors))) for word, tensors in words.items()] or None
 
 

@@ -24,6 +24,8 @@ def read(contents: Contents) -> list[Draft] | None:
     if len(shapes) != 1:
         raise ValueError("its layers have vectors of different shapes")
     every = [tensors[name] for name in LAYERS]
-    average = Stored(shapes.pop(), lambda: torch.stack([kept.rows() for kept in every]).mean(0))
+    average = Stored(
+        shapes.pop(), lambda: torch.stack([kept.rows() for kept in every]).mean(0), every[0].budget
+    )
     named = [(name, tensors[name]) for name in LAYERS] + [(AVERAGE, average)]
     return [Draft(name, ((None, kept),), {"layer": name}) for name, kept in named]

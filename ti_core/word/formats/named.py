@@ -3,8 +3,10 @@ pivotal scripts of diffusers; and the file that we write by default.
 """
 
 import json
+import re
 
 from .contents import Contents, Draft, Stored
+from .facts import name_of
 
 # Names for vectors of which only the width tells the encoder.
 ANY_ENCODER = ("emb_params", "emp_params", "qwen", "gemma", "mistral")
@@ -22,6 +24,9 @@ HOST_KEYS = (
 HOST_KEYS += ("pile_t5xl", "umt5xxl", "byt5", "sam3_clip", "jina")
 ALIASES = {"t5": "t5xxl", "t5_xxl": "t5xxl", "llama3": "llama"}
 OUTPUT_SPACE = "_out"
+ENCODER = re.compile(r"[A-Za-z0-9_.]{1,64}")
+MAX_ENCODERS = 16
+MAX_FACT = 1000
 
 
 def read(contents: Contents) -> list[Draft] | None:
@@ -30,16 +35,27 @@ def read(contents: Contents) -> list[Draft] | None:
     inputs = {name: kept for name, kept in tensors.items() if not name.endswith(OUTPUT_SPACE)}
     if not inputs or not all(is_encoder(name) for name in inputs):
         return None
+    check_encoders(tensors)
     facts = toolkit_facts(contents)
     if len(inputs) < len(tensors):
         # OneTrainer's vectors behind the encoder: nothing but OneTrainer has a place for them.
         facts["left_out"] = sorted(set(tensors) - set(inputs))
-    return [Draft(str(facts.pop("name", "")), tuple(keyed(inputs)), facts)]
+    return [Draft(name_of(facts.pop("name", "")), tuple(keyed(inputs)), facts)]
 
 
 def is_encoder(name: str) -> bool:
     """Whether a tensor's name is one that trainers give to a text encoder's vectors."""
     return name in ANY_ENCODER or name in ALIASES or name.startswith(HOST_KEYS)
+
+
+def check_encoders(tensors: dict[str, Stored]) -> None:
+    """Raise ValueError where a word has tensors for more encoders than any model has, or for one
+    with an impossible name.
+    """
+    if len(tensors) > MAX_ENCODERS or not all(map(ENCODER.fullmatch, tensors)):
+        raise ValueError(
+            f"its {len(tensors)} tensors are not those of at most {MAX_ENCODERS} text encoders"
+        )
 
 
 def keyed(tensors: dict[str, Stored]) -> list[tuple[str | None, Stored]]:
@@ -61,6 +77,6 @@ def toolkit_facts(contents: Contents) -> dict[str, object]:
 def unquoted(text: str) -> object:
     """A value that may stand as JSON."""
     try:
-        return json.loads(text)
+        return json.loads(text) if len(text) <= MAX_FACT else None
     except (ValueError, RecursionError):
         return text

@@ -5,6 +5,8 @@ Left panel: the low four bits of every byte, right panel: the high four, each co
 random sequence; one black column on either side of the picture.
 """
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -13,6 +15,7 @@ Pixels = NDArray[np.integer]
 CHANNELS = 3
 MULTIPLIER, INCREMENT, MODULUS = 1664525, 1013904223, 2**32
 TILE = 8
+PIECE = 1 << 14
 
 
 def with_panels(picture: Image.Image, payload: bytes, shades: Pixels) -> Image.Image:
@@ -43,9 +46,9 @@ def tiles(height: int, width: int, shades: Pixels) -> Pixels:
     return (shades[index % len(shades)] & 0xF0)[..., None]
 
 
-def payload_of(pixels: Pixels) -> bytes | None:
-    """The bytes that the panels of a picture `[h, w, 3]` carry, with repeats behind; None if there
-    are no panels.
+def payload_of(pixels: Pixels, most: int) -> bytes | None:
+    """The first `most` bytes that the panels of a picture `[h, w, 3]` carry, with repeats behind;
+    None if there are no panels.
     """
     halves = without_border(pixels) & 0x0F
     dividers = np.flatnonzero(~halves.any(axis=(0, 2)))
@@ -54,7 +57,8 @@ def payload_of(pixels: Pixels) -> bytes | None:
     low, high = halves[:, : dividers[0]], halves[:, dividers[-1] + 1 :]
     if low.shape != high.shape or low.size == 0:
         return None
-    return (scrambled(high) << 4 | scrambled(low)).tobytes()
+    low, high = (scrambled(half.reshape(-1)[:most]) for half in (low, high))
+    return (high << 4 | low).tobytes()
 
 
 def without_border(pixels: Pixels) -> Pixels:
@@ -72,12 +76,25 @@ def scrambled(block: Pixels) -> Pixels:
 
 
 def sequence(count: int) -> Pixels:
-    """The first half bytes of the linear congruential generator that starts behind 0, doubled in
-    length until they suffice.
+    """The first half bytes of the linear congruential generator that starts behind 0, a piece of
+    them at a time, each piece being the one before some steps further.
     """
-    states = np.array([INCREMENT], np.uint64)
+    piece, factor, summand = first_states()
+    found = np.empty(-(-count // PIECE) * PIECE, np.uint8)
+    for at in range(0, len(found), PIECE):
+        found[at : at + PIECE] = piece % 255 & 0x0F
+        piece = piece * factor + summand  # Modulo 2^32, as 32 bits have it.
+    return found[:count]
+
+
+@functools.cache
+def first_states() -> tuple[NDArray[np.uint32], np.uint32, np.uint32]:
+    """The generator's first states, doubled in number until they are a piece, and the factor and
+    summand of as many steps.
+    """
+    states = np.array([INCREMENT], np.uint32)
     factor, summand = MULTIPLIER, INCREMENT
-    while len(states) < count:
-        states = np.concatenate([states, (states * np.uint64(factor) + summand) % MODULUS])
+    while len(states) < PIECE:
+        states = np.concatenate([states, states * np.uint32(factor) + np.uint32(summand)])
         factor, summand = factor * factor % MODULUS, (factor * summand + summand) % MODULUS
-    return (states[:count] % 255).astype(np.uint8) & 0x0F
+    return states, np.uint32(factor), np.uint32(summand)

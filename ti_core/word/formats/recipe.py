@@ -13,9 +13,11 @@ from torch import Tensor
 
 from ..embedding import Embedding
 from ..families import family
+from .contents import FileBytes, json_of
 
 RECIPE = "textual_inversion"
 STANDARD = "modelspec."
+HASH = f"{STANDARD}hash_sha256"
 VERSION = 1
 # What a person has written into a file; it goes on into every file that is made of it.
 KEPT = ("author", "description", "license", "tags", "usage_hint", "resolution", "encoder_layer")
@@ -61,13 +63,9 @@ def recipe_of(embedding: Embedding) -> dict[str, object]:
     }
 
 
-def read_recipe(metadata: Mapping[str, str]) -> dict[str, object]:
+def read_recipe(metadata: Mapping[str, str], file: FileBytes) -> dict[str, object]:
     """Our recipe, and what the standard's entries tell, from a file's metadata."""
-    try:
-        recipe = json.loads(metadata.get(RECIPE, "{}"))
-    except (ValueError, RecursionError):
-        recipe = {}
-    found = dict(recipe) if isinstance(recipe, dict) else {}
+    found = recipe_in(metadata[RECIPE], file) if RECIPE in metadata else {}
     standard = {name: metadata.get(f"{STANDARD}{name}") for name in KEPT}
     if kept := {name: value for name, value in standard.items() if value}:
         found["modelspec"] = kept
@@ -75,12 +73,24 @@ def read_recipe(metadata: Mapping[str, str]) -> dict[str, object]:
     return {**({"made_with": made_by} if made_by else {}), **found}
 
 
+def recipe_in(text: str, file: FileBytes) -> dict[str, object]:
+    """Our own recipe, or nothing where it is damaged."""
+    try:
+        recipe = json_of(text.encode(), file.budget)
+    except ValueError:
+        recipe = None
+    if not isinstance(recipe, dict):
+        file.note("The recipe in the file is damaged, and was left out.")
+        return {}
+    return {key: value for key, value in recipe.items() if key != "modelspec"}
+
+
 def with_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
     """The metadata with the standard's hash: SHA-256 of the file without its header."""
     plain = safetensors.torch.save(dict(tensors))
     header = int.from_bytes(plain[:HEADER_LENGTH], "little") + HEADER_LENGTH
     digest = hashlib.sha256(memoryview(plain)[header:]).hexdigest()
-    return {f"{STANDARD}hash_sha256": f"0x{digest}", **metadata}
+    return {HASH: f"0x{digest}", **metadata}
 
 
 def thumbnail_address(picture: Image.Image) -> str:

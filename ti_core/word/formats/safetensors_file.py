@@ -1,34 +1,112 @@
-"""Safetensors files, read tensor by tensor."""
+"""Safetensors files: a JSON header with the places of the tensors, and their values behind it."""
 
-from pathlib import Path
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
 
-from safetensors import SafetensorError, safe_open
+import torch
 from torch import Tensor
 
-from .contents import Contents, Stored
+from .contents import CHANGED, Contents, FileBytes, Stored, json_of, tensor_of
+from .recipe import HASH
 
-MAX_HEADER = 4 << 20
-
-
-def read_safetensors(path: Path) -> Contents:
-    """Names and metadata of a safetensors file; the library checks that tensors lie inside."""
-    with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-    if header > MAX_HEADER:
-        raise ValueError(f"its header claims {header} bytes, more than an embedding's could take")
-    try:
-        with safe_open(path, "pt") as opened:
-            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}
-            metadata = opened.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"its safetensors header is damaged ({error})") from error
-    data = {
-        name: Stored(shape, lambda n=name: read_tensor(path, n)) for name, shape in shapes.items()
-    }
-    return Contents(data, path.stem, metadata)
+LENGTH = 8
+DTYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F64": torch.float64,
+}
+METADATA = "__metadata__"
+DAMAGED = "its safetensors header is damaged"
+DIGEST = re.compile(r"(?:0x)?([0-9a-f]{64})", re.IGNORECASE)
+PIECE = 1 << 20
+MAX_HASHED = 16 << 20
 
 
-def read_tensor(path: Path, name: str) -> Tensor:
-    """One tensor of the file."""
-    with safe_open(path, "pt") as opened:
-        return opened.get_tensor(name).clone()  # The clone does not keep the file mapped.
+class Place(NamedTuple):
+    """Where the values of a tensor lie, behind the header, and what they are."""
+
+    start: int
+    end: int
+    kind: str
+    shape: tuple[int, ...]
+
+
+def read_safetensors(file: FileBytes) -> Contents:
+    """Names and metadata of a safetensors file; the values are read when they are wanted."""
+    size = int.from_bytes(file.at(0, LENGTH), "little")
+    header = json_of(file.at(LENGTH, size), file.budget)
+    if not isinstance(header, dict):
+        raise ValueError(DAMAGED)
+    metadata = header.pop(METADATA, None) or {}
+    if not isinstance(metadata, dict) or not all(type(text) is str for text in metadata.values()):
+        raise ValueError(f"{DAMAGED} (its metadata is not text)")
+    places = {name: place_of(entry) for name, entry in header.items()}
+    values = LENGTH + size
+    check_order(places.values(), file.length - values)
+    check_hash(file, values, sorted(places.values()), metadata)
+    tensors = {name: stored(file, values, place) for name, place in places.items()}
+    return Contents(tensors, file, metadata)
+
+
+def place_of(entry: Any) -> Place:
+    """The place that a header's entry tells; ValueError where it tells none."""
+    fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    kind, shape, ends = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if isinstance(kind, str) and isinstance(shape, list) and isinstance(ends, list):
+        if len(ends) == 2 and all(map(is_count, [*shape, *ends])):
+            return Place(ends[0], ends[1], kind, tuple(shape))
+    raise ValueError(f"{DAMAGED} (a tensor's type, shape or place)")
+
+
+def is_count(number: object) -> bool:
+    """Whether it is a whole number from 0 on."""
+    return type(number) is int and number >= 0
+
+
+def check_order(places: Iterable[Place], size: int) -> None:
+    """Raise ValueError unless the tensors lie one behind the other and fill the file."""
+    spans = [(0, 0), *sorted((place.start, place.end) for place in places), (size, size)]
+    if any(end != start for (_, end), (start, _) in pairwise(spans)):
+        raise ValueError("parts of it are missing or overlap; the file is damaged or cut off")
+
+
+def stored(file: FileBytes, values: int, place: Place) -> Stored:
+    """A tensor, unread."""
+    return Stored(place.shape, lambda: read_tensor(file, values, place), file.budget)
+
+
+def read_tensor(file: FileBytes, values: int, place: Place) -> Tensor:
+    """The values of a tensor."""
+    if place.kind not in DTYPES:
+        raise ValueError(f"it holds numbers of the type {place.kind[:20]} instead of vectors")
+    data = file.at(values + place.start, place.end - place.start)
+    return tensor_of(data, DTYPES[place.kind], place.shape)
+
+
+def check_hash(
+    file: FileBytes, values: int, places: list[Place], metadata: Mapping[str, str]
+) -> None:
+    """Note where the values are not those of the hash in the metadata. It is that of the file
+    behind its header, or of the tensors in the order that the trainer had them in, as kohya's
+    scripts take it: with two tensors, that may be the other one.
+    """
+    told = DIGEST.fullmatch(metadata.get(HASH, ""))
+    if told is None:
+        return
+    if file.length - values > MAX_HASHED:
+        file.note(f"The hash in the file was not checked: it has over {MAX_HASHED} bytes.")
+    elif all(digest(file, values, order) != told[1].lower() for order in (places, places[::-1])):
+        file.note(CHANGED.format("the hash in its metadata is that of other values."))
+
+
+def digest(file: FileBytes, values: int, places: list[Place]) -> str:
+    """SHA-256 of tensors, one after the other."""
+    found = hashlib.sha256()
+    for place in places:
+        for at in range(place.start, place.end, PIECE):
+            found.update(file.at(values + at, min(PIECE, place.end - at)))
+    return found.hexdigest()

@@ -32,4 +32,12 @@ def partner(path: Path) -> Path | None:
         others = [stem.replace(FIRST, SECOND, 1)]
     else:
         others = [stem.removesuffix("_2")] if stem.endswith("_2") else [f"{stem}_2"]
-    return next((found for other in others if (found := path.with_stem(other)).is_file()), None)
+    near = (path.with_stem(other) for other in others)
+    return next((found for found in near if found.is_file() and lies_beside(found, path)), None)
+
+
+def lies_beside(found: Path, path: Path) -> bool:
+    """Whether a file of the same folder is really there, or where `path` really is, and no link to
+    somewhere else.
+    """
+    return found.resolve().parent in (path.parent.resolve(), path.resolve().parent)

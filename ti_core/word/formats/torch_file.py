@@ -3,19 +3,22 @@ torch 1.6.
 """
 
 import io
+import math
 import struct
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .archive import Archive
-from .contents import MAX_VALUES, Contents, FileBytes, Stored
+from .budget import Budget
+from .contents import Contents, FileBytes, Stored, tensor_of
 from .pickles import Name, PickleReader
 
 MAX_PICKLE = 2 << 20
+MAX_AXES = 4
 PLAIN_MAGIC = 0x1950A86A20F9469CFC6C
 PLAIN_START = b"\x80\x02\x8a\x0a"
 COUNT_SIZE = 8
@@ -41,11 +44,10 @@ class TorchStorage:
         self.read = read
 
 
-def read_torch_file(path: Path) -> Contents:
+def read_torch_file(file: FileBytes) -> Contents:
     """What torch.save has written."""
-    file = FileBytes(path)
     plain = file.at(0, min(file.length, len(PLAIN_START))) == PLAIN_START
-    return Contents((read_plain if plain else read_archive)(file), path.stem)
+    return Contents((read_plain if plain else read_archive)(file), file)
 
 
 def read_archive(file: FileBytes) -> object:
@@ -58,11 +60,14 @@ def read_archive(file: FileBytes) -> object:
 
     def storage(kind: Name, key: str, location: str, count: int, *more: Any) -> TorchStorage:
         return TorchStorage(
-            kind, key, count, lambda at, size: archive.read(f"{root}data/{key}", at, size)
+            kind, key, count, lambda *span: archive.read(f"{root}data/{key}", *span)
         )
 
     data = archive.read(pickle, 0, archive.entries[pickle].size)
-    return PickleReader(storage, stored_tensor).read(io.BytesIO(data))
+    file.budget.spend("letters", len(data))
+    return PickleReader(storage, partial(stored_tensor, file.budget), file.budget).read(
+        io.BytesIO(data)
+    )
 
 
 def read_plain(file: FileBytes) -> object:
@@ -72,41 +77,64 @@ def read_plain(file: FileBytes) -> object:
     starts: dict[str, int] = {}
     kinds: dict[str, TorchStorage] = {}
 
+    def values(key: str, at: int, size: int) -> bytes:
+        if key not in starts:
+            raise ValueError("the values of a tensor are missing; the file is damaged or cut off")
+        return file.at(starts[key] + at, size)
+
     def storage(kind: Name, key: str, location: str, count: int, *more: Any) -> TorchStorage:
-        made = TorchStorage(kind, key, count, lambda at, size: file.at(starts[key] + at, size))
+        made = TorchStorage(kind, key, count, partial(values, key))
         return kinds.setdefault(key, made)
 
     stream = io.BytesIO(file.at(0, min(file.length, MAX_PICKLE)))
-    magic, *_, data, keys = (PickleReader(storage, stored_tensor).read(stream) for _ in range(5))
+    reader = PickleReader(storage, partial(stored_tensor, file.budget), file.budget)
+    magic, *_, data, keys = (reader.read(stream) for _ in range(5))
+    file.budget.spend("letters", stream.tell())
     listed = isinstance(keys, list) and all(type(key) is str and key in kinds for key in keys)
-    if magic != PLAIN_MAGIC or not listed:
+    if magic != PLAIN_MAGIC or not listed or len(set(keys)) < len(keys):
         raise ValueError("it is not a file written by torch")
     at = stream.tell()
     for key in keys:
         (count,) = struct.unpack("<q", file.at(at, COUNT_SIZE))
+        if count != kinds[key].count:
+            raise ValueError("a tensor's values are not as many as its pickle says")
         starts[key] = at + COUNT_SIZE
-        at = starts[key] + max(count, 0) * kinds[key].item_size
+        at = starts[key] + count * kinds[key].item_size
     return data
 
 
-def stored_tensor(storage: TorchStorage, offset: int, size: Any, stride: Any, *more: Any) -> Stored:
-    """A tensor as torch describes it: from `offset` on, `stride` apart, within its storage."""
-    numbers = [offset, *size, *stride]
-    if not all(type(number) is int and number >= 0 for number in numbers) or (
-        len(size) != len(stride)
+def stored_tensor(
+    budget: Budget, storage: TorchStorage, offset: int, size: Any, stride: Any, *more: Any
+) -> Stored:
+    """A tensor as torch describes it: from `offset` on within its storage."""
+    if type(storage) is not TorchStorage or not type(size) is type(stride) is tuple:
+        raise ValueError("its pickle describes a tensor wrongly")
+    if not len(size) == len(stride) <= MAX_AXES or not all(
+        type(number) is int and number >= 0 for number in (offset, *size, *stride)
     ):
         raise ValueError("a tensor has a negative or damaged shape")
-    return Stored(tuple(size), lambda: read_values(storage, offset, tuple(size), tuple(stride)))
+    return Stored(size, lambda: read_values(storage, offset, size, stride), budget)
 
 
 def read_values(
     storage: TorchStorage, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
 ) -> Tensor:
-    """Read a tensor's values, at most `MAX_VALUES` of them and of those that lie between."""
+    """A tensor's values, as many as are stored for it."""
     if storage.dtype is None:
         raise ValueError("a tensor holds whole numbers instead of vectors")
-    span = 1 + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
-    if span > MAX_VALUES or offset + span > storage.count:
+    if not is_contiguous(size, stride):
+        raise ValueError("the values of a tensor do not lie one behind the other")
+    count = math.prod(size)
+    if offset + count > storage.count:
         raise ValueError("a tensor reaches beyond the values that are stored for it")
-    data = bytearray(storage.read(offset * storage.item_size, span * storage.item_size))
-    return torch.frombuffer(data, dtype=storage.dtype).as_strided(size, stride).clone()
+    data = storage.read(offset * storage.item_size, count * storage.item_size)
+    return tensor_of(data, storage.dtype, size)
+
+
+def is_contiguous(size: tuple[int, ...], stride: tuple[int, ...]) -> bool:
+    """Whether values lie one behind the other; the step of an axis of one says nothing."""
+    steps = [math.prod(size[axis + 1 :]) for axis in range(len(size))]
+    return all(
+        count == 1 or step == wanted
+        for count, step, wanted in zip(size, stride, steps, strict=True)
+    )

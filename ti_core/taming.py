@@ -1,6 +1,7 @@
 """What a text from a file may not do in a prompt, and what no text may do."""
 
 import re
+import unicodedata
 
 DEEPEST_PARENTHESES = 16
 REFERENCE = re.compile(r"embedding:", re.IGNORECASE)
@@ -56,3 +57,19 @@ def depth(text: str) -> int:
         level += 1 if bracket == "(" else -1
         deepest = max(deepest, level)
     return deepest
+
+
+def cleaned(text: str, longest: int) -> str:
+    """A text without control characters and half characters (lone surrogates), lines kept, cut to
+    `longest` characters.
+    """
+    spaced = "".join(
+        " " if unicodedata.category(character) in ("Cc", "Cs") and character != "\n" else character
+        for character in text[: 2 * longest]
+    )
+    return "\n".join(" ".join(line.split()) for line in spaced.split("\n")).strip()[:longest]
+
+
+def one_line(text: str, longest: int) -> str:
+    """The same in a single line."""
+    return " ".join(cleaned(text, longest).split())
