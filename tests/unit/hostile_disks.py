@@ -5,11 +5,12 @@ that is the same each time.
 import errno
 import itertools
 import os
+import shutil
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,6 @@ from safetensors import safe_open
 from sample_embeddings import embedding
 from toy import ToyModel, ran, settings, word
 
-from ti_core.store import run_store
 from ti_core.store.checkpoint import VERSION, packed_state, sealed
 from ti_core.store.run_store import RunStore, checkpoints
 from ti_core.training.optimisers import FreeSettings
@@ -57,8 +57,8 @@ def cases() -> Iterator[Case]:
         "a full disk in the middle",
         "a disk of 40 kB fills up during a run, and is freed at its end",
         on_small_disk(full_in_the_middle),
-        "Told 1 time, at step 4. The report: 2 checkpoints could not be written (of step 4, 6: No "
-        "space left on device). The last one is of step 8.",
+        "Told 1 time, at step 4. The report: 2 checkpoints could not be written (No space left on "
+        "device): steps 4, 6. The last one is of step 8.",
     )
     yield Case(
         "an embedding on a full disk",
@@ -288,7 +288,7 @@ def removed_folder(folder: Path) -> str:
     told = Told()
     with told.store(folder) as kept:
         kept.save(reached(2))
-        run_store.shutil.rmtree(kept.folder)
+        shutil.rmtree(kept.folder)
         kept.save(reached(4))
         files = sorted(path.name for path in kept.folder.iterdir())
         with RunStore(folder, "cat-1", "continue") as second:
@@ -422,22 +422,22 @@ def pipe_as_checkpoint(folder: Path) -> str:
 
 
 def vanishing_files(folder: Path) -> str:
-    """A file goes just before it is looked at, and so does a whole folder."""
+    """One of the runs goes when its lock has been looked at, the other when a checkpoint has."""
     for number in (1, 2):
         with RunStore(folder, f"old-{number}", "continue") as old:
             old.save(reached(2))
     real, told = os.stat, Told()
 
     def stat_of_gone(path: Any, *rest: Any, **named: Any) -> os.stat_result:
-        if isinstance(path, Path) and path.name.startswith("step-"):
-            path.unlink(missing_ok=True)
-            if path.parent.name == "old-2":
-                run_store.shutil.rmtree(path.parent)
-        return real(path, *rest, **named)
+        found = real(path, *rest, **named)
+        place = f"{Path(path).parent.name}/{Path(path).name}"
+        if place in ("old-1/lock", "old-2/step-000000002.safetensors"):
+            shutil.rmtree(Path(path).parent)
+        return found
 
-    with mock.patch.object(os, "stat", stat_of_gone), told.store(folder) as kept:
-        pass
-    with kept:
+    with ExitStack() as open_runs:
+        with mock.patch.object(os, "stat", stat_of_gone):
+            kept = open_runs.enter_context(told.store(folder))
         kept.save(reached(2))
     stored = "is" if checkpoints(kept.folder) else "is not"
     return f"The run {stored} stored, {len(told)} problems told."

@@ -130,8 +130,8 @@ class RunStore:
             "None is stored" if self.newest is None else f"The last one is of step {self.newest}"
         )
         return (
-            f"{counted(len(steps), 'checkpoint')} could not be written to {self.folder} (of step "
-            f"{', '.join(named)}: {last}). {there}."
+            f"{counted(len(steps), 'checkpoint')} could not be written to {self.folder} ({last}): "
+            f"{'step' if len(steps) == 1 else 'steps'} {', '.join(named)}. {there}."
         )
 
     def load(self, like: Mapping[str, Tensor]) -> RunState | None:
