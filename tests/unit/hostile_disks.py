@@ -180,6 +180,19 @@ def can_mount() -> bool:
         return False
 
 
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let this process write no larger files: what a full disk looks like."""
+    import resource  # Windows has none.
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 class Told(list[str]):
     """What a user was told."""
 

@@ -9,14 +9,14 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
+from hostile_disks import largest_file
 from toy import concept, ran, settings, word
 
 from ti_core.concept.wording import Wording
@@ -245,18 +245,6 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path, state: RunSt
         taken.save(state)
         assert taken.notes == []
     assert not leftover.exists()
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let this process write no larger files: what a full disk looks like."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_leaves_the_older_checkpoint_and_ends_nothing(tmp_path: Path):

@@ -55,17 +55,15 @@ def embeddings_below(root: str) -> Iterator[str]:
     """The files in a folder and below it that may hold an embedding, as paths below it, without
     pictures that other tools show beside one.
     """
-    for folder in folders_below(root):
-        for entry in entries(folder):
-            path = PurePath(entry.path)
-            if suffix(path.name) and not path.stem.endswith(PREVIEW) and os.path.isfile(path):
-                yield path.relative_to(root).as_posix()
+    for path in paths_below(root):
+        if suffix(path.name) and not path.stem.endswith(PREVIEW) and os.path.isfile(path):
+            yield path.relative_to(root).as_posix()
 
 
-def folders_below(root: str) -> Iterator[str]:
-    """A folder and all that lie below it, also through links, as the host looks for files. Each
-    place comes once, through a link only if it has no name of its own here, so that links in a
-    circle end.
+def paths_below(root: str) -> Iterator[PurePath]:
+    """All that is no folder in a folder and below it, also through links, as the host looks for
+    files. Each place is visited once, through a link only if it has no name of its own here, so
+    that links in a circle end.
     """
     seen: set[str] = set()
     waiting = deque([root])
@@ -75,17 +73,21 @@ def folders_below(root: str) -> Iterator[str]:
         if place in seen:
             continue
         seen.add(place)
-        yield folder
         for entry in entries(folder):
-            if os.path.isdir(entry.path):
-                put = waiting.append if entry.is_symlink() else waiting.appendleft
-                put(entry.path)
+            if not os.path.isdir(entry.path):
+                yield PurePath(entry.path)
+            elif entry.is_symlink():
+                waiting.append(entry.path)
+            else:
+                waiting.appendleft(entry.path)
 
 
 def entries(folder: str) -> list[os.DirEntry[str]]:
-    """What lies in a folder, by name; nothing of one that cannot be read."""
+    """What lies in a folder, by name; nothing of one that is not there or cannot be read."""
     try:
         return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
     except OSError as error:
         log.warning("The folder %s cannot be read: %s", folder, error)
         return []
