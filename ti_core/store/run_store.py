@@ -72,15 +72,14 @@ class RunStore:
 
     def leave_to_others(self) -> None:
         """Go to another folder where this one has checkpoints of another version of the pack."""
-        versions = {version_of(data) for data in readable(self.folder)} - {VERSION, None}
-        if versions:
-            theirs, self.folder = (
-                self.folder,
-                self.folder.with_name(f"{self.folder.name}-v{VERSION}"),
-            )
+        found = (version_of(data) for data in readable(self.folder))
+        others = {version for version in found if version is not None and version != VERSION}
+        if others:
+            theirs = self.folder
+            self.folder = theirs.with_name(f"{theirs.name}-v{VERSION}")
             self.note(
                 f"The run in {theirs} was stored by another version of this pack (format "
-                f"{', '.join(map(str, sorted(versions)))}; this one has {VERSION}). It is left as "
+                f"{', '.join(map(str, sorted(others)))}; this one has {VERSION}). It is left as "
                 f"it is; this run is stored in {self.folder.name} beside it."
             )
 
