@@ -252,19 +252,50 @@ def test_no_choice_leads_out_of_the_folders(choice: str, folder: Path):
         chosen_file(choice)
 
 
-def test_links_out_of_the_folder_are_not_followed(folder: Path):
+def test_linked_files_and_folders_are_listed_loaded_and_saved_into_as_the_host_does(folder: Path):
+    """People link the folders of their model library (the host follows links: sd1_clip.py:371)."""
+    library = folder.parent / "library"
+    library.mkdir()
+    (folder / "linked").symlink_to(library)
+    made = embedding(clip_l=768)
+    assert save_embedding(made, "linked/cat", "standard", Export(), False) == [
+        folder / "linked" / "cat.safetensors"
+    ]
+    assert (library / "cat.safetensors").is_file()
+    (folder / "one.safetensors").symlink_to(library / "cat.safetensors")
+    assert embedding_files() == ["linked/cat.safetensors", "one.safetensors"]
+    for name in embedding_files():
+        same_vectors(load_embedding(name, "", None, "", ""), made)
+        assert file_state(name)
+        found = tokens("SD 1", folder, f"embedding:{name}")["l"]
+        assert torch.stack(found).equal(made.vectors["clip_l"])
+
+
+def test_links_in_input_are_not_followed_as_the_host_does_not(folder: Path):
     (folder.parent / "outside.pt").touch()
-    (folder / "link.pt").symlink_to(folder.parent / "outside.pt")
+    (folder.parent / "input" / "link.pt").symlink_to(folder.parent / "outside.pt")
     with pytest.raises(ValueError, match="There is no embedding file"):
-        chosen_file("link.pt")
+        chosen_file("input/link.pt")
 
 
-@pytest.mark.parametrize(
-    ("name", "path"),
-    [("a.safetensors", "a"), ("a.png", "a"), ("style.v2", "style.v2"), ("pets/a", "pets/a")],
-)
-def test_an_ending_in_the_name_is_not_doubled(name: str, path: str, folder: Path):
-    assert embedding_path(name) == folder / path
+def test_a_broken_link_beside_a_file_changes_nothing(folder: Path):
+    write(folder / "cat", embedding(clip_l=768), "standard")
+    before = file_state("cat.safetensors")
+    (folder / "cat_2.safetensors").symlink_to("nowhere")
+    assert file_state("cat.safetensors") == before
+
+
+def test_names_are_paths_below_the_folder(folder: Path):
+    assert embedding_path("pets/a.png") == folder / "pets" / "a"
+    with pytest.raises(ValueError, match="There is no embedding file 'xxx") as error:
+        chosen_file("x" * 5000 + ".pt")
+    assert len(str(error.value)) < 300
+
+
+def test_a_disk_that_takes_no_file_is_our_sentence(folder: Path):
+    (folder / "file").touch()
+    with pytest.raises(RuntimeError, match="cannot be written to .* Free disk space"):
+        save_embedding(embedding(clip_l=768), "file/cat", "standard", Export(), False)
 
 
 def test_a_changed_file_is_noticed_and_so_is_its_other_half(folder: Path):

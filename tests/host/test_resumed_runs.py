@@ -1,5 +1,6 @@
 """Runs on the host's models: kept on disk, gone on with, and brought through a full memory."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +10,7 @@ import folder_paths
 import pytest
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+from hostile_disks import largest_file  # pyright: ignore[reportMissingImports]
 from small import Loaded, concept, load_checkpoint, settings, word
 from test_learn import differences, patched, run, sampled, state
 from torch import Tensor
@@ -37,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def stored(loaded: Loaded, steps: int = 4, **more: Any) -> Learned:
     """A run that is kept on disk."""
     lent = more.pop("lent", BorrowSettings(2))
-    told = {name: more.pop(name) for name in ("on_step", "should_stop") if name in more}
+    told = {name: more.pop(name) for name in ("on_step", "should_stop", "tell") if name in more}
     models = Models(more.pop("model", loaded.model), loaded.clip, loaded.vae)
     chosen = LearnSettings(settings(steps, **more), lent, resume="continue")
     return learn(models, concept(), word(loaded.clip), chosen, Audience(**told))
@@ -149,6 +151,55 @@ def test_the_key_changes_with_all_that_the_result_depends_on(loaded: Loaded):
         key(loaded, model=discrete.patch(loaded.model, "eps", True)[0]),
     ]
     assert len(set(found)) == len(found)
+
+
+def test_a_disk_that_fills_up_is_told_at_once_and_is_one_line_of_the_report(
+    loaded: Loaded, folder: Path
+):
+    told: list[tuple[int, str]] = []
+    step = 0
+
+    def listen(now: RunState) -> None:
+        nonlocal step
+        step = now.step
+
+    with largest_file(1000):
+        full = stored(
+            loaded, 7, on_step=listen, seed=22, tell=lambda text: told.append((step, text))
+        )
+    start, middle = (entry for entry in told if "stored" in entry[1] or "written" in entry[1])
+    assert (start[0], middle[0]) == (0, 2)
+    assert start[1].startswith("The run cannot be stored in")
+    assert middle[1].startswith("The checkpoint of step 2 could not be written to")
+    (line,) = (line for line in full.report.splitlines() if "written" in line)
+    assert "4 checkpoints could not be written to" in line
+    assert "steps 2, 4, 6, 7. None is stored." in line
+    assert "Stored in" not in full.report
+
+
+def test_a_run_that_is_removed_while_it_trains_is_stored_again(loaded: Loaded, folder: Path):
+    told: list[str] = []
+
+    def remove(now: RunState) -> None:
+        if now.step == 3:
+            shutil.rmtree(folder)
+
+    found = stored(loaded, 4, on_step=remove, seed=23, tell=told.append)
+    (said,) = (text for text in told if "was removed during training" in text)
+    assert said in found.report and "Stored in" in found.report
+    steps: list[int] = []
+    again = stored(loaded, 4, on_step=lambda now: steps.append(now.step), seed=23)
+    assert steps == [] and same(again, found)
+
+
+def test_a_run_that_is_stopped_before_its_first_step_says_so_and_stores_nothing(
+    loaded: Loaded, folder: Path
+):
+    found = stored(loaded, 4, should_stop=lambda: True, seed=24)
+    assert found.losses == []
+    assert "no step was done" in found.report and "nothing is saved" in found.report
+    (own,) = folder.iterdir()
+    assert checkpoints(own) == []
 
 
 def narrow(loaded: Loaded, rows: int, from_call: int = 0) -> Any:

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from ..word.embedding import Embedding, check_placeholder, initial_rows
-from ..word.formats import FORMATS, Export, NumberType, free_base, read_embedding, write_files
+from ..word.formats import FORMATS, Export, NumberType, read_embedding, write_files
+from ..word.formats.file_names import embedding_below, embeddings_below, name_to_write, shown
+from ..word.formats.storage import reason
 from .models.text import check_fits, encoders
 
-FILE_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?")
-PICTURES = (".png", ".webp", ".avif")
-SUFFIXES = (".safetensors", ".pt", ".bin", ".ckpt", ".pth", *PICTURES)
-PREVIEW = ".preview"
 DROPPED = "input/"
 HASH_CHUNK = 16 << 20
 MOST_TOKENS = 75
@@ -33,67 +30,40 @@ MOST_TOKENS = 75
 
 def embedding_path(name: str) -> Path:
     """Where an embedding of that name is saved, without the ending: in the first embeddings folder
-    or a sub-folder of it, never outside.
+    or a sub-folder of it, which may be a link, as everywhere in the host.
     """
-    parts = name.replace("\\", "/").split("/")
-    if not all(FILE_NAME.fullmatch(part) for part in parts):
-        raise ValueError(
-            f"The name {name!r} is not allowed for an embedding file. Use letters, digits, '_', "
-            f"'-' and '.', and '/' for a sub-folder: my-cat, pets/my-cat."
-        )
-    root = Path(folder_paths.get_folder_paths("embeddings")[0])
-    last = parts[-1]
-    path = root.joinpath(*parts[:-1], last[: -len(suffix(last))] if suffix(last) else last)
-    if not folder_paths.is_within_directory(str(root), str(path)):
-        raise ValueError(
-            f"The name {name!r} leads outside the embeddings folder {root}. Choose "
-            f"another sub-folder."
-        )
-    return path
-
-
-def suffix(name: str) -> str:
-    """The ending that says that a name is one of an embedding file, or nothing."""
-    ending = Path(name).suffix
-    return ending if ending.lower() in SUFFIXES else ""
+    return Path(folder_paths.get_folder_paths("embeddings")[0], name_to_write(name))
 
 
 def embedding_files() -> list[str]:
-    """Files to choose from: those in the embeddings folders that may hold an embedding, as paths
-    below their folder, without pictures that other tools show beside one.
-    """
-    roots = [Path(root) for root in folder_paths.get_folder_paths("embeddings")]
-    found = {
-        path.relative_to(root).as_posix()
-        for root in roots
-        for path in root.rglob("*")
-        if suffix(path.name) and not path.stem.endswith(PREVIEW) and path.is_file()
-    }
-    return sorted(found, key=str.casefold)
+    """Files to choose from: those in the embeddings folders, as paths below their folder."""
+    roots = folder_paths.get_folder_paths("embeddings")
+    return sorted({name for root in roots for name in embeddings_below(root)}, key=str.casefold)
 
 
 def chosen_file(choice: str) -> Path:
     """The file behind a choice of `embedding_files`, or behind `input/name`, where files lie that
-    were dropped onto the node; never outside these folders.
+    were dropped onto the node; never outside these folders, but for links in an embeddings folder,
+    which the host follows too.
     """
-    places = [(root, choice) for root in folder_paths.get_folder_paths("embeddings")]
+    for root in folder_paths.get_folder_paths("embeddings"):
+        if path := embedding_below(root, choice):
+            return path
     if choice.startswith(DROPPED):
-        places.append((folder_paths.get_input_directory(), choice.removeprefix(DROPPED)))
-    for root, name in places:
-        path = Path(root, name)
-        inside = folder_paths.is_within_directory(root, str(path))
-        if name and inside and suffix(path.name) and path.is_file():
+        root = folder_paths.get_input_directory()
+        path = embedding_below(root, choice.removeprefix(DROPPED))
+        if path and folder_paths.is_within_directory(root, str(path)):
             return path
     raise ValueError(
-        f"There is no embedding file {choice!r}. Put it into ComfyUI's models/embeddings folder, "
-        f"press R to refresh the page, and choose it."
+        f"There is no embedding file {shown(choice)}. Put it into ComfyUI's models/embeddings "
+        f"folder, press R to refresh the page, and choose it."
     )
 
 
 def file_state(choice: str) -> str:
     """Changes when the file or one beside it with a similar name changes."""
     path = chosen_file(choice)
-    files = sorted(path.parent.glob(f"*{path.suffix}"))
+    files = sorted(file for file in path.parent.glob(f"*{path.suffix}") if file.is_file())
     stems = {path.stem, path.stem.removesuffix("_2"), f"{path.stem}_2"}
     near = [file for file in files if file.stem in stems or file.stem.startswith("learned_embeds")]
     return repr([(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in near])
@@ -150,7 +120,13 @@ def save_embedding(
     """Write the files of a format into the embeddings folder, and return where they are."""
     base = embedding_path(name or embedding.placeholder)
     files = FORMATS[kind].write(embedding, export)
-    return write_files(base if overwrite else free_base(base, files), files)
+    try:
+        return write_files(base, files, overwrite)
+    except OSError as error:
+        raise RuntimeError(
+            f"The embedding cannot be written to {base.parent} ({reason(error)}). Free disk space, "
+            f"allow ComfyUI to write there, or choose another name."
+        ) from error
 
 
 def export_settings(

@@ -88,7 +88,7 @@ def learn(
     check_fits(embedding, models.clip)
     check_words(concept, embedding.placeholder)
     key = "" if settings.resume == "off" else key_of_run(models, concept, embedding, settings)
-    with run_store(embedding.placeholder, key, settings.resume) as store:
+    with run_store(embedding.placeholder, key, settings.resume, audience.tell) as store:
         session = Session(models, concept, embedding, settings, audience, store)
         state = session.go()
         return session.learned(state)
@@ -124,10 +124,9 @@ class Session:
         with torch.inference_mode(False):  # What is learned is to be normal tensors.
             self.state = self.store.load(self.embedding.vectors)
         self.taken_up_at = self.step
-        for note in self.store.notes:
-            self.audience.tell(note)
         if self.state and is_over(self.state, self.settings.training):
             return self.state
+        self.store.probe(self.embedding.vectors, self.settings.training.schedule.steps)
         model, _, vae = self.models
         latents = encode_pictures(
             vae,
@@ -233,7 +232,7 @@ class Session:
         made = provenance(state, self.settings.training, keep)
         recipe = {**inherited(self.embedding), **made}
         word = replace(self.embedding, vectors=vectors, provenance=recipe)
-        notes = [*self.store.notes, *self.notes]
+        notes = [*self.store.findings(), *self.notes]
         if previews and previews.problem:
             notes.append(previews.problem)
         outcome = Outcome(
@@ -243,7 +242,7 @@ class Session:
             self.taken_up_at,
             vocabularies(word, self.models.clip, NEIGHBOURS),
             self.peak,
-            str(self.store.folder) if self.store.lock else "",
+            str(self.store.folder) if self.store.newest == state.step else "",
             notes,
         )
         return Learned(word, state.losses, training_report(self.concept, word, outcome))

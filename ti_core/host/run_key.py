@@ -3,7 +3,7 @@
 import functools
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ SCHEDULE = "model_sampling"
 UNFILLED = "text_projection.weight"
 
 
-def run_store(placeholder: str, key: str, resume: Resume) -> RunStore:
+def run_store(placeholder: str, key: str, resume: Resume, tell: Callable[[str], None]) -> RunStore:
     """The store of the run with that key, below the host's user folder."""
     name = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', placeholder)}-{key[:16]}"
-    return RunStore(Path(folder_paths.get_user_directory(), FOLDER), name, resume)
+    return RunStore(Path(folder_paths.get_user_directory(), FOLDER), name, resume, tell)
 
 
 def run_key(

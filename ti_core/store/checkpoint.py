@@ -15,6 +15,7 @@ from ..training.stopping import Validation
 from .digest import digest_of
 
 VERSION = 3
+FACTS_ROOM = 16 << 10  # bytes of names and facts; some 3,000 in practice
 METADATA = "run"
 GROUPS = ("vectors", "best", "memory")
 HISTORIES = ("losses", "rates")
@@ -34,9 +35,29 @@ ORIGIN = "origin."
 
 
 def checkpoint(state: RunState) -> bytes:
-    """A safetensors file of the state, with a digest of all that is in it."""
+    """A safetensors file of the state, with a digest of all that is in it; ValueError for a state
+    that could not be read again.
+    """
     tensors, facts = packed_state(state)
+    unpacked_state(tensors, facts, state.vectors)
     return sealed(tensors, {"version": VERSION, **facts})
+
+
+def room(like: Mapping[str, Tensor], steps: int) -> int:
+    """Bytes that a checkpoint after so many steps has at most: the vectors, the best, and two
+    memories of each; a loss, a rate and a validation per step; names and facts.
+    """
+    values = sum(rows.numel() for rows in like.values())
+    return 4 * values * 4 + 4 * steps * 8 + FACTS_ROOM
+
+
+def version_of(data: bytes) -> int | None:
+    """The version of the format that a checkpoint has; None if it is no checkpoint."""
+    try:
+        version = opened(data)[1].get("version")
+    except ValueError:
+        return None
+    return version if isinstance(version, int) else None
 
 
 def sealed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:

@@ -4,41 +4,54 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal
 
 from torch import Tensor
 
+from ..concept.counted import counted
 from ..training.run import RunState
-from ..word.formats.storage import temporary
-from .checkpoint import checkpoint, restored
+from ..word.formats.storage import discard, reason, write_through, written
+from .checkpoint import VERSION, checkpoint, restored, room, version_of
 
 log = logging.getLogger(__name__)
+
+RUNNING_ELSEWHERE = "The same training is already running elsewhere, so this run will not be saved."
 
 ENDING, DAMAGED = ".safetensors", ".damaged"
 CHECKPOINT = re.compile(rf"step-(\d{{9}})\{ENDING}")
 LOCK = "lock"
+PROBE = "probe"
 LARGEST = 256 << 20  # bytes of a checkpoint; ten thousand steps of one vector take 0.4 MB
 Resume = Literal["continue", "start over", "off"]
 SAVE_EVERY = 25  # steps; what a crash of the computer can cost
 KEEP_LAST = 3  # checkpoints of a run; one is enough, unless it gets damaged
+LISTED = 10  # steps in a line of the report
 MOST_BYTES = 1 << 30  # of all runs together: some 10,000 of 400 steps
 
 
 class RunStore:
-    """The checkpoints of one run in a folder of its own; `notes` is what the user should know.
+    """The checkpoints of one run in a folder of its own; `notes` is what the user should know, and
+    each is told at once.
 
     A context manager that holds the folder for one run at a time: a second one of the same key goes
     on without a store. No problem of it ends a run.
     """
 
-    def __init__(self, root: Path, name: str, resume: Resume):
+    def __init__(
+        self, root: Path, name: str, resume: Resume, tell: Callable[[str], None] = lambda text: None
+    ):
         self.root = root
         self.folder = root / name
         self.resume = resume
+        self.tell = tell
         self.notes: list[str] = []
+        self.failed: dict[int, str] = {}  # steps that could not be stored, and why
+        self.newest: int | None = None  # the step of the last checkpoint
         self.lock: BinaryIO | None = None
         self.replaces = resume == "start over"
 
@@ -46,21 +59,29 @@ class RunStore:
         if self.resume == "off":
             return self
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.lock = locked(self.folder / LOCK)
+            self.leave_to_others()
+            self.lock = held(self.folder)
         except OSError as error:
-            self.note(
-                f"The run cannot be stored in {self.folder} ({reason(error)}). Free disk space, or "
-                f"allow ComfyUI to write there."
-            )
+            self.note(not_stored(self.folder, error))
             return self
         if self.lock is None:
-            self.note(
-                "The same training is already running elsewhere, so this run will not be saved."
-            )
+            self.note(RUNNING_ELSEWHERE)
         else:
             self.tidy()
         return self
+
+    def leave_to_others(self) -> None:
+        """Go to another folder where this one has checkpoints of another version of the pack."""
+        found = (version_of(data) for data in readable(self.folder))
+        others = {version for version in found if version is not None and version != VERSION}
+        if others:
+            theirs = self.folder
+            self.folder = theirs.with_name(f"{theirs.name}-v{VERSION}")
+            self.note(
+                f"The run in {theirs} was stored by another version of this pack (format "
+                f"{', '.join(map(str, sorted(others)))}; this one has {VERSION}). It is left as "
+                f"it is; this run is stored in {self.folder.name} beside it."
+            )
 
     def tidy(self) -> None:
         """Remove what a killed process left, and the oldest runs where there are too many."""
@@ -84,10 +105,33 @@ class RunStore:
             self.lock = None
 
     def note(self, text: str) -> None:
-        """Keep a line for the report."""
+        """Tell a line, and keep it for the report."""
         if text not in self.notes:
             self.notes.append(text)
-            log.warning(text)
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """Tell the user now."""
+        log.warning(text)
+        self.tell(text)
+
+    def findings(self) -> list[str]:
+        """What the report says: the notes, and in one line what could not be stored."""
+        return [*self.notes, *([self.failures()] if self.failed else [])]
+
+    def failures(self) -> str:
+        """How many checkpoints could not be written, of which steps, and what there is instead."""
+        steps, last = list(self.failed), list(self.failed.values())[-1]
+        named = [str(step) for step in steps]
+        if len(steps) > LISTED:
+            named = [*named[:LISTED], "...", named[-1]]
+        there = (
+            "None is stored" if self.newest is None else f"The last one is of step {self.newest}"
+        )
+        return (
+            f"{counted(len(steps), 'checkpoint')} could not be written to {self.folder} ({last}): "
+            f"{'step' if len(steps) == 1 else 'steps'} {', '.join(named)}. {there}."
+        )
 
     def load(self, like: Mapping[str, Tensor]) -> RunState | None:
         """The newest good state, for vectors of the shapes of `like`. What cannot be read is put
@@ -97,7 +141,7 @@ class RunStore:
             return None
         for path in reversed(checkpoints(self.folder)):
             try:
-                return restored(contents(path), like)
+                state = restored(contents(path), like)
             except (OSError, ValueError) as error:
                 self.note(
                     f"The checkpoint {path} cannot be read: {reason(error)}. It is renamed to "
@@ -105,34 +149,84 @@ class RunStore:
                     f"from the beginning."
                 )
                 put_aside(path)
+            else:
+                self.newest = state.step
+                return state
         return None
 
+    def probe(self, like: Mapping[str, Tensor], steps: int) -> None:
+        """Find out, and tell, whether the disk has room for a checkpoint after so many steps."""
+        if self.lock is None:
+            return
+        try:
+            # Zeros would take no room on a disk that compresses.
+            discard(written(self.folder / PROBE, os.urandom(room(like, steps))))
+        except OSError as error:
+            self.note(not_stored(self.folder, error))
+
     def save(self, state: RunState) -> None:
-        """Write a checkpoint, and remove what is too old or too much; a failure is noted, and the
-        run goes on.
+        """Write a checkpoint, and remove what is too old or too much; a failure is told and
+        counted, and the run goes on.
         """
         if self.lock is None or state.step == 0:
             return
-        path = self.folder / f"step-{state.step:09d}{ENDING}"
         try:
+            if self.lost(self.lock) and not self.make_again(self.lock):
+                return
+            path = self.folder / f"step-{state.step:09d}{ENDING}"
             write_through(path, checkpoint(state))
-            self.remove_others(path)
-        except OSError as error:
-            self.note(
-                f"The checkpoint of step {state.step} could not be written to {self.folder} "
-                f"({reason(error)}). Training continues, but a resumed run would start from an "
-                f"older checkpoint."
+        except (OSError, ValueError) as error:
+            self.fail(state.step, reason(error))
+            return
+        self.newest = state.step
+        self.failed.pop(state.step, None)
+        self.remove_others(path)
+
+    def fail(self, step: int, why: str) -> None:
+        """Count a checkpoint that could not be written, and tell of the first."""
+        if not self.failed:
+            self.say(
+                f"The checkpoint of step {step} could not be written to {self.folder} ({why}). "
+                f"Training continues and goes on trying, but a run that is taken up would start "
+                f"from an older checkpoint."
             )
+        self.failed[step] = why
+
+    def lost(self, lock: BinaryIO) -> bool:
+        """Whether the folder that was locked has been removed or moved, also if there is another
+        in its place.
+        """
+        return not os.path.exists(self.folder / LOCK) or not os.fstat(lock.fileno()).st_nlink
+
+    def make_again(self, lost: BinaryIO) -> bool:
+        """Make and lock the folder again; False if another run has done so before."""
+        self.lock = held(self.folder)
+        self.newest = None
+        lost.close()
+        self.note(
+            RUNNING_ELSEWHERE
+            if self.lock is None
+            else f"The folder {self.folder} was removed during training. It has been made again, "
+            f"and the run is stored there from now on."
+        )
+        return self.lock is not None
 
     def remove_others(self, newest: Path) -> None:
         """Remove all checkpoints but the last ones; of a run that starts over, all that were there
         before it.
         """
-        others = [path for path in checkpoints(self.folder) if path != newest]
         kept = 0 if self.replaces else KEEP_LAST - 1
-        for path in others[: len(others) - kept]:
-            path.unlink(missing_ok=True)
         self.replaces = False
+        others = [path for path in checkpoints(self.folder) if path != newest]
+        discard(*others[: len(others) - kept])
+
+
+def not_stored(folder: Path, error: OSError) -> str:
+    """That a run cannot be stored, and what to do."""
+    return (
+        f"The run cannot be stored in {folder} ({reason(error)}). Free disk space, or allow "
+        f"ComfyUI to write there."
+    )
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -140,8 +234,19 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if CHECKPOINT.fullmatch(path.name))
 
 
+def readable(folder: Path) -> Iterator[bytes]:
+    """The bytes of the checkpoints in a folder, as far as it is there and they can be read."""
+    for path in checkpoints(folder) if folder.is_dir() else ():
+        with suppress(OSError, ValueError):
+            yield contents(path)
+
+
 def contents(path: Path) -> bytes:
-    """The bytes of a checkpoint; ValueError for more than one can have."""
+    """The bytes of a checkpoint; ValueError for more than one can have, and for what is no file: to
+    open a pipe is to wait for ever.
+    """
+    if not path.is_file():
+        raise ValueError("it is not a regular file")
     with path.open("rb") as file:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
@@ -149,39 +254,9 @@ def contents(path: Path) -> bytes:
     return data
 
 
-def write_through(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all, whenever the power fails."""
-    part = temporary(path)
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        sync_folder(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on disk, where that can be asked for: Windows does it by itself,
-    and some network file systems refuse it.
-    """
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        log.info("The folder %s cannot be synced: %s", folder, error)
-    finally:
-        os.close(handle)
-
-
 def remove_leftovers(folder: Path) -> None:
     """Remove what a killed process was writing."""
-    for path in folder.glob(".step-*.part"):
-        path.unlink(missing_ok=True)
+    discard(*folder.glob(".*.part"))
 
 
 def put_aside(path: Path) -> None:
@@ -192,10 +267,25 @@ def put_aside(path: Path) -> None:
         log.warning("%s cannot be renamed: %s", path, error)
 
 
+def held(folder: Path, again: bool = True) -> BinaryIO | None:
+    """The lock of a folder, which is made if there is none; None if somebody else has it. Another
+    process that makes room may remove the folder in between; then it is made `again`, once.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return locked(folder / LOCK)
+    except FileNotFoundError:
+        if not again:
+            raise
+        return held(folder, again=False)
+
+
 def locked(path: Path) -> BinaryIO | None:
     """The file, opened and locked for as long as it stays open; None if somebody else has it. The
     system takes the lock off a process that dies, so that no stale one can remain.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path.name} is not a regular file")
     file = path.open("ab")
     try:
         lock_file(file)
@@ -229,19 +319,33 @@ def trim(root: Path, limit: int, spared: Path) -> None:
     for path in sorted(runs, key=lambda one: runs[one][1]):
         if total <= limit:
             return
-        lock = None if path == spared else locked(path / LOCK)
-        if lock is not None:
-            lock.close()
-            shutil.rmtree(path, ignore_errors=True)
-            total -= runs[path][0]
+        if path == spared or not remove_run(path):
+            continue
+        total -= runs[path][0]
+
+
+def remove_run(folder: Path) -> bool:
+    """Remove a run, unless it is running; whether it is gone."""
+    try:
+        lock = locked(folder / LOCK)
+    except FileNotFoundError:
+        return True  # Another process was faster.
+    if lock is None:
+        return False
+    lock.close()
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def size_and_time(folder: Path) -> tuple[int, float]:
-    """Bytes in a folder, and when the youngest of its files was written."""
-    states = [path.stat() for path in folder.iterdir() if path.is_file()]
-    return sum(one.st_size for one in states), max(one.st_mtime for one in states)
-
-
-def reason(error: Exception) -> str:
-    """What went wrong, without the path that the message names anyway."""
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    """Bytes in a folder, and when the youngest of its files was written; what another process
+    removes meanwhile does not count.
+    """
+    size, youngest = 0, 0.0
+    with suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            with suppress(FileNotFoundError):
+                state = path.stat()
+                if stat.S_ISREG(state.st_mode):
+                    size, youngest = size + state.st_size, max(youngest, state.st_mtime)
+    return size, youngest

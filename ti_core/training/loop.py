@@ -100,9 +100,10 @@ def take_step(
     check_gradient(state.step, mover.vectors)
     rate = state.rate_factor * planned(state, settings).schedule(state.step)
     mover.step(rate)
-    learned = copies(mover.vectors)
+    learned, memory = copies(mover.vectors), mover.memory()
     check_vectors(state.step, learned)
-    state.advance(loss, rate, learned, mover.memory(), scale)
+    check_memory(state.step, memory)
+    state.advance(loss, rate, learned, memory, scale)
     state.seconds += time.perf_counter() - started
 
 
@@ -160,7 +161,7 @@ def check_gradient(step: int, vectors: Mapping[str, Tensor]) -> None:
         grad = rows.grad
         if grad is None:
             raise RuntimeError(no_gradient(f"the {key}"))
-        if not bool(grad.isfinite().all()):
+        if not bool(grad.norm().isfinite()):  # Nor is one that is bounded by such a norm.
             raise NotFinite(
                 f"The gradient of the {key} vectors at step {step + 1} is not finite. Choose "
                 f"precision 'bf16' or 'fp32', or a lower learning rate."
@@ -181,6 +182,18 @@ def check_vectors(step: int, vectors: Mapping[str, Tensor]) -> None:
             raise NotFinite(
                 f"Step {step + 1} moved the {key} vectors to values that are not finite. Choose a "
                 f"lower learning rate."
+            )
+
+
+def check_memory(step: int, memory: Mapping[str, Tensor]) -> None:
+    """Raise NotFinite when a step has filled the method's memory with what is no number: the
+    vectors would hardly move from then on, and the run could not be stored.
+    """
+    for name, values in memory.items():
+        if not bool(values.isfinite().all()):
+            raise NotFinite(
+                f"The gradient at step {step + 1} is too large for the method's memory ({name}). "
+                f"Choose precision 'bf16' or 'fp32', or check that the VAE belongs to the model."
             )
 
 

@@ -43,7 +43,10 @@ class Outcome(NamedTuple):
 def training_report(concept: Concept, embedding: Embedding, outcome: Outcome) -> str:
     """Lines about what was learned, and at the end anything that needs a look."""
     if not outcome.state.step:
-        nothing = f"Nothing was learned for '{embedding.placeholder}': no step was done."
+        nothing = (
+            f"Nothing was learned for '{embedding.placeholder}': no step was done. What comes "
+            f"after the training is skipped, and nothing is saved."
+        )
         return "\n".join([nothing, *outcome.notes])
     keys = ", ".join(
         f"{key} {len(rows)} x {rows.shape[-1]}" for key, rows in embedding.vectors.items()

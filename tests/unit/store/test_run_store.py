@@ -5,17 +5,18 @@ run.
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
+from hostile_disks import largest_file
 from toy import concept, ran, settings, word
 
 from ti_core.concept.wording import Wording
@@ -31,7 +32,7 @@ from ti_core.store.checkpoint import (
 )
 from ti_core.store.digest import digest_of
 from ti_core.store.run_store import RunStore, checkpoints
-from ti_core.training.optimisers import FreeSettings
+from ti_core.training.optimisers import FreeSettings, SphericalSettings
 from ti_core.training.run import RunState
 
 LIKE = word().vectors
@@ -246,30 +247,86 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path, state: RunSt
     assert not leftover.exists()
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let this process write no larger files: what a full disk looks like."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_full_disk_leaves_the_older_checkpoint_and_ends_nothing(tmp_path: Path):
     with store(tmp_path) as kept:
         kept.save(ran(settings(10), until=2))
         with largest_file(1000):
             kept.save(ran(settings(10), until=4))
             kept.save(ran(settings(10), until=6))
-        assert len(kept.notes) == 2
-        assert "step 4 could not be written" in kept.notes[0]
+        assert len(kept.failed) == 2
         files = sorted(path.name for path in kept.folder.iterdir())
         assert files == ["lock", "step-000000002.safetensors"]
         kept.save(ran(settings(10), until=8))
         assert len(checkpoints(kept.folder)) == 2
+
+
+def test_a_failure_is_told_once_at_once_and_the_report_has_a_line_for_all(tmp_path: Path):
+    told: list[str] = []
+    with RunStore(tmp_path, "cat-1", "continue", told.append) as kept:
+        kept.save(ran(settings(40), until=1))
+        with largest_file(1000):
+            kept.save(ran(settings(40), until=2))
+            assert len(told) == 1
+            for step in range(3, 15):
+                kept.save(ran(settings(40), until=step))
+        assert told[0].startswith("The checkpoint of step 2 could not be written to")
+        assert len(told) == 1
+        (line,) = kept.findings()
+        assert line == (
+            f"13 checkpoints could not be written to {kept.folder} (File too large): steps 2, 3, "
+            f"4, 5, 6, 7, 8, 9, 10, 11, ..., 14. The last one is of step 1."
+        )
+        kept.save(ran(settings(40), until=14))  # Once more, on the way out.
+        assert kept.findings()[0].startswith("12 checkpoints")
+        assert kept.newest == 14
+
+
+@pytest.mark.parametrize("method", [SphericalSettings(), FreeSettings()])
+@pytest.mark.parametrize("steps", [10, 400])
+def test_the_probe_is_as_large_as_the_last_checkpoint_and_not_much_larger(
+    method: Any, steps: int, tmp_path: Path
+):
+    size = len(checkpoint(ran(settings(steps, method=method))))
+    with store(tmp_path) as kept:
+        with largest_file(size - 1):
+            kept.probe(LIKE, steps)
+        assert len(kept.notes) == 1 and "The run cannot be stored in" in kept.notes[0]
+        with largest_file(2 * size + (16 << 10)):
+            kept.probe(LIKE, steps)
+        assert len(kept.notes) == 1
+        assert [path.name for path in kept.folder.iterdir()] == ["lock"]
+
+
+def test_a_run_whose_folder_another_has_made_again_is_stored_no_more(
+    tmp_path: Path, state: RunState
+):
+    with store(tmp_path) as first:
+        shutil.rmtree(first.folder)
+        with store(tmp_path) as second:
+            first.save(state)
+            assert "already running elsewhere" in first.notes[0]
+            assert first.lock is None
+            assert checkpoints(second.folder) == []
+
+
+def test_starting_over_leaves_checkpoints_of_another_version(tmp_path: Path, state: RunState):
+    tensors, facts = packed_state(state)
+    theirs = tmp_path / "cat-1" / "step-000000010.safetensors"
+    theirs.parent.mkdir()
+    theirs.write_bytes(sealed(tensors, {**facts, "version": 2}))
+    with store(tmp_path, "start over") as kept:
+        kept.save(state)
+        assert "another version of this pack (format 2; this one has 3)" in kept.notes[0]
+    assert theirs.is_file()
+    assert checkpoints(tmp_path / "cat-1-v3") == [tmp_path / "cat-1-v3" / theirs.name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_a_lock_that_is_no_file_does_not_hold_up_the_start(tmp_path: Path):
+    (tmp_path / "cat-1").mkdir()
+    os.mkfifo(tmp_path / "cat-1" / "lock")
+    with store(tmp_path) as kept:
+        assert "lock is not a regular file" in kept.notes[0]
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user without all rights")

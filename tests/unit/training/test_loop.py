@@ -219,6 +219,42 @@ def test_an_overflow_at_no_loss_scale_is_an_error():
         list(run(model, settings(5)))
 
 
+class Steep(Overflowing):
+    """A model whose fourth gradient is finite, but of that norm."""
+
+    loss_scale = 1.0
+
+    def __init__(self, norm: float):
+        super().__init__()
+        self.norm = norm
+
+    def overflow(self, gradient: torch.Tensor) -> torch.Tensor:
+        self.backwards += 1
+        return gradient * (self.norm / gradient.norm()) if self.backwards == 4 else gradient
+
+
+@pytest.mark.parametrize(
+    "method", [SphericalSettings(), FreeSettings(), FreeSettings(gradient_clip=0)]
+)
+def test_a_gradient_without_a_finite_square_counts_as_not_finite(
+    method: SphericalSettings | FreeSettings,
+):
+    """The optimiser's memory of it would be infinite: nothing would move, nothing be stored."""
+    last = end(Steep(1e25), settings(10, method=method))
+    assert last.rollbacks == 1
+    assert last.step == 10
+    assert all(bool(values.isfinite().all()) for values in last.memory.values())
+
+
+def test_a_memory_that_overflows_counts_as_not_finite():
+    """Where a gradient is scaled up on the way into it, as by the sphere's radius."""
+    model = Steep(1e17)
+    model.vocabulary_norms = {"clip_l": 1e4}
+    last = end(model, settings(10))
+    assert last.rollbacks == 1
+    assert "too large for the method's memory" in last.trouble
+
+
 def masked(weights: torch.Tensor | None) -> tuple[Concept, list[torch.Tensor]]:
     """Pictures whose left half has one colour, and the right half another one."""
     latent = torch.tensor([1.0, 0.5, -0.5])[:, None, None].repeat(1, 4, 8)

@@ -49,7 +49,10 @@ def test_a_run_that_was_stopped_before_its_first_step_claims_nothing():
     untouched = state(0.2)
     untouched.losses, untouched.ended = [], "user"
     text = training_report(concept()[0], word(), outcome(0.2, state=untouched, notes=["Full."]))
-    assert text == "Nothing was learned for 'my-cat': no step was done.\nFull."
+    assert text == (
+        "Nothing was learned for 'my-cat': no step was done. What comes after the training is "
+        "skipped, and nothing is saved.\nFull."
+    )
 
 
 @pytest.mark.parametrize("ended", [one for one in get_args(Ended) if one])

@@ -1,7 +1,7 @@
 """Embedding files: reads everybody's, writes what everybody reads."""
 
 from .reading import read_embedding
-from .storage import free_base, write_files
+from .storage import write_files
 from .writing import FORMATS, Export, NumberType
 
-__all__ = ["FORMATS", "Export", "NumberType", "free_base", "read_embedding", "write_files"]
+__all__ = ["FORMATS", "Export", "NumberType", "read_embedding", "write_files"]
