@@ -63,7 +63,10 @@ def main() -> int:
         IN_CHILD: "1",
     }
     if wanted.again:
-        return subprocess.run([host.python, __file__, *sys.argv[1:]], env=env).returncode
+        with tempfile.TemporaryDirectory() as place:
+            words = ["--again", str(wanted.again.resolve())]
+            command = [host.python, __file__, *sys.argv[1:], *words]
+            return subprocess.run(command, env=env, cwd=place).returncode
     faults = 0
     for room in [wanted.room] if wanted.room else list(ROOMS):
         names = listed(host.python, env, room)
