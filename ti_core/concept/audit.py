@@ -15,6 +15,7 @@ from torch import Tensor
 from ..draws import fraction, generator
 from .concept import Concept, Picture
 from .counted import counted
+from .pixels import in_floats
 from .placeholder import replace_words, says
 from .wording import Moment
 
@@ -281,13 +282,11 @@ def longest_text(concept: Concept, placeholder: str) -> str:
 
 
 def crops_batch(concept: Concept) -> Tensor:
-    """All crops as one batch `[n, h, w, 3]`; smaller ones in the middle of grey."""
+    """All crops as one batch `[n, h, w, 3]` in 0..1; smaller ones in the middle of grey."""
     height = max(crop.shape[0] for crop in concept.crops)
     width = max(crop.shape[1] for crop in concept.crops)
-    if all(crop.shape[:2] == (height, width) for crop in concept.crops):
-        return torch.stack(concept.crops)
     batch = torch.full((len(concept.crops), height, width, 3), 0.5)
     for place, crop in zip(batch, concept.crops, strict=True):
         top, left = (height - crop.shape[0]) // 2, (width - crop.shape[1]) // 2
-        place[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+        place[top : top + crop.shape[0], left : left + crop.shape[1]] = in_floats(crop)
     return batch

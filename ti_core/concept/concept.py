@@ -41,7 +41,7 @@ class Pick(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture as it is trained on: crops `[h, w, 3]` in 0..1, all of one size, and for each the
+    """A picture as it is trained on: crops `[h, w, 3]` in bytes, all of one size, and for each the
     weights `[h, w]` (None: all of it counts); a caption and how it is worded.
 
     `repeats` is how often a round shows it, `found` what it was before it was fitted, if anyone
@@ -79,7 +79,7 @@ class Concept:
 
     @cached_property
     def crops(self) -> tuple[Tensor, ...]:
-        """All crops `[h, w, 3]`, those of a picture next to each other."""
+        """All crops `[h, w, 3]` in bytes, those of a picture next to each other."""
         return tuple(crop for picture in self.pictures for crop in picture.crops)
 
     @cached_property

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import folder_paths
 
+from .ordinary_files import is_file, is_folder
+
 NO_FOLDER = "none"
 
 
@@ -62,7 +64,7 @@ def folder_path(choice: str) -> Path:
     a datasets folder.
     """
     for path in candidates(choice):
-        if path.is_dir():
+        if is_folder(path):
             return path
     raise ValueError(
         f"There is no picture folder {choice!r}. Put the pictures into a sub-folder of ComfyUI's "
@@ -75,7 +77,7 @@ def text_file(choice: str) -> Path:
     input/ or a datasets folder.
     """
     for path in candidates(choice):
-        if path.is_file():
+        if is_file(path):
             return path
     raise ValueError(
         f"There is no file {choice!r} in ComfyUI's input/ or datasets/ folder. Put it there, and "
@@ -102,7 +104,7 @@ def state_of(places: Iterable[Path]) -> str:
     """Names, times and sizes of files, and of all files in folders and below; it changes when one
     of them is added, removed or changed.
     """
-    found = (place.rglob("*") if place.is_dir() else [place] for place in places)
-    files = sorted({path for paths in found for path in paths if path.is_file()})
+    found = (place.rglob("*") if is_folder(place) else [place] for place in places)
+    files = sorted({path for paths in found for path in paths if is_file(path)})
     facts = ((str(path), path.stat()) for path in files)
     return repr([(name, fact.st_mtime_ns, fact.st_size) for name, fact in facts])
