@@ -18,6 +18,7 @@ from .wording import Wording
 
 SMALLEST = 16  # pixels: a picture with a shorter side shows nothing
 WHITE = 1e-4  # how far from 1 the weights of an all-white mask may be: scaling rounds
+ENOUGH_TO_LOOK_AT = 1024  # rows and columns, for a picture's look
 VIEW_STREAM = 32
 TRIES = 16
 
@@ -157,7 +158,8 @@ def look_of(picture: Tensor) -> int:
     """A picture's look in 64 bits: which of 8 x 8 places are brighter than the one to their right
     (difference hash); alike pictures differ in few bits.
     """
-    grey = sum(in_floats(picture[..., channel]) for channel in range(3)) / 3
-    small = F.adaptive_avg_pool2d(grey[None, None], (8, 9))[0, 0]
+    step = max(1, min(picture.shape[:2]) // ENOUGH_TO_LOOK_AT)
+    grey = in_floats(picture[::step, ::step]).mean(-1)[None, None]
+    small = F.adaptive_avg_pool2d(grey, (8, 9))[0, 0]
     bits = (small[:, 1:] > small[:, :-1] + 1e-4).flatten().tolist()
     return sum(1 << place for place, bit in enumerate(bits) if bit)

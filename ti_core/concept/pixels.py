@@ -8,7 +8,7 @@ from torch import Tensor
 
 def in_floats(pixels: Tensor) -> Tensor:
     """Pixels in 0..1, fp32, of bytes; floats are in 0..1 already."""
-    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+    return pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels.float()
 
 
 def in_bytes(pixels: Tensor) -> Tensor:

@@ -25,10 +25,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MASK_STEM = re.compile(r"(.+?)(?:_mask|-masklabel)", re.IGNORECASE)
 MOST_PIXELS = 64 << 20  # 8192 x 8192
 ENOUGH_PIXELS = 24 << 20  # larger pictures are shrunk: the largest crop has 4 million
-SHRUNK_PIXELS = 8 << 20  # what they are shrunk to, at most
-STRIP_PIXELS = 1 << 18  # converted at a time
-MOST_MEMORY = 280_000_000  # bytes that a decoder may take
-WEBP_BYTES = 17  # that Pillow's decoder takes for each pixel: two canvases, a copy, the picture
+SHRUNK_PIXELS = 7_000_000  # what they are shrunk to, at most
+STRIP_PIXELS = 1 << 17  # converted at a time
+MOST_MEMORY = 285_000_000  # bytes that reading a picture may take, by what its header tells
+WEBP_BYTES = 14  # for each pixel: two canvases, a copy, the picture; 17 with what is made of it
 LARGEST_FILE = 512 << 20  # bytes
 LONGEST_REASON = 200  # characters
 ORIENTATION = 0x0112  # EXIF's
@@ -156,7 +156,7 @@ def decoded(path: Path, background: Colour) -> Reading:
     factor = round(max(whole) / max(colours.shape[:2]))
     if factor > 1:
         notes.append(f"{whole[0]} x {whole[1]}, shrunk to 1/{factor}")
-    if bool((opacity == 255).all()):
+    if opacity.min() == 255:
         return Reading(as_tensor(colours), None, tuple(notes))
     return Reading(as_tensor(colours), as_tensor(opacity), (*notes, "partly transparent"))
 
@@ -172,7 +172,7 @@ def check_size(opened: Image.Image, file_size: int) -> None:
     if min(width, height) < 1:
         raise ValueError(f"{width} x {height} pixels")
     most = MOST_PIXELS
-    needed = decoder_memory(opened, file_size)
+    needed = decoder_memory(opened, file_size) + 3 * width * height // shrinking(width, height) ** 2
     if needed > MOST_MEMORY:
         most = min(most, int(width * height * MOST_MEMORY / needed))
     if width * height > most:
@@ -194,8 +194,9 @@ def decoder_memory(opened: Image.Image, file_size: int) -> int:
     if opened.format == "TIFF":
         turned = tags.get(ORIENTATION, 1) != 1  # Pillow turns a copy.
         return own * (1 + turned) + file_size + tiff_buffer(opened.size, tags)
-    if opened.info.get("progressive"):
-        return (own if area <= ENOUGH_PIXELS else own // 4) + 2 * len(opened.getbands()) * area
+    if opened.format in ("JPEG", "MPO"):
+        coefficients = 2 * len(opened.getbands()) * area if opened.info.get("progressive") else 0
+        return coefficients + (own if area <= ENOUGH_PIXELS else own // 4)
     return own * 3 if getattr(opened, "is_animated", False) else own
 
 
@@ -238,11 +239,10 @@ def pixels(picture: Image.Image, background: Colour) -> tuple[Array, Array]:
     """Colours `[h, w, 3]` over a background and opacity `[h, w]` of a decoded picture, as bytes;
     converted and shrunk in strips, so that no second copy of it is made.
     """
-    area = picture.width * picture.height
-    factor = math.ceil(math.sqrt(area / SHRUNK_PIXELS)) if area > ENOUGH_PIXELS else 1
+    factor = shrinking(*picture.size)
     width, height = -(-picture.width // factor), -(-picture.height // factor)
     colours = np.empty((height, width, 3), np.uint8)
-    opacity = np.empty((height, width), np.uint8)
+    opacity = np.full((height, width), 255, np.uint8)
     scale = byte_scale(picture)
     for top, strip in strips(picture, factor):
         flat, opaque = over_background(in_eight_bits(strip, scale), background)
@@ -250,6 +250,12 @@ def pixels(picture: Image.Image, background: Colour) -> tuple[Array, Array]:
         colours[rows] = np.asarray(flat.reduce(factor))
         opacity[rows] = np.asarray(opaque.reduce(factor))
     return colours, opacity
+
+
+def shrinking(width: int, height: int) -> int:
+    """By how much a picture is shrunk, 1 for those of an ordinary size."""
+    area = width * height
+    return math.ceil(math.sqrt(area / SHRUNK_PIXELS)) if area > ENOUGH_PIXELS else 1
 
 
 def strips(picture: Image.Image, factor: int) -> Iterator[tuple[int, Image.Image]]:
