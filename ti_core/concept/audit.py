@@ -15,6 +15,7 @@ from torch import Tensor
 from ..draws import fraction, generator
 from .concept import Concept, Picture
 from .counted import counted
+from .encodings import READ_AS
 from .pixels import in_floats
 from .placeholder import replace_words, says
 from .wording import Moment
@@ -90,7 +91,7 @@ def facts_of(picture: Picture) -> Iterator[str]:
 
 def findings(concept: Concept) -> list[str]:
     """What needs a look, each with a remedy, as far as the pictures and captions tell."""
-    checks = (few_or_many, cut_away, alike, lonely_sizes, unvaried)
+    checks = (few_or_many, cut_away, alike, lonely_sizes, unvaried, guessed_encodings)
     return [finding for check in checks for finding in check(concept)]
 
 
@@ -160,6 +161,16 @@ def unvaried(concept: Concept) -> Iterator[str]:
         yield (
             "All pictures always have the same caption, so everything that they share is learned "
             "as part of the word. Use templates, or describe each picture."
+        )
+
+
+def guessed_encodings(concept: Concept) -> Iterator[str]:
+    origins = (picture.found.caption_from for picture in concept.pictures if picture.found)
+    guessed = [origin for origin in dict.fromkeys(origins) if READ_AS in origin]
+    if guessed:
+        yield (
+            f"{counted(len(guessed), 'caption file')} not in UTF-8: {'; '.join(guessed[:10])}. "
+            f"Look whether the captions above are right, and save the files as UTF-8."
         )
 
 

@@ -13,6 +13,7 @@ from .concept import Concept, Found, LatentChoice, Picture
 from .fit import FitSettings, Size, View, bucket_for, draw_view, fitted_mask, fitted_picture, lost
 from .masks import MaskSettings, over_picture
 from .pixels import in_bytes, in_floats
+from .quoted import quoted
 from .templates import Kind
 from .wording import Wording
 
@@ -26,8 +27,8 @@ TRIES = 16
 @dataclass(frozen=True)
 class Source:
     """A picture as it was found, `[h, w, 3]` in bytes or in 0..1, with its mask `[h, w]` (1 =
-    counts), its caption, and what its reading had to say. `typed` captions were written by the user himself;
-    `caption_from` tells the report where another one stood.
+    counts), its caption, and what its reading had to say. `typed` captions were written by the
+    user himself; `caption_from` tells the report where another one stood.
     """
 
     name: str
@@ -93,13 +94,14 @@ def check_large_enough(name: str, width: int, height: int, fit: FitSettings) -> 
     """
     if min(width, height) < SMALLEST:
         raise ValueError(
-            f"The picture {name!r} is {width} x {height} pixels, too small to learn from (at least "
-            f"{SMALLEST} x {SMALLEST}). Remove it, or replace it by a larger one."
+            f"The picture {quoted(name)} is {width} x {height} pixels, too small to learn from "
+            f"(at least {SMALLEST} x {SMALLEST}). Remove it, or replace it by a larger one."
         )
     if fit.buckets and not fit.upscale and min(width, height) < fit.step:
         raise ValueError(
-            f"The picture {name!r} is {width} x {height} pixels, smaller than the smallest bucket "
-            f"({fit.step} x {fit.step}). Remove it, allow upscaling, or lower the bucket step."
+            f"The picture {quoted(name)} is {width} x {height} pixels, smaller than the "
+            f"smallest bucket ({fit.step} x {fit.step}). Remove it, allow upscaling, or lower the "
+            f"bucket step."
         )
 
 
@@ -114,8 +116,8 @@ def crop_of(
     view, weights = view_of_mask(mask, size, recipe, draws)
     if not bool(weights.any()):
         raise ValueError(
-            f"The mask of {source.name!r} is empty inside the crop, so nothing would be learned "
-            f"from this picture. Paint the subject white, invert the mask, or remove it."
+            f"The mask of {quoted(source.name)} is empty inside the crop, so nothing would be "
+            f"learned from this picture. Paint the subject white, invert the mask, or remove it."
         )
     full = float((weights - 1).abs().max()) < WHITE
     crop = in_bytes(fitted_picture(source.picture, size, view, fit))

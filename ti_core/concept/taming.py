@@ -2,10 +2,13 @@
 
 import re
 
+from .quoted import shown
+
 DEEPEST_PARENTHESES = 16
 REFERENCE = re.compile(r"embedding:", re.IGNORECASE)
-# The host looks up what stands behind `embedding:`, and fails where nothing does.
-EMPTY_REFERENCE = re.compile(r"embedding:(?=\s*(?:$|embedding:))", re.IGNORECASE)
+# The host looks up what stands behind `embedding:` up to the next parenthesis or weight, and fails
+# where nothing does.
+EMPTY_REFERENCE = re.compile(r"embedding:(?=\s*(?:$|[():]|embedding:))", re.IGNORECASE)
 TRUSTED = "\ue002"  # stands inside of typed references and before typed parentheses
 PARENTHESIS = re.compile(r"(?<!\\)[()]")
 UNTRUSTED_PARENTHESIS = re.compile(rf"(?<![\\{TRUSTED}])[()]")
@@ -41,9 +44,9 @@ def untrusted(text: str) -> str:
 
 def sturdy(text: str) -> str:
     """A text on which the host's prompt reader does not fail: it recurses into parentheses (core
-    sd1_clip.py:348), and looks up a nameless `embedding:`.
+    sd1_clip.py:348), and looks up a nameless `embedding:`; its tokenizers take no half characters.
     """
-    text = EMPTY_REFERENCE.sub("embedding", text)
+    text = EMPTY_REFERENCE.sub("embedding", shown(text))
     if depth(text) <= DEEPEST_PARENTHESES:
         return text
     return PARENTHESIS.sub(lambda match: f"\\{match[0]}", text)

@@ -16,7 +16,7 @@ from small import Loaded, concept, settings, word
 from tiny_checkpoint import randomised
 
 from ti_core.concept.audit import concept_report
-from ti_core.concept.caption_files import CaptionFiles, clean
+from ti_core.concept.caption_files import CaptionFiles
 from ti_core.concept.concept import Concept
 from ti_core.concept.fit import FitSettings
 from ti_core.concept.gather import CaptionOptions
@@ -114,7 +114,7 @@ def test_the_folders_of_kohya_load_as_they_are(inputs: Path):
     assert [picture.repeats for picture in concept.pictures] == [5, 20, 20]
     texts = [concept.text(n, "my-cat") for n in range(3)]
     assert texts == ["my-cat, other", "my-cat animal", "a my-cat on grass"]
-    assert load("input/train/20_my-cat animal", repeats=3).turns == [0] * 60 + [1] * 60
+    assert list(load("input/train/20_my-cat animal", repeats=3).turns) == [0] * 60 + [1] * 60
 
 
 def test_kohyas_caption_files_and_metadata_are_found(inputs: Path):
@@ -348,14 +348,14 @@ def test_a_fourth_channel_of_the_graph_is_how_opaque_a_picture_is():
     pictures[1, ..., 3] = 1.0
     green = MaskSettings("auto", background=(0, 255, 0))
     concept = load(NO_FOLDER, "object", images=[pictures], masking=green)
-    assert concept.crops[0][0, 0].tolist() == [1, 0, 0]
-    assert concept.crops[0][0, -1].tolist() == [0, 1, 0]
+    assert concept.crops[0][0, 0].tolist() == [255, 0, 0]
+    assert concept.crops[0][0, -1].tolist() == [0, 255, 0]
     assert concept.weights[1] is None
     assert concept.weights[0] is not None
     assert concept.weights[0][:, 40:].max() == 0
     plain = load(NO_FOLDER, "object", images=[pictures])
     assert plain.weights == (None, None)
-    assert plain.crops[0][0, -1].tolist() == [1, 1, 1]
+    assert plain.crops[0][0, -1].tolist() == [255, 255, 255]
     assert "Mask Options can mask it out" in concept_report(plain)
     own = torch.ones(64, 64)
     given = load(NO_FOLDER, "object", images=[pictures], masks=[own], masking=MaskSettings("auto"))
@@ -411,10 +411,11 @@ def test_text_files_of_usual_encodings_are_read(tmp_path: Path, encoding: str):
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\xff\xfe\x00", b"a\xc3", bytes(range(256))])
-def test_any_bytes_are_text_of_some_kind(tmp_path: Path, data: bytes):
+def test_bytes_that_are_no_text_are_named(tmp_path: Path, data: bytes):
     path = tmp_path / "a.txt"
     path.write_bytes(data)
-    clean(read_text(path, 1000)).encode()
+    with pytest.raises(ValueError, match="The file 'a.txt' cannot be read as text"):
+        read_text(path, 1000)
 
 
 def test_a_change_of_any_file_changes_the_folders_state(inputs: Path):
@@ -533,7 +534,7 @@ HOSTILE = {
     "nameless": "x embedding:",
     "nameless twice": "embedding: " * 20_000,
     "others": "embedding:other " * 10_000,
-    "the host's own escapes": "\0\1\2\x7f a",
+    "the host's own escapes": "\0\1\2\x7f a red cat on the grass by the sea",
     "a weight": "((a:1e30)",
     "tags": "a, " * 60_000,
     "slots": "[filewords]" * 5000,

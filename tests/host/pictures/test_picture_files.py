@@ -336,7 +336,9 @@ def test_a_picture_at_the_size_limit_takes_at_most_300_megabytes(tmp_path: Path)
 
 
 def test_what_a_decoder_would_need_more_memory_for_is_refused(tmp_path: Path):
-    path = write(tmp_path, "a.webp", lambda: saved(Image.new("RGB", (5000, 4000)), "WEBP", method=0))
+    path = write(
+        tmp_path, "a.webp", lambda: saved(Image.new("RGB", (5000, 4000)), "WEBP", method=0)
+    )
     with pytest.raises(ValueError, match="at most 15 million are allowed in a WEBP file"):
         read_pixels(path)
 

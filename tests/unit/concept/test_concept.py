@@ -79,7 +79,7 @@ def test_joined_concepts_keep_what_is_their_own():
     both = joined_concepts([left, right])
     assert [one.name for one in both.pictures] == ["0.png", "1.png", "x.png"]
     assert both.kind == "captions + style"
-    assert both.turns == [0] * 5 + [1] * 5 + [2]
+    assert list(both.turns) == [0] * 5 + [1] * 5 + [2]
     assert both.places == (range(0, 1), range(1, 2), range(2, 4))
     assert both.text(0, "my-cat") == "my-cat, a"
     assert both.text(2, "my-cat") == "a painting in the style of my-cat"

@@ -14,6 +14,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
 
 from ...concept.pixels import in_floats
+from ...concept.quoted import quoted
 from .ordinary_files import is_file
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -99,8 +100,8 @@ def read_pixels(path: Path, background: Colour = (255, 255, 255)) -> Reading:
             return decoded(path, background)
     except Exception as error:  # Pillow's readers fail in every way on broken files.
         raise ValueError(
-            f"The picture {path.name!r} cannot be read ({why_unreadable(error)}). Replace it, or "
-            f"move it out of the folder."
+            f"The picture {quoted(path.name)} cannot be read ({why_unreadable(error)}). Replace "
+            f"it, or move it out of the folder."
         ) from error
 
 
