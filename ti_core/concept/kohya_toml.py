@@ -118,8 +118,8 @@ def subsets(text: str, seed: int = 0) -> tuple[list[Subset], list[str]]:
             notes += said(own)
             if own.get("is_reg"):
                 notes.append(
-                    f"{quoted(own.get('image_dir', 'A subset'))} was left out: regularisation pictures "
-                    f"do not contain the word, so they teach it nothing."
+                    f"{quoted(own.get('image_dir', 'A subset'))} was left out: regularisation "
+                    f"pictures do not contain the word, so they teach it nothing."
                 )
                 continue
             found.append(subset({**general, **shared, **own}, seed))
@@ -138,10 +138,10 @@ def parsed(text: str) -> Mapping[str, Any]:
     check_dots(text)
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"The dataset file is not valid TOML ({str(error)[:200]}). Write paths with backslashes in single "
-            f"quotes: image_dir = 'C:\\pictures\\cat'."
+            f"The dataset file is not valid TOML ({str(error)[:200]}). Write paths with "
+            f"backslashes in single quotes: image_dir = 'C:\\pictures\\cat'."
         ) from error
 
 
@@ -299,8 +299,8 @@ def resolution(value: Any) -> tuple[int, int]:
     sides = value if isinstance(value, list) else [value, value]
     if len(sides) != 2 or not all(isinstance(side, int) and 64 <= side <= 4096 for side in sides):
         raise ValueError(
-            f"The resolution {quoted(value)} of the dataset file should be a number from 64 to 4096, or "
-            f"two: [512, 768]."
+            f"The resolution {quoted(value)} of the dataset file should be a number from 64 to "
+            f"4096, or two: [512, 768]."
         )
     return sides[0], sides[1]
 

@@ -92,7 +92,7 @@ def worded(
     text = own if wording.typed else tamed_beside_trusted(own, wording.weights)
     if wording.templates:
         text = item_at(wording.templates, place).replace(FILEWORDS, text).strip(" ,")
-    return sturdy(with_placeholder(text, placeholder))
+    return sturdy(with_placeholder(text, placeholder), placeholder)
 
 
 def lacks(caption: str, wording: Wording, placeholder: str) -> bool:

@@ -1,9 +1,10 @@
 """Concepts from kohya's dataset files, whose folders lie in the host's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ...concept.caption_files import base_name
-from ...concept.concept import Concept, joined_concepts
+from ...concept.concept import Concept, Picture, joined_concepts
 from ...concept.gather import Recipe, concept_of
 from ...concept.kohya_toml import Subset, subsets
 from ...concept.quoted import quoted, shown
@@ -23,7 +24,22 @@ def load_dataset_file(choice: str, kind: Kind, seed: int) -> tuple[Concept, list
     found, notes = subsets(read_text(file, LONGEST_DATASET_FILE), seed)
     if not found:
         raise ValueError(f"The dataset file {file.name!r} names no folder to train on. {notes[0]}")
-    return joined_concepts([subset_concept(subset, file, kind, notes) for subset in found]), notes
+    cut: dict[object, Picture] = {}
+    concepts = [sharing(subset_concept(subset, file, kind, notes), subset, cut) for subset in found]
+    return joined_concepts(concepts), list(dict.fromkeys(notes))
+
+
+def sharing(concept: Concept, subset: Subset, cut: dict[object, Picture]) -> Concept:
+    """The concept of a subset with the crops of earlier ones, where these are of the same pictures
+    and cut in the same way; `cut` has the first picture of each kind.
+    """
+    how = (subset.folder, subset.fit, subset.masks, subset.mask_folder)
+    firsts = [cut.setdefault((how, n, one.name), one) for n, one in enumerate(concept.pictures)]
+    pictures = (
+        replace(one, crops=first.crops, weights=first.weights)
+        for one, first in zip(concept.pictures, firsts, strict=True)
+    )
+    return replace(concept, pictures=tuple(pictures))
 
 
 def subset_concept(subset: Subset, file: Path, kind: Kind, notes: list[str]) -> Concept:
@@ -39,8 +55,8 @@ def subset_concept(subset: Subset, file: Path, kind: Kind, notes: list[str]) -> 
     concept = concept_of(folder_sources(folder, notes), recipe)
     if not concept.pictures:
         raise ValueError(
-            f"No picture of image_dir {quoted(subset.folder)} is larger than skip_image_resolution. "
-            f"Lower it, or remove the subset."
+            f"No picture of image_dir {quoted(subset.folder)} is larger than "
+            f"skip_image_resolution. Lower it, or remove the subset."
         )
     return concept
 
@@ -98,4 +114,5 @@ def dataset_file_state(choice: str | None, kind: Kind | None) -> str:
     file = text_file(choice)
     found, _ = subsets(read_text(file, LONGEST_DATASET_FILE))
     folders = [subset_folder(subset, file, kind or "captions") for subset in found]
-    return state_of([file, *(place for folder in folders for place in folder.places)])
+    places = (place for folder in folders for place in folder.places)
+    return state_of(dict.fromkeys([file, *places]))
