@@ -311,7 +311,8 @@ def test_crops_are_there_when_they_are_connected_after_a_run(server: Server):
     """They are not made before, and the host must not give what it kept of the first run."""
     plain = graph(concept__resolution=128)
     kept = {name: plain[name] for name in ("concept",)}
-    kept["audit"] = node("ConceptAudit", concept=["concept", 0])
+    sizes = {"batch_size": 1, "accumulation": 1}
+    kept["audit"] = node("ConceptAudit", concept=["concept", 0], **sizes)
     run(server, kept)
     kept["crops"] = node("SaveImage", images=["concept", 1], filename_prefix="crops")
     assert len(run(server, kept)["crops"]["images"]) == 5

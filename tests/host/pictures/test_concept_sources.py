@@ -21,7 +21,7 @@ from ti_core.concept.concept import Concept
 from ti_core.concept.fit import FitSettings
 from ti_core.concept.gather import CaptionOptions
 from ti_core.concept.masks import MaskSettings
-from ti_core.concept.wording import Wording
+from ti_core.concept.wording import Wording, worded
 from ti_core.host.models.encode import encode_pictures
 from ti_core.host.models.text import create_embedding
 from ti_core.host.pictures.concept_requests import (
@@ -624,3 +624,51 @@ def test_the_distribution_is_the_hosts_and_scaled_as_its_middle(loaded: Loaded):
     assert not once[0].equal(once[2])
     deviation = ((once[0] - middle) / found.spread).std()
     assert 0.9 < deviation < 1.1
+
+
+@toml
+def test_subsets_of_one_folder_share_their_crops(inputs: Path):
+    put(inputs / "cats", a=None, b=None)
+    subset = "[[datasets.subsets]]\nimage_dir = 'cats'\nclass_tokens = '{}'\n"
+    text = "[[datasets]]\nresolution = 64\n" + "".join(subset.format(n) for n in range(5))
+    (inputs / "set.toml").write_text(text)
+    concept, _ = load_dataset_file("input/set.toml", "captions", 0)
+    assert captions_of(concept) == [str(n) for n in range(5) for _ in "ab"]
+    assert len({id(crop) for crop in concept.crops}) == 2
+
+
+def test_captions_in_an_older_encoding_are_read_and_told(inputs: Path):
+    folder = put(inputs / "cats", a=None, b="two", c="three")
+    (folder / "a.txt").write_bytes("un café".encode("cp1252"))
+    concept = load("input/cats")
+    assert captions_of(concept)[0] == "un café"
+    assert "1 caption file not in UTF-8: a.txt, read as Windows-1252." in concept_report(concept)
+
+
+def test_a_caption_file_that_is_no_text_is_named_and_not_trained_on(inputs: Path):
+    folder = put(inputs / "cats", a="one", b="two")
+    (folder / "a.txt").write_bytes(bytes(range(256)))
+    with pytest.raises(ValueError, match="The file 'a.txt' cannot be read as text"):
+        load("input/cats")
+    concept, notes = loaded_with_notes("input/cats", skip=True)
+    assert names_of(concept) == ["b.png"]
+    assert "'a.txt' cannot be read as text" in " ".join(notes)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows' names are Unicode")
+def test_a_name_that_is_not_utf_8_is_shown_with_signs(inputs: Path):
+    folder = put(inputs / "cats", a=None)
+    os.rename(folder / "a.png", os.fsencode(folder) + b"/a\xff.png")
+    concept = load("input/cats", "object")
+    assert concept_report(concept).encode()
+    assert names_of(concept) == ["a?.png"]
+
+
+@pytest.mark.parametrize(
+    "caption",
+    ["embedding: (cat)", "(embedding::1.2)", "embedding: my-cat", "a \ud800 cat", "embedding::"],
+)
+def test_typed_captions_that_name_no_embedding_are_tokenised(loaded: Loaded, caption: str):
+    text = worded(caption, Wording(), "my-cat")
+    word = create_embedding(loaded.clip, "my-cat", "cat", 2)
+    assert encoder_facts(loaded.clip, word, text)[0].longest > 0

@@ -102,3 +102,11 @@ def test_pictures_of_one_name_are_judged_each_by_its_own_wording():
     strict = picture(crop, caption="a my-cat", wording=Wording(missing="error"))
     lax = picture(crop, caption="a dog")
     check_words(Concept((strict, lax), "captions"), "my-cat")
+
+
+def test_turns_are_counted_and_bounded():
+    several = Concept((picture(torch.zeros(8, 8, 3), repeats=2), picture(torch.zeros(8, 8, 3))), "")
+    assert list(several.turns) == [0, 0, 1]
+    assert list(without(several, [0]).turns) == [1]
+    with pytest.raises(ValueError, match="would show 1000001 pictures.*Lower the repeats"):
+        Concept((picture(torch.zeros(8, 8, 3), repeats=1_000_001),), "")

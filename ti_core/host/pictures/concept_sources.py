@@ -30,6 +30,7 @@ from .ordinary_files import is_file
 from .picture_files import SUFFIXES, Reading, mask_file, picture_files, read_mask, read_pixels
 
 METADATA_NAMES = ("metadata.json", "metadata.jsonl", "meta_cap.json", "meta_clean.json")
+MOST_FAULTS = 3  # in one error
 LARGEST_METADATA = 64 << 20
 # What cameras and phones call their pictures says nothing about them.
 CAMERA_NAME = re.compile(
@@ -95,7 +96,9 @@ def folder_sources(folder: PictureFolder, notes: list[str]) -> Iterator[Source]:
             silent.append(source.name)
         yield source
     if faults and not folder.skip:
-        raise ValueError(" ".join(faults))
+        more = len(faults) - MOST_FAULTS
+        rest = [f"So it is with {counted(more, 'more file')}."] if more > 0 else []
+        raise ValueError(" ".join([*faults[:MOST_FAULTS], *rest]))
     if silent:
         listed = f"{counted(len(silent), 'picture')} ({', '.join(silent[:10])})"
         raise ValueError(
