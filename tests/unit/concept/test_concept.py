@@ -15,6 +15,7 @@ from ti_core.concept.concept import (
     check_words,
     joined_concepts,
     picks,
+    without,
 )
 from ti_core.concept.templates import TEMPLATES
 from ti_core.concept.wording import Wording
