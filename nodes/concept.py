@@ -9,6 +9,7 @@ from ..ti_core.concept.audit import concept_report, crops_batch
 from ..ti_core.concept.concept import Concept, joined_concepts
 from ..ti_core.concept.gather import CaptionOptions
 from ..ti_core.concept.masks import MaskSettings
+from ..ti_core.host.page.linked_outputs import is_linked
 from ..ti_core.host.page.progress import say
 from ..ti_core.host.pictures.concept_requests import Request, folder_state, load_concept
 from ..ti_core.host.pictures.dataset_files import dataset_file_state, load_dataset_file
@@ -23,13 +24,15 @@ from .sockets import (
 )
 
 KINDS = ["object", "style", "captions", "object and captions", "style and captions"]
+CROPS = 1  # number of the output
 CONCEPT_OUTPUTS: list[Any] = [
     ConceptSocket.Output(
         display_name="concept", tooltip="Pictures and captions, for Train Textual Inversion."
     ),
     io.Image.Output(
         display_name="crops",
-        tooltip="The exact pictures for training. Smaller ones are placed on grey.",
+        tooltip="The exact pictures for training. Smaller ones are placed on grey. Made only "
+        "if connected, because they take four times the memory of the concept.",
     ),
     io.String.Output(display_name="report", tooltip="What was found, and warnings."),
 ]
@@ -39,7 +42,13 @@ def concept_outputs(concept: Concept, notes: list[str], node_id: str | None) -> 
     """The outputs of a node that makes a concept, with its report on the node."""
     text = "\n".join([concept_report(concept), *notes])
     say(text, node_id)
-    return io.NodeOutput(concept, crops_batch(concept), text, ui=ui.PreviewText(text))
+    crops = crops_batch(concept) if is_linked(CROPS) else None
+    return io.NodeOutput(concept, crops, text, ui=ui.PreviewText(text))
+
+
+def crops_state() -> str:
+    """Changes when the crops output is linked, so that the host asks for it again."""
+    return f"crops {is_linked(CROPS)}"
 
 
 class LoadImagesAsConcept(io.ComfyNode):
@@ -159,7 +168,8 @@ class LoadImagesAsConcept(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder: list[str], **rest: Any) -> str:
-        return folder[0] if folder[0] == NO_FOLDER else folder_state(folder[0])
+        state = folder[0] if folder[0] == NO_FOLDER else folder_state(folder[0])
+        return f"{state} {crops_state()}"
 
     @classmethod
     def execute(
@@ -225,6 +235,10 @@ class ConceptJoin(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **rest: Any) -> str:
+        return crops_state()
+
+    @classmethod
     def execute(cls, concepts: dict[str, Concept]) -> io.NodeOutput:
         return concept_outputs(joined_concepts(list(concepts.values())), [], cls.hidden.unique_id)
 
@@ -271,7 +285,7 @@ class ConceptFromKohyaDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None, kind: Any = None, **rest: Any) -> str:
-        return dataset_file_state(file, kind)
+        return f"{dataset_file_state(file, kind)} {crops_state()}"
 
     @classmethod
     def execute(cls, file: str, kind: Any, seed: int) -> io.NodeOutput:

@@ -239,11 +239,15 @@ class ConceptCaptionOptions(io.ComfyNode):
                 text_input(
                     "name_pattern",
                     "",
-                    r"For file names: a regular expression that finds the words, for example "
-                    r"[\w-]+. Empty = the whole name without the number in front.",
+                    "For file names: {} stands where the words are, * for text to skip. "
+                    "'photo_*_{}' finds 'red cat' in 'photo_003_red cat.png'. Empty = the whole "
+                    "name without the number in front.",
                 ),
                 text_input(
-                    "name_joiner", " ", "For file names: the text to put between the words."
+                    "name_joiner",
+                    " ",
+                    "For file names: the text to put between the words, where the pattern has "
+                    "several {}.",
                 ),
                 text_input("prefix", "", "Text before every caption. Its tags are shuffled too."),
                 text_input("suffix", "", "Text after every caption. Its tags are shuffled too."),

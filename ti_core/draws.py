@@ -42,6 +42,6 @@ def rounds(items: Sequence[Item], draws: torch.Generator) -> Iterator[tuple[int,
     """
     number = 0
     while True:
-        for item in in_random_order(items, draws):
-            yield number, item
+        for place in torch.randperm(len(items), generator=draws):
+            yield number, items[int(place)]
         number += 1

@@ -3,10 +3,10 @@
 import re
 import unicodedata
 
+from .quoted import shown
+
 DEEPEST_PARENTHESES = 16
 REFERENCE = re.compile(r"embedding:", re.IGNORECASE)
-# The host looks up what stands behind `embedding:`, and fails where nothing does.
-EMPTY_REFERENCE = re.compile(r"embedding:(?=\s*(?:$|embedding:))", re.IGNORECASE)
 TRUSTED = "\ue002"  # stands inside of typed references and before typed parentheses
 PARENTHESIS = re.compile(r"(?<!\\)[()]")
 UNTRUSTED_PARENTHESIS = re.compile(rf"(?<![\\{TRUSTED}])[()]")
@@ -40,11 +40,14 @@ def untrusted(text: str) -> str:
     return text.replace(TRUSTED, "")
 
 
-def sturdy(text: str) -> str:
+def sturdy(text: str, word: str = "") -> str:
     """A text on which the host's prompt reader does not fail: it recurses into parentheses (core
-    sd1_clip.py:348), and looks up a nameless `embedding:`.
+    sd1_clip.py:348), looks up a nameless `embedding:` (up to the next parenthesis, weight,
+    reference, or the new `word`, which becomes one), and its tokenizers take no half characters.
     """
-    text = EMPTY_REFERENCE.sub("embedding", text)
+    becomes = rf"|\s+{re.escape(word)}(?![\w-])" if word else ""
+    nameless = rf"(embedding):(?:(?:\s*:)+|(?=\s*(?:$|[()]|embedding:){becomes}))"
+    text = re.sub(nameless, r"\1", shown(text), flags=re.IGNORECASE)
     if depth(text) <= DEEPEST_PARENTHESES:
         return text
     return PARENTHESIS.sub(lambda match: f"\\{match[0]}", text)

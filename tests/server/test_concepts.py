@@ -266,7 +266,7 @@ def test_unreadable_files_are_skipped_on_request_and_named(server: Server):
         ({"templates": "# only a comment"}, "There are no templates"),
         ({"template_file": "input/none.txt"}, "There is no file 'input/none.txt'"),
         ({"missing": "error", "templates": "a photo"}, "'missing' in Caption Options"),
-        ({"source": "file names", "name_pattern": "("}, "is not a regular expression"),
+        ({"source": "file names", "name_pattern": "(a+)+$"}, "Regular expressions are not read"),
     ],
 )
 def test_wrong_caption_options_name_the_value_and_the_remedy(
@@ -305,3 +305,14 @@ def test_load_images_has_few_widgets_in_sight(server: Server):
     assert widgets == ["folder", "resolution", "kind", "captions"]
     more = schema["input"]["optional"]
     assert all(more[name][1]["advanced"] for name in ("repeats", "subfolders", "unreadable"))
+
+
+def test_crops_are_there_when_they_are_connected_after_a_run(server: Server):
+    """They are not made before, and the host must not give what it kept of the first run."""
+    plain = graph(concept__resolution=128)
+    kept = {name: plain[name] for name in ("concept",)}
+    sizes = {"batch_size": 1, "accumulation": 1}
+    kept["audit"] = node("ConceptAudit", concept=["concept", 0], **sizes)
+    run(server, kept)
+    kept["crops"] = node("SaveImage", images=["concept", 1], filename_prefix="crops")
+    assert len(run(server, kept)["crops"]["images"]) == 5

@@ -15,6 +15,8 @@ from torch import Tensor
 from ..draws import fraction, generator
 from .concept import Concept, Picture
 from .counted import counted
+from .encodings import READ_AS
+from .pixels import in_floats
 from .placeholder import replace_words, says
 from .wording import Moment
 
@@ -89,7 +91,7 @@ def facts_of(picture: Picture) -> Iterator[str]:
 
 def findings(concept: Concept) -> list[str]:
     """What needs a look, each with a remedy, as far as the pictures and captions tell."""
-    checks = (few_or_many, cut_away, alike, lonely_sizes, unvaried)
+    checks = (few_or_many, cut_away, alike, lonely_sizes, unvaried, guessed_encodings)
     return [finding for check in checks for finding in check(concept)]
 
 
@@ -159,6 +161,16 @@ def unvaried(concept: Concept) -> Iterator[str]:
         yield (
             "All pictures always have the same caption, so everything that they share is learned "
             "as part of the word. Use templates, or describe each picture."
+        )
+
+
+def guessed_encodings(concept: Concept) -> Iterator[str]:
+    origins = (picture.found.caption_from for picture in concept.pictures if picture.found)
+    guessed = [origin for origin in dict.fromkeys(origins) if READ_AS in origin]
+    if guessed:
+        yield (
+            f"{counted(len(guessed), 'caption file')} not in UTF-8: {'; '.join(guessed[:10])}. "
+            f"Look whether the captions above are right, and save the files as UTF-8."
         )
 
 
@@ -281,13 +293,11 @@ def longest_text(concept: Concept, placeholder: str) -> str:
 
 
 def crops_batch(concept: Concept) -> Tensor:
-    """All crops as one batch `[n, h, w, 3]`; smaller ones in the middle of grey."""
+    """All crops as one batch `[n, h, w, 3]` in 0..1; smaller ones in the middle of grey."""
     height = max(crop.shape[0] for crop in concept.crops)
     width = max(crop.shape[1] for crop in concept.crops)
-    if all(crop.shape[:2] == (height, width) for crop in concept.crops):
-        return torch.stack(concept.crops)
     batch = torch.full((len(concept.crops), height, width, 3), 0.5)
     for place, crop in zip(batch, concept.crops, strict=True):
         top, left = (height - crop.shape[0]) // 2, (width - crop.shape[1]) // 2
-        place[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+        place[top : top + crop.shape[0], left : left + crop.shape[1]] = in_floats(crop)
     return batch

@@ -4,9 +4,11 @@ read from them, and what is cleaned away.
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..quoted import quoted
 from ..taming import cleaned, sturdy, tamed
 
 CaptionSource = Literal["auto", "text files", "metadata", "folder names", "file names", "kohya"]
@@ -14,7 +16,13 @@ CaptionSource = Literal["auto", "text files", "metadata", "folder names", "file 
 LONGEST_CAPTION = 4000  # characters: over 12 chunks of 75 tokens
 LONGEST_FILE = 1 << 20  # bytes of a caption or template file
 MOST_TEMPLATES = 1000
+WORDS = "{}"  # in a file name pattern: what stands here is the caption
+WILDCARD = re.compile(r"(\{\}|\*)")
+MOST_WILDCARDS = 8
+MOST_REPEATS = 1000
+EXTENSION = re.compile(r"\.?\w[\w.-]{0,30}(?<!\.)")
 NUMBERING = re.compile(r"^[-\d]+\s*")
+CAPTION_KEYS = ("caption", "text", "tags")
 PICTURE_KEYS = ("file_name", "image", "file")  # of JSON lines, as different tools write them
 
 
@@ -22,8 +30,8 @@ PICTURE_KEYS = ("file_name", "image", "file")  # of JSON lines, as different too
 class CaptionFiles:
     """Where the captions of picture files stand. 'auto' takes the first that is there: a text file
     beside the picture, a metadata file, the words of a kohya folder, the words of the file name;
-    'kohya' takes a text file, else `words` (kohya's class_tokens). `pattern` and `joiner` are
-    AUTOMATIC1111's for file names.
+    'kohya' takes a text file, else `words` (kohya's class_tokens). `pattern` says where
+    the words of a file name stand, `joiner` is AUTOMATIC1111's.
     """
 
     source: CaptionSource = "auto"
@@ -32,6 +40,15 @@ class CaptionFiles:
     pattern: str = ""
     joiner: str = " "
     words: str = ""
+
+    def __post_init__(self) -> None:
+        if self.pattern:
+            name_parts(self.pattern)
+        if self.extension and not EXTENSION.fullmatch(self.extension):
+            raise ValueError(
+                f"The extension {quoted(self.extension)} of caption files cannot be one. Write "
+                f"letters and digits, for example '.txt'."
+            )
 
 
 def clean(text: str) -> str:
@@ -61,21 +78,45 @@ def templates_from(text: str, typed: bool) -> tuple[str, ...]:
 
 
 def file_name_words(stem: str, pattern: str = "", joiner: str = " ") -> str:
-    """Words of a file name as AUTOMATIC1111 reads them (dataset.py): numbering in front removed,
-    then what `pattern` finds, joined.
+    """Words of a file name: without a pattern as AUTOMATIC1111 reads them (dataset.py), numbering
+    in front removed; with one, what stands at each `{}` of it, joined, or nothing for a name that
+    it does not fit.
     """
-    words = NUMBERING.sub("", stem)
     if not pattern:
-        return clean(words)
-    try:
-        found = re.findall(pattern, words)
-    except re.error as error:
+        return clean(NUMBERING.sub("", stem))
+    return clean(joiner.join(found_by(name_parts(pattern), stem)))
+
+
+def name_parts(pattern: str) -> list[str]:
+    """A file name pattern cut at its wildcards: text, wildcard, text, wildcard, ..., text."""
+    parts = WILDCARD.split(pattern)
+    wildcards, between = parts[1::2], parts[2:-1:2]
+    if WORDS not in wildcards or len(wildcards) > MOST_WILDCARDS or "" in between:
         raise ValueError(
-            f"The file name pattern {pattern!r} is not a regular expression ({error}). "
-            r"Use [\w-]+ to find the words, or leave it empty to use the whole name."
-        ) from error
-    parts = [part if isinstance(part, str) else " ".join(part) for part in found]
-    return clean(joiner.join(parts))
+            f"The file name pattern {quoted(pattern)} has to say with {{}} where the words stand, "
+            f"and may skip text with *, up to {MOST_WILDCARDS} of both, with text between them. "
+            f"For 'photo_003_red cat' write 'photo_*_{{}}'. Regular expressions are not read."
+        )
+    return parts
+
+
+def found_by(parts: Sequence[str], stem: str) -> list[str]:
+    """What stands at each `{}` of a pattern in a name, empty if it does not fit. A wildcard takes
+    as little as it can, the last one the rest, so that each part is looked for once.
+    """
+    first, *rest = parts
+    if not stem.startswith(first):
+        return []
+    start, found = len(first), []
+    for place in range(0, len(rest), 2):
+        wildcard, text = rest[place : place + 2]
+        is_last = place + 2 == len(rest)
+        end = len(stem) - len(text) if is_last else stem.find(text, start)
+        if end < start or not stem.startswith(text, end):
+            return []
+        found += [stem[start:end]] if wildcard == WORDS else []
+        start = end + len(text)
+    return found
 
 
 def metadata_captions(text: str, name: str) -> dict[str, str]:
@@ -88,7 +129,8 @@ def metadata_captions(text: str, name: str) -> dict[str, str]:
         entries = read(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"The metadata file {name!r} cannot be read ({error}). It must be JSON as kohya's "
+            f"The metadata file {quoted(name)} cannot be read ({error}). It must be JSON as "
+            f"kohya's "
             f'scripts write it, {{"picture": {{"caption": "...", "tags": "..."}}}}, or a .jsonl '
             f'file with lines like {{"file_name": "picture.png", "text": "..."}}.'
         ) from error
@@ -131,9 +173,18 @@ def named_picture(entry: Any) -> str:
 def entry_caption(entry: Any) -> str:
     """Caption and tags of an entry, joined as kohya does."""
     if not isinstance(entry, dict):
-        return str(entry)
-    parts = [entry.get(key) for key in ("caption", "text", "tags")]
-    return ", ".join(str(part) for part in parts if part)
+        return words_of(entry)
+    parts = [words_of(entry.get(key)) for key in CAPTION_KEYS]
+    return ", ".join(part for part in parts if part)
+
+
+def words_of(value: Any) -> str:
+    """A JSON value as words: lists joined, null nothing; other structures say nothing."""
+    if isinstance(value, list):
+        return ", ".join(words for one in value if (words := words_of(one)))
+    if value is None or isinstance(value, bool | dict):
+        return ""
+    return str(value)[: 2 * LONGEST_CAPTION].strip()
 
 
 def base_name(path: str) -> str:
@@ -143,7 +194,16 @@ def base_name(path: str) -> str:
 
 def folder_repeats(folder: str) -> tuple[int, str]:
     """Repeats and class words of a kohya folder name: `20_cat woman` is 20 times 'cat woman'; any
-    other folder counts once and has no words.
+    other folder counts once and has no words. ValueError for more repeats than are sensible.
     """
-    match = re.fullmatch(r"(\d{1,6})_(.*)", folder)
-    return (max(1, int(match[1])), clean(match[2])) if match else (1, "")
+    match = re.fullmatch(r"([0-9]+)_(.*)", folder, re.DOTALL)
+    if match is None:
+        return 1, ""
+    digits = match[1].lstrip("0")
+    if len(digits) > 6 or int(digits or 0) > MOST_REPEATS:
+        raise ValueError(
+            f"The folder {quoted(folder)} asks for {digits[:20]} repeats, but at most "
+            f"{MOST_REPEATS} are allowed. Rename it; what counts is the proportion to the other "
+            f"folders."
+        )
+    return max(1, int(digits or 0)), clean(match[2])

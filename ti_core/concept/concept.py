@@ -1,11 +1,12 @@
 """The concept: pictures and captions, ready to train on."""
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Generator, Tensor
 
@@ -16,6 +17,7 @@ from .wording import Moment, Wording, lacks, worded
 LatentChoice = Literal["deterministic", "once", "random"]
 HELD_OUT = 5  # one picture in so many
 FEWEST_TO_HOLD_OUT = 10
+MOST_TURNS = 1_000_000
 
 
 class Found(NamedTuple):
@@ -41,7 +43,7 @@ class Pick(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture as it is trained on: crops `[h, w, 3]` in 0..1, all of one size, and for each the
+    """A picture as it is trained on: crops `[h, w, 3]` in bytes, all of one size, and for each the
     weights `[h, w]` (None: all of it counts); a caption and how it is worded.
 
     `repeats` is how often a round shows it, `found` what it was before it was fitted, if anyone
@@ -67,6 +69,21 @@ class Picture:
         return lacks(self.caption, self.wording, placeholder)
 
 
+class Turns(Sequence[int]):
+    """Numbers of things, each as often as it is repeated, counted rather than listed."""
+
+    def __init__(self, repeats: Sequence[int]):
+        self.ends = list(accumulate(repeats))
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def __getitem__(self, place: Any) -> Any:
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        return bisect_right(self.ends, place)
+
+
 @dataclass(frozen=True, eq=False)
 class Concept:
     """Pictures to learn a word from. `kind` is what the user chose to train with, for the report;
@@ -77,9 +94,16 @@ class Concept:
     kind: str
     latents: LatentChoice = "deterministic"
 
+    def __post_init__(self) -> None:
+        if len(self.turns) > MOST_TURNS:
+            raise ValueError(
+                f"A round would show {len(self.turns)} pictures, each as often as it is repeated, "
+                f"but at most {MOST_TURNS} are allowed. Lower the repeats."
+            )
+
     @cached_property
     def crops(self) -> tuple[Tensor, ...]:
-        """All crops `[h, w, 3]`, those of a picture next to each other."""
+        """All crops `[h, w, 3]` in bytes, those of a picture next to each other."""
         return tuple(crop for picture in self.pictures for crop in picture.crops)
 
     @cached_property
@@ -97,9 +121,9 @@ class Concept:
         )
 
     @property
-    def turns(self) -> list[int]:
+    def turns(self) -> "Turns":
         """Picture numbers of one round, each as often as it is repeated."""
-        return [n for n, picture in enumerate(self.pictures) for _ in range(picture.repeats)]
+        return Turns([picture.repeats for picture in self.pictures])
 
     def text(
         self,

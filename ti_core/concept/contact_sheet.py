@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .audit import drawn_texts, facts_of, size_text, title_of
 from .concept import Concept, Picture
+from .pixels import in_bytes, in_floats
 
 COLUMNS = 2
 THUMBNAIL = 192
@@ -70,8 +71,8 @@ def cell_text(concept: Concept, number: int, placeholder: str) -> list[tuple[str
 
 def small_crop(picture: Picture) -> Image.Image:
     """A picture's first crop, small, red where it does not count, on a square of paper."""
-    shown = tinted(picture.crops[0], picture.weights[0])
-    image = Image.fromarray((shown * 255).round().clamp(0, 255).byte().numpy())
+    shown = tinted(in_floats(picture.crops[0]), picture.weights[0])
+    image = Image.fromarray(in_bytes(shown).numpy())
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     square = Image.new("RGB", (THUMBNAIL, THUMBNAIL), PAPER)
     square.paste(image, ((THUMBNAIL - image.width) // 2, (THUMBNAIL - image.height) // 2))
@@ -79,7 +80,7 @@ def small_crop(picture: Picture) -> Image.Image:
 
 
 def tinted(picture: Tensor, weights: Tensor | None) -> Tensor:
-    """A crop `[h, w, 3]`, red where its weights `[h, w]` are low."""
+    """A crop `[h, w, 3]` in 0..1, red where its weights `[h, w]` are low."""
     if weights is None:
         return picture
     off = TINT_STRENGTH * (1 - weights / weights.max())[..., None]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ..draws import between, fraction
+from .pixels import in_floats
 
 FitMethod = Literal["crop", "squash", "pad"]
 Position = Literal["centre", "top", "random"]
@@ -126,7 +127,7 @@ def jittered(reach: float, draws: Generator) -> float:
 
 
 def fitted_picture(picture: Tensor, size: Size, view: View, settings: FitSettings) -> Tensor:
-    """A crop `[height, width, 3]` in 0..1 of a picture `[h, w, 3]`."""
+    """A crop `[height, width, 3]` in 0..1 of a picture `[h, w, 3]`, of bytes or in 0..1."""
     crop = shaped(picture, size, view, settings.method, settings.pad_colour)
     return recoloured(crop, view) if settings.colour else crop
 
@@ -175,10 +176,13 @@ def padded(picture: Tensor, size: Size, colour: tuple[float, ...]) -> Tensor:
 
 
 def scaled(picture: Tensor, width: int, height: int) -> Tensor:
-    """A picture `[h, w, c]` at another size, in 0..1."""
-    planes = picture.movedim(-1, 0)[None].float()
-    resized = F.interpolate(planes, size=(height, width), mode="bicubic", antialias=True)[0]
-    return resized.clamp(0, 1).movedim(0, -1).contiguous()
+    """A picture `[h, w, c]` at another size, in 0..1; a channel at a time, because floats take
+    four times the memory of bytes.
+    """
+    planes = (in_floats(plane)[None, None] for plane in picture.unbind(-1))
+    size = (height, width)
+    resized = [F.interpolate(one, size=size, mode="bicubic", antialias=True) for one in planes]
+    return torch.stack([one[0, 0].clamp(0, 1) for one in resized], dim=-1)
 
 
 def recoloured(picture: Tensor, view: View) -> Tensor:

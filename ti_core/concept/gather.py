@@ -8,24 +8,27 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ..draws import generator
+from ..quoted import quoted
 from .caption_files import LONGEST_CAPTION, CaptionFiles, clean
 from .concept import Concept, Found, LatentChoice, Picture
 from .fit import FitSettings, Size, View, bucket_for, draw_view, fitted_mask, fitted_picture, lost
 from .masks import MaskSettings, over_picture
+from .pixels import in_bytes, in_floats
 from .templates import Kind
 from .wording import Wording
 
 SMALLEST = 16  # pixels: a picture with a shorter side shows nothing
 WHITE = 1e-4  # how far from 1 the weights of an all-white mask may be: scaling rounds
+ENOUGH_TO_LOOK_AT = 1024  # rows and columns, for a picture's look
 VIEW_STREAM = 32
 TRIES = 16
 
 
 @dataclass(frozen=True)
 class Source:
-    """A picture as it was found, `[h, w, 3]` in 0..1, with its mask `[h, w]` (1 = counts), its
-    caption, and what its reading had to say. `typed` captions were written by the user himself;
-    `caption_from` tells the report where another one stood.
+    """A picture as it was found, `[h, w, 3]` in bytes or in 0..1, with its mask `[h, w]` (1 =
+    counts), its caption, and what its reading had to say. `typed` captions were written by the
+    user himself; `caption_from` tells the report where another one stood.
     """
 
     name: str
@@ -91,13 +94,14 @@ def check_large_enough(name: str, width: int, height: int, fit: FitSettings) -> 
     """
     if min(width, height) < SMALLEST:
         raise ValueError(
-            f"The picture {name!r} is {width} x {height} pixels, too small to learn from (at least "
-            f"{SMALLEST} x {SMALLEST}). Remove it, or replace it by a larger one."
+            f"The picture {quoted(name)} is {width} x {height} pixels, too small to learn from "
+            f"(at least {SMALLEST} x {SMALLEST}). Remove it, or replace it by a larger one."
         )
     if fit.buckets and not fit.upscale and min(width, height) < fit.step:
         raise ValueError(
-            f"The picture {name!r} is {width} x {height} pixels, smaller than the smallest bucket "
-            f"({fit.step} x {fit.step}). Remove it, allow upscaling, or lower the bucket step."
+            f"The picture {quoted(name)} is {width} x {height} pixels, smaller than the "
+            f"smallest bucket ({fit.step} x {fit.step}). Remove it, allow upscaling, or lower the "
+            f"bucket step."
         )
 
 
@@ -108,15 +112,16 @@ def crop_of(
     fit, mask = recipe.fit, mask_of(source, recipe)
     if mask is None:
         view = draw_view(fit, draws)
-        return fitted_picture(source.picture, size, view, fit), None
+        return in_bytes(fitted_picture(source.picture, size, view, fit)), None
     view, weights = view_of_mask(mask, size, recipe, draws)
     if not bool(weights.any()):
         raise ValueError(
-            f"The mask of {source.name!r} is empty inside the crop, so nothing would be learned "
-            f"from this picture. Paint the subject white, invert the mask, or remove it."
+            f"The mask of {quoted(source.name)} is empty inside the crop, so nothing would be "
+            f"learned from this picture. Paint the subject white, invert the mask, or remove it."
         )
     full = float((weights - 1).abs().max()) < WHITE
-    return fitted_picture(source.picture, size, view, fit), None if full else weights
+    crop = in_bytes(fitted_picture(source.picture, size, view, fit))
+    return crop, None if full else weights
 
 
 def mask_of(source: Source, recipe: Recipe) -> Tensor | None:
@@ -124,7 +129,7 @@ def mask_of(source: Source, recipe: Recipe) -> Tensor | None:
     settings, (height, width) = recipe.masks, source.picture.shape[:2]
     if source.mask is None or settings.source == "none":
         return torch.ones(height, width) if recipe.fit.method == "pad" else None
-    mask = over_picture(source.mask, source.picture, source.name).clamp(0, 1)
+    mask = over_picture(in_floats(source.mask), source.picture, source.name).clamp(0, 1)
     return 1.0 - mask if settings.invert else mask
 
 
@@ -155,7 +160,8 @@ def look_of(picture: Tensor) -> int:
     """A picture's look in 64 bits: which of 8 x 8 places are brighter than the one to their right
     (difference hash); alike pictures differ in few bits.
     """
-    grey = picture.float().mean(-1)[None, None]
+    step = max(1, min(picture.shape[:2]) // ENOUGH_TO_LOOK_AT)
+    grey = in_floats(picture[::step, ::step]).mean(-1)[None, None]
     small = F.adaptive_avg_pool2d(grey, (8, 9))[0, 0]
     bits = (small[:, 1:] > small[:, :-1] + 1e-4).flatten().tolist()
     return sum(1 << place for place, bit in enumerate(bits) if bit)

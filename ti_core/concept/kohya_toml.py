@@ -4,15 +4,21 @@ import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
+from ..quoted import quoted
 from ..taming import tamed
-from .caption_files import CaptionFiles
+from .caption_files import MOST_REPEATS, CaptionFiles
 from .fit import FitSettings
 from .gather import CaptionOptions
 from .masks import MaskSettings
 from .wording import Wording
 
+MOST_DOTS = 64  # in a line; a path can have some
+MOST_SUBSETS = 1000
+LONGEST_TEXT = 4000  # characters
+LONGEST_KEY = 64  # characters of the longest key that is looked up
 DEFAULT_EXTENSION = ".caption"
 COLOUR_JITTER = 0.1
 
@@ -59,6 +65,19 @@ SUBSET_KEYS: dict[str, tuple[type, ...]] = {
     "metadata_file": WORDS,
     "conditioning_data_dir": WORDS,
 }
+# What the values may be; comparisons with nan are false, so that it is refused too.
+BOUNDS: dict[str, tuple[float, float]] = {
+    "num_repeats": (1, MOST_REPEATS),
+    "keep_tokens": (0, 1000),
+    "caption_dropout_rate": (0, 1),
+    "caption_dropout_every_n_epochs": (0, 1_000_000),
+    "caption_tag_dropout_rate": (0, 1),
+    "token_warmup_min": (0, 1_000_000),
+    "token_warmup_step": (0, 1_000_000),
+    "min_bucket_reso": (64, 4096),
+    "max_bucket_reso": (64, 8192),
+    "bucket_reso_steps": (8, 1024),
+}
 # Known to kohya, without a meaning here; each is said in the report.
 WITHOUT_EFFECT = {
     "batch_size": "set batch_size in Train Textual Inversion",
@@ -86,6 +105,7 @@ def subsets(text: str, seed: int = 0) -> tuple[list[Subset], list[str]]:
     whole = parsed(text)
     check_keys(whole, {"general": (dict,), "datasets": (list,)}, "at the top")
     general = whole.get("general", {})
+    check_count(whole)
     check_keys(general, DATASET_KEYS | SHARED_KEYS, "in [general]")
     found: list[Subset] = []
     notes = said(general)
@@ -98,8 +118,8 @@ def subsets(text: str, seed: int = 0) -> tuple[list[Subset], list[str]]:
             notes += said(own)
             if own.get("is_reg"):
                 notes.append(
-                    f"{own.get('image_dir', 'A subset')!r} was left out: regularisation pictures "
-                    f"do not contain the word, so they teach it nothing."
+                    f"{quoted(own.get('image_dir', 'A subset'))} was left out: regularisation "
+                    f"pictures do not contain the word, so they teach it nothing."
                 )
                 continue
             found.append(subset({**general, **shared, **own}, seed))
@@ -115,13 +135,26 @@ def parsed(text: str) -> Mapping[str, Any]:
         )
     import tomllib
 
+    check_dots(text)
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"The dataset file is not valid TOML ({error}). Write paths with backslashes in single "
-            f"quotes: image_dir = 'C:\\pictures\\cat'."
+            f"The dataset file is not valid TOML ({str(error)[:200]}). Write paths with "
+            f"backslashes in single quotes: image_dir = 'C:\\pictures\\cat'."
         ) from error
+
+
+def check_dots(text: str) -> None:
+    """Raise ValueError for a key of many parts, for which Python's reader takes memory that grows
+    with the square of their number.
+    """
+    line = next((one for one in text.split("\n") if one.count(".") > MOST_DOTS), None)
+    if line is not None:
+        raise ValueError(
+            f"The line {quoted(line.strip())} of the dataset file has more than {MOST_DOTS} dots. "
+            f"Is it the right file?"
+        )
 
 
 def tables(owner: Mapping[str, Any], key: str, written: str) -> Sequence[Mapping[str, Any]]:
@@ -132,20 +165,45 @@ def tables(owner: Mapping[str, Any], key: str, written: str) -> Sequence[Mapping
     return found
 
 
+def check_count(whole: Mapping[str, Any]) -> None:
+    """Raise ValueError for more subsets than a person writes."""
+    count = sum(
+        len(dataset.get("subsets", ()))
+        for dataset in tables(whole, "datasets", "[[datasets]]")
+        if isinstance(dataset.get("subsets", ()), list)
+    )
+    if count > MOST_SUBSETS:
+        raise ValueError(
+            f"The dataset file has {count} subsets, but at most {MOST_SUBSETS} are allowed. Put "
+            f"pictures with the same settings into one folder."
+        )
+
+
 def check_keys(table: Mapping[str, Any], known: Mapping[str, tuple[type, ...]], where: str) -> None:
     """Raise ValueError for an unknown key, with the nearest known one, or a value of another
     kind.
     """
     for key, value in table.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1, 0.5)
+            near = difflib.get_close_matches(key[:LONGEST_KEY], known, 1, 0.5)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
-            raise ValueError(f"Unknown key {key!r} {where} of the dataset file. {hint}")
+            raise ValueError(f"Unknown key {quoted(key)} {where} of the dataset file. {hint}")
         kinds = known[key]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ValueError(
-                f"The value {value!r} of {key!r} {where} of the dataset file should be "
+                f"The value {quoted(value)} of {key!r} {where} of the dataset file should be "
                 f"{KIND_NAMES[kinds[0]]}."
+            )
+        least, most = BOUNDS.get(key, (-inf, inf))
+        if isinstance(value, int | float) and not least <= value <= most:
+            raise ValueError(
+                f"The value {quoted(value)} of {key!r} {where} of the dataset file should be from "
+                f"{least} to {most}."
+            )
+        if isinstance(value, str) and len(value) > LONGEST_TEXT:
+            raise ValueError(
+                f"The value {quoted(value)} of {key!r} {where} of the dataset file has more than "
+                f"{LONGEST_TEXT} characters. Shorten it."
             )
 
 
@@ -167,7 +225,7 @@ def subset(table: Mapping[str, Any], seed: int) -> Subset:
         captions=CaptionOptions(caption_files_of(table), wording_of(table)),
         fit=fit_of(table, seed),
         masks=MaskSettings("alpha" if table.get("alpha_mask") else "files"),
-        repeats=max(1, table.get("num_repeats", 1)),
+        repeats=table.get("num_repeats", 1),
         mask_folder=table.get("conditioning_data_dir", ""),
         smallest_area=area(table["skip_image_resolution"])
         if "skip_image_resolution" in table
@@ -226,7 +284,7 @@ def fit_of(table: Mapping[str, Any], seed: int) -> FitSettings:
         buckets=table.get("enable_bucket", False),
         smallest=table.get("min_bucket_reso", 256),
         largest=table.get("max_bucket_reso", 1024),
-        step=max(8, table.get("bucket_reso_steps", 64)),
+        step=table.get("bucket_reso_steps", 64),
         upscale=not table.get("bucket_no_upscale", False),
         position="random" if random else "centre",
         flip=flip,
@@ -241,8 +299,8 @@ def resolution(value: Any) -> tuple[int, int]:
     sides = value if isinstance(value, list) else [value, value]
     if len(sides) != 2 or not all(isinstance(side, int) and 64 <= side <= 4096 for side in sides):
         raise ValueError(
-            f"The resolution {value!r} of the dataset file should be a number from 64 to 4096, or "
-            f"two: [512, 768]."
+            f"The resolution {quoted(value)} of the dataset file should be a number from 64 to "
+            f"4096, or two: [512, 768]."
         )
     return sides[0], sides[1]
 
@@ -255,4 +313,4 @@ def area(value: Any) -> int:
 
 def without_repetition(found: Sequence[Subset]) -> list[Subset]:
     """Subsets, the same one only once (kohya ignores later ones of the same dataset)."""
-    return [one for number, one in enumerate(found) if one not in found[:number]]
+    return list(dict.fromkeys(found))

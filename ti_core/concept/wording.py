@@ -89,10 +89,10 @@ def worded(
     """
     left_out = draws is not None and dropped(wording, moment, draws)
     own = "" if left_out else drawn_caption(caption, wording, placeholder, moment, draws)
-    text = sturdy(own if wording.typed else tamed_beside_trusted(own, wording.weights))
+    text = own if wording.typed else tamed_beside_trusted(own, wording.weights)
     if wording.templates:
         text = item_at(wording.templates, place).replace(FILEWORDS, text).strip(" ,")
-    return with_placeholder(text, placeholder)
+    return sturdy(with_placeholder(text, placeholder), placeholder)
 
 
 def lacks(caption: str, wording: Wording, placeholder: str) -> bool:

@@ -16,12 +16,12 @@ from small import Loaded, concept, settings, word
 from tiny_checkpoint import randomised
 
 from ti_core.concept.audit import concept_report
-from ti_core.concept.caption_files import CaptionFiles, clean
+from ti_core.concept.caption_files import CaptionFiles
 from ti_core.concept.concept import Concept
 from ti_core.concept.fit import FitSettings
 from ti_core.concept.gather import CaptionOptions
 from ti_core.concept.masks import MaskSettings
-from ti_core.concept.wording import Wording
+from ti_core.concept.wording import Wording, worded
 from ti_core.host.models.encode import encode_pictures
 from ti_core.host.models.text import create_embedding
 from ti_core.host.pictures.concept_requests import (
@@ -114,7 +114,7 @@ def test_the_folders_of_kohya_load_as_they_are(inputs: Path):
     assert [picture.repeats for picture in concept.pictures] == [5, 20, 20]
     texts = [concept.text(n, "my-cat") for n in range(3)]
     assert texts == ["my-cat, other", "my-cat animal", "a my-cat on grass"]
-    assert load("input/train/20_my-cat animal", repeats=3).turns == [0] * 60 + [1] * 60
+    assert list(load("input/train/20_my-cat animal", repeats=3).turns) == [0] * 60 + [1] * 60
 
 
 def test_kohyas_caption_files_and_metadata_are_found(inputs: Path):
@@ -348,14 +348,14 @@ def test_a_fourth_channel_of_the_graph_is_how_opaque_a_picture_is():
     pictures[1, ..., 3] = 1.0
     green = MaskSettings("auto", background=(0, 255, 0))
     concept = load(NO_FOLDER, "object", images=[pictures], masking=green)
-    assert concept.crops[0][0, 0].tolist() == [1, 0, 0]
-    assert concept.crops[0][0, -1].tolist() == [0, 1, 0]
+    assert concept.crops[0][0, 0].tolist() == [255, 0, 0]
+    assert concept.crops[0][0, -1].tolist() == [0, 255, 0]
     assert concept.weights[1] is None
     assert concept.weights[0] is not None
     assert concept.weights[0][:, 40:].max() == 0
     plain = load(NO_FOLDER, "object", images=[pictures])
     assert plain.weights == (None, None)
-    assert plain.crops[0][0, -1].tolist() == [1, 1, 1]
+    assert plain.crops[0][0, -1].tolist() == [255, 255, 255]
     assert "Mask Options can mask it out" in concept_report(plain)
     own = torch.ones(64, 64)
     given = load(NO_FOLDER, "object", images=[pictures], masks=[own], masking=MaskSettings("auto"))
@@ -411,10 +411,11 @@ def test_text_files_of_usual_encodings_are_read(tmp_path: Path, encoding: str):
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\xff\xfe\x00", b"a\xc3", bytes(range(256))])
-def test_any_bytes_are_text_of_some_kind(tmp_path: Path, data: bytes):
+def test_bytes_that_are_no_text_are_named(tmp_path: Path, data: bytes):
     path = tmp_path / "a.txt"
     path.write_bytes(data)
-    clean(read_text(path, 1000)).encode()
+    with pytest.raises(ValueError, match="The file 'a.txt' cannot be read as text"):
+        read_text(path, 1000)
 
 
 def test_a_change_of_any_file_changes_the_folders_state(inputs: Path):
@@ -533,7 +534,7 @@ HOSTILE = {
     "nameless": "x embedding:",
     "nameless twice": "embedding: " * 20_000,
     "others": "embedding:other " * 10_000,
-    "the host's own escapes": "\0\1\2\x7f a",
+    "the host's own escapes": "\0\1\2\x7f a red cat on the grass by the sea",
     "a weight": "((a:1e30)",
     "tags": "a, " * 60_000,
     "slots": "[filewords]" * 5000,
@@ -623,3 +624,51 @@ def test_the_distribution_is_the_hosts_and_scaled_as_its_middle(loaded: Loaded):
     assert not once[0].equal(once[2])
     deviation = ((once[0] - middle) / found.spread).std()
     assert 0.9 < deviation < 1.1
+
+
+@toml
+def test_subsets_of_one_folder_share_their_crops(inputs: Path):
+    put(inputs / "cats", a=None, b=None)
+    subset = "[[datasets.subsets]]\nimage_dir = 'cats'\nclass_tokens = '{}'\n"
+    text = "[[datasets]]\nresolution = 64\n" + "".join(subset.format(n) for n in range(5))
+    (inputs / "set.toml").write_text(text)
+    concept, _ = load_dataset_file("input/set.toml", "captions", 0)
+    assert captions_of(concept) == [str(n) for n in range(5) for _ in "ab"]
+    assert len({id(crop) for crop in concept.crops}) == 2
+
+
+def test_captions_in_an_older_encoding_are_read_and_told(inputs: Path):
+    folder = put(inputs / "cats", a=None, b="two", c="three")
+    (folder / "a.txt").write_bytes("un café".encode("cp1252"))
+    concept = load("input/cats")
+    assert captions_of(concept)[0] == "un café"
+    assert "1 caption file not in UTF-8: a.txt, read as Windows-1252." in concept_report(concept)
+
+
+def test_a_caption_file_that_is_no_text_is_named_and_not_trained_on(inputs: Path):
+    folder = put(inputs / "cats", a="one", b="two")
+    (folder / "a.txt").write_bytes(bytes(range(256)))
+    with pytest.raises(ValueError, match="The file 'a.txt' cannot be read as text"):
+        load("input/cats")
+    concept, notes = loaded_with_notes("input/cats", skip=True)
+    assert names_of(concept) == ["b.png"]
+    assert "'a.txt' cannot be read as text" in " ".join(notes)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows' names are Unicode")
+def test_a_name_that_is_not_utf_8_is_shown_with_signs(inputs: Path):
+    folder = put(inputs / "cats", a=None)
+    os.rename(folder / "a.png", os.fsencode(folder) + b"/a\xff.png")
+    concept = load("input/cats", "object")
+    assert concept_report(concept).encode()
+    assert names_of(concept) == ["a?.png"]
+
+
+@pytest.mark.parametrize(
+    "caption",
+    ["embedding: (cat)", "(embedding::1.2)", "embedding: my-cat", "a \ud800 cat", "embedding::"],
+)
+def test_typed_captions_that_name_no_embedding_are_tokenised(loaded: Loaded, caption: str):
+    text = worded(caption, Wording(), "my-cat")
+    word = create_embedding(loaded.clip, "my-cat", "cat", 2)
+    assert encoder_facts(loaded.clip, word, text)[0].longest > 0

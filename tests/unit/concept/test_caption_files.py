@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ti_core.concept.caption_files import (
     LONGEST_CAPTION,
+    CaptionFiles,
     clean,
     file_name_words,
     folder_repeats,
@@ -55,19 +56,35 @@ def test_templates_of_a_file_are_tamed():
     [
         ("00012-0-a cat on a sofa", "", " ", "a cat on a sofa"),
         ("7 red, small", "", " ", "red, small"),
-        ("3-red_cat", r"[^\W_]+", ", ", "red, cat"),
-        ("cat", r"dog", " ", ""),
-        ("1-a=b", r"(\w)=(\w)", " ", "a b"),
         ("0001", "", " ", ""),
+        ("photo_003_red cat", "photo_*_{}", " ", "red cat"),
+        ("red_cat_3", "{}_*", " ", "red"),
+        ("3-red_cat", "*-{}_{}", ", ", "red, cat"),
+        ("a red cat (7)", "{} (*)", " ", "a red cat"),
+        ("cat", "dog_{}", " ", ""),
+        ("cat", "{}cat", " ", ""),
+        ("a", "a{}a", " ", ""),
     ],
 )
-def test_words_of_file_names_follow_automatic1111(stem: str, pattern: str, joiner: str, words: str):
+def test_words_of_file_names(stem: str, pattern: str, joiner: str, words: str):
+    """Without a pattern as AUTOMATIC1111 reads them."""
     assert file_name_words(stem, pattern, joiner) == words
 
 
-def test_a_wrong_file_name_pattern_is_explained():
-    with pytest.raises(ValueError, match=r"'\(' is not a regular expression"):
-        file_name_words("cat", "(")
+@pytest.mark.parametrize("pattern", [r"[\w-]+", "(a+)+$", "(", "*", "{}{}", "*_" * 9 + "{}"])
+def test_a_regular_expression_as_file_name_pattern_is_explained(pattern: str):
+    with pytest.raises(ValueError, match=r"write 'photo_\*_{}'. Regular expressions are not read"):
+        CaptionFiles(pattern=pattern)
+
+
+def test_a_long_name_is_looked_through_once():
+    assert file_name_words("a" * 200_000 + "!", "*a*a*a*a*a*a*a{}b") == ""
+
+
+@pytest.mark.parametrize("extension", [".", "..", "a/b", "txt.", "x" * 300, "a\0"])
+def test_an_extension_that_no_file_has_is_explained(extension: str):
+    with pytest.raises(ValueError, match="of caption files cannot be one. Write letters"):
+        CaptionFiles(extension=extension)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +99,24 @@ def test_a_wrong_file_name_pattern_is_explained():
 )
 def test_kohya_folder_names_are_repeats_and_words(folder: str, read: tuple[int, str]):
     assert folder_repeats(folder) == read
+
+
+@pytest.mark.parametrize("folder", ["1001_x", "999999_x", "9" * 5000 + "_x"])
+def test_more_repeats_than_are_sensible_name_the_folder(folder: str):
+    with pytest.raises(ValueError, match=f"The folder '{folder[:4]}.*at most 1000 are allowed"):
+        folder_repeats(folder)
+
+
+def test_lists_of_tags_are_joined_and_null_says_nothing():
+    entries = {
+        "a": {"tags": ["red", "big", None, ["round"]]},
+        "b": {"caption": None, "tags": None},
+        "c": ["x", 3],
+        "d": None,
+        "e": {"caption": True, "text": {"no": "text"}, "tags": "t"},
+    }
+    found = metadata_captions(json.dumps(entries), "meta.json")
+    assert found == {"a": "red, big, round", "b": "", "c": "x, 3", "d": "", "e": "t"}
 
 
 def test_kohya_metadata_gives_captions_and_tags():

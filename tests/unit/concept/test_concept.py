@@ -15,6 +15,7 @@ from ti_core.concept.concept import (
     check_words,
     joined_concepts,
     picks,
+    without,
 )
 from ti_core.concept.templates import TEMPLATES
 from ti_core.concept.wording import Wording
@@ -79,7 +80,7 @@ def test_joined_concepts_keep_what_is_their_own():
     both = joined_concepts([left, right])
     assert [one.name for one in both.pictures] == ["0.png", "1.png", "x.png"]
     assert both.kind == "captions + style"
-    assert both.turns == [0] * 5 + [1] * 5 + [2]
+    assert list(both.turns) == [0] * 5 + [1] * 5 + [2]
     assert both.places == (range(0, 1), range(1, 2), range(2, 4))
     assert both.text(0, "my-cat") == "my-cat, a"
     assert both.text(2, "my-cat") == "a painting in the style of my-cat"
@@ -102,3 +103,11 @@ def test_pictures_of_one_name_are_judged_each_by_its_own_wording():
     strict = picture(crop, caption="a my-cat", wording=Wording(missing="error"))
     lax = picture(crop, caption="a dog")
     check_words(Concept((strict, lax), "captions"), "my-cat")
+
+
+def test_turns_are_counted_and_bounded():
+    several = Concept((picture(torch.zeros(8, 8, 3), repeats=2), picture(torch.zeros(8, 8, 3))), "")
+    assert list(several.turns) == [0, 0, 1]
+    assert list(without(several, [0]).turns) == [1]
+    with pytest.raises(ValueError, match="would show 1000001 pictures.*Lower the repeats"):
+        Concept((picture(torch.zeros(8, 8, 3), repeats=1_000_001),), "")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from ti_core.concept.caption_files import LONGEST_CAPTION
 from ti_core.concept.fit import FitSettings
 from ti_core.concept.gather import Recipe, Source, concept_of, look_of
 from ti_core.concept.masks import MaskSettings, latent_weights, over_picture, stacked_weights
+from ti_core.concept.pixels import in_floats
 from ti_core.concept.wording import Wording
 
 
@@ -40,6 +42,14 @@ def test_pictures_get_their_buckets():
     assert [tuple(crop.shape[:2]) for crop in concept.crops] == [(48, 80), (64, 64), (80, 48)]
     assert concept.weights == (None,) * 3
     assert (found := concept.pictures[0].found) and (found.width, found.height) == (300, 200)
+
+
+def test_crops_are_kept_as_the_bytes_of_the_file_where_nothing_is_scaled():
+    pixels = (noise(64, 64) * 255).to(torch.uint8)
+    (crop,) = concept_of([Source("a", pixels)], recipe()).crops
+    assert crop.dtype == torch.uint8
+    assert crop.equal(pixels)
+    assert in_floats(crop).equal(torch.from_numpy(pixels.numpy() / np.float32(255)))
 
 
 def test_repeats_of_a_source_and_of_the_recipe_multiply():
@@ -106,7 +116,7 @@ def test_a_mask_lies_over_its_crop_in_any_shape(size: tuple[int, int]):
     crop, weights = concept.crops[0], concept.weights[0]
     assert weights is not None
     assert weights.shape == (height, width)
-    assert torch.allclose(crop[..., 0], weights, atol=1e-4)
+    assert torch.allclose(in_floats(crop)[..., 0], weights, atol=1e-4)
     latents = latent_weights(weights, (4, height // 8, width // 8))
     assert latents.shape == (1, height // 8, width // 8)
     assert latents[0, :, 0].min() == 1
@@ -119,7 +129,7 @@ def test_flips_take_the_mask_along():
     (weights,) = concept.weights
     assert weights is not None
     assert weights[:, -1].min() == 1
-    assert torch.allclose(concept.crops[0][..., 0], weights, atol=1e-4)
+    assert torch.allclose(in_floats(concept.crops[0])[..., 0], weights, atol=1e-4)
 
 
 def test_unmasked_weight_normalisation_and_inversion():

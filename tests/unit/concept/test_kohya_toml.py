@@ -185,3 +185,36 @@ def test_wrong_keys_and_values_are_errors_with_the_nearest_known_name(line: str,
 def test_resolutions_that_cannot_be_meant_are_explained(value: str):
     with pytest.raises(ValueError, match="should be a number from 64 to 4096"):
         one("", dataset=f"resolution = {value}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "num_repeats = 1000000000",
+        "num_repeats = 0",
+        "keep_tokens = -1",
+        "caption_dropout_rate = 1.5",
+        "caption_dropout_rate = -0.1",
+        "caption_tag_dropout_rate = nan",
+        "token_warmup_step = inf",
+        "token_warmup_step = nan",
+        "token_warmup_min = -1",
+    ],
+)
+def test_a_value_out_of_bounds_is_named_with_its_key(line: str):
+    key, value = line.split(" = ")
+    with pytest.raises(ValueError, match=f"The value {value} of '{key}' .* should be from"):
+        one(line)
+
+
+def test_buckets_have_bounds():
+    with pytest.raises(ValueError, match="of 'max_bucket_reso' .* should be from 64 to 8192"):
+        one("", dataset="max_bucket_reso = 2000000000")
+
+
+def test_many_dots_and_subsets_are_refused_before_they_are_read():
+    with pytest.raises(ValueError, match="has more than 64 dots"):
+        subsets("a." * 1000 + "b = 1")
+    many = "[[datasets]]\n" + "[[datasets.subsets]]\nimage_dir = 'a'\n" * 1001
+    with pytest.raises(ValueError, match="has 1001 subsets, but at most 1000 are allowed"):
+        subsets(many)

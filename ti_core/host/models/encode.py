@@ -11,6 +11,7 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from torch import Tensor, nn
 
 from ...concept.concept import LatentChoice
+from ...concept.pixels import in_floats
 from ...draws import generator
 from ...training.latents import Gaussian, Latents, sampled
 
@@ -24,8 +25,8 @@ def encode_pictures(
     choice: LatentChoice = "deterministic",
     seed: int = 0,
 ) -> list[Latents]:
-    """Latents `[c, ...]`, fp32 on the CPU, of pictures `[h, w, 3]` in 0..1, scaled as the diffusion
-    model takes them; leaves the global RNG as it was.
+    """Latents `[c, ...]`, fp32 on the CPU, of pictures `[h, w, 3]` in bytes or 0..1, scaled as the
+    diffusion model takes them; leaves the global RNG as it was.
 
     'deterministic' takes the host's own, 'once' draws one sample from the VAE's distribution,
     'random' keeps the distribution.
@@ -46,7 +47,7 @@ def encode_pictures(
 def encoded(vae: Any, picture: Tensor) -> Tensor:
     """The host's latents of a picture, as the VAE scales them `[1, c, ...]`."""
     with torch.inference_mode():
-        return vae.encode(picture[None])
+        return vae.encode(in_floats(picture)[None])
 
 
 def own(latents: Tensor) -> Tensor:

@@ -20,13 +20,17 @@ from ...concept.caption_files import (
     metadata_captions,
 )
 from ...concept.counted import counted
+from ...concept.encodings import READ_AS
 from ...concept.fit import FitSettings
 from ...concept.gather import Source, check_large_enough
 from ...concept.masks import MaskSettings
-from .folders import allowed, candidates, read_text
+from ...quoted import quoted, shown
+from .folders import allowed, any_text, candidates, read_text
+from .ordinary_files import is_file
 from .picture_files import SUFFIXES, Reading, mask_file, picture_files, read_mask, read_pixels
 
 METADATA_NAMES = ("metadata.json", "metadata.jsonl", "meta_cap.json", "meta_clean.json")
+MOST_FAULTS = 3  # in one error
 LARGEST_METADATA = 64 << 20
 # What cameras and phones call their pictures says nothing about them.
 CAMERA_NAME = re.compile(
@@ -70,7 +74,7 @@ def folder_sources(folder: PictureFolder, notes: list[str]) -> Iterator[Source]:
     files = picture_files(folder.path, folder.deep)
     if not files:
         raise ValueError(
-            f"The folder {folder.path.name!r} holds no pictures ({', '.join(SUFFIXES)})."
+            f"The folder {quoted(folder.path.name)} holds no pictures ({', '.join(SUFFIXES)})."
         )
     lookup = caption_lookup(folder.captions, folder.metadata) if folder.captions else None
     remarks = [lookup.remark] if lookup and lookup.remark else []
@@ -92,7 +96,9 @@ def folder_sources(folder: PictureFolder, notes: list[str]) -> Iterator[Source]:
             silent.append(source.name)
         yield source
     if faults and not folder.skip:
-        raise ValueError(" ".join(faults))
+        more = len(faults) - MOST_FAULTS
+        rest = [f"So it is with {counted(more, 'more file')}."] if more > 0 else []
+        raise ValueError(" ".join([*faults[:MOST_FAULTS], *rest]))
     if silent:
         listed = f"{counted(len(silent), 'picture')} ({', '.join(silent[:10])})"
         raise ValueError(
@@ -105,11 +111,11 @@ def folder_sources(folder: PictureFolder, notes: list[str]) -> Iterator[Source]:
 
 def file_source(path: Path, folder: PictureFolder, lookup: "CaptionLookup | None") -> Source:
     """A picture file with its mask and its caption."""
-    name = path.relative_to(folder.path).as_posix()
+    name = shown(path.relative_to(folder.path).as_posix())
     if not allowed(path):
         raise ValueError(
-            f"{name!r} is a link to a file outside ComfyUI's input/ and datasets/ folders. Copy "
-            f"the picture into the folder."
+            f"{quoted(name)} is a link to a file outside ComfyUI's input/ and datasets/ folders. "
+            f"Copy the picture into the folder."
         )
     found = read_pixels(path, folder.masks.background)
     check_large_enough(name, found.picture.shape[1], found.picture.shape[0], folder.fit)
@@ -125,7 +131,7 @@ def mask_beside(path: Path, folder: PictureFolder) -> Path | None:
     inside = (
         [folder.mask_folder / f"{path.stem}{s}" for s in SUFFIXES] if folder.mask_folder else []
     )
-    found = next((mask for mask in inside if mask.is_file()), None) or mask_file(path)
+    found = next((mask for mask in inside if is_file(mask)), None) or mask_file(path)
     return found if found is not None and allowed(found) else None
 
 
@@ -134,7 +140,7 @@ def mask_found(
 ) -> tuple[Tensor | None, str]:
     """The mask of a picture, from a file or from its transparency, and where it came from."""
     if settings.source in ("auto", "files") and file is not None:
-        return read_mask(file), f"mask {file.name}"
+        return read_mask(file), f"mask {shown(file.name)}"
     if settings.source in ("auto", "alpha") and found.opacity is not None:
         return found.opacity, "mask from transparency"
     if settings.source == "files" and found.opacity is not None:
@@ -169,14 +175,16 @@ class CaptionLookup:
         for ending in [self.files.extension] if self.files.extension else [".txt", ".caption"]:
             ending = ending if ending.startswith(".") else f".{ending}"
             for text in (picture.with_suffix(ending), picture.with_name(picture.name + ending)):
-                if ending.lower() not in SUFFIXES and text.is_file() and allowed(text):
-                    return FileCaption(read_text(text, LONGEST_FILE), text.name)
+                if ending.lower() not in SUFFIXES and is_file(text) and allowed(text):
+                    words, assumed = any_text(text, LONGEST_FILE)
+                    how = f"{READ_AS}{assumed}" if assumed else ""
+                    return FileCaption(words, f"{shown(text.name)}{how}")
         return FileCaption()
 
     def in_metadata(self, picture: Path) -> FileCaption:
         """What the metadata file says of a picture."""
         caption = self.metadata.get(picture.name, self.metadata.get(picture.stem))
-        return FileCaption() if caption is None else FileCaption(caption, "the metadata file")
+        return FileCaption(caption, "the metadata file") if caption else FileCaption()
 
     def in_folder_name(self, picture: Path) -> FileCaption:
         """Given words, or those of a kohya folder `20_cat woman`."""
@@ -234,10 +242,11 @@ def metadata_file(folder: Path, files: CaptionFiles) -> Path | None:
         return None
     names = [files.metadata, base_name(files.metadata)] if files.metadata else METADATA_NAMES
     places = [*(folder / name for name in names), *candidates(files.metadata)]
-    found = next((path for path in places if path.is_file() and allowed(path)), None)
+    found = next((path for path in places if is_file(path) and allowed(path)), None)
     if files.metadata and found is None:
         raise ValueError(
-            f"There is no metadata file {files.metadata!r} in the folder {folder.name!r}. Write "
-            f"the name of a file in that folder, or a path like 'input/my-metadata.json'."
+            f"There is no metadata file {quoted(files.metadata)} in the folder "
+            f"{quoted(folder.name)}. Write the name of a file in that folder, or a path like "
+            f"'input/my-metadata.json'."
         )
     return found

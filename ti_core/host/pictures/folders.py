@@ -6,6 +6,10 @@ from pathlib import Path
 
 import folder_paths
 
+from ...concept.encodings import Text, text_of
+from ...quoted import quoted
+from .ordinary_files import is_file, is_folder
+
 NO_FOLDER = "none"
 
 
@@ -62,11 +66,11 @@ def folder_path(choice: str) -> Path:
     a datasets folder.
     """
     for path in candidates(choice):
-        if path.is_dir():
+        if is_folder(path):
             return path
     raise ValueError(
-        f"There is no picture folder {choice!r}. Put the pictures into a sub-folder of ComfyUI's "
-        f"input/ or datasets/ folder, press R to refresh the page, and choose it."
+        f"There is no picture folder {quoted(choice)}. Put the pictures into a sub-folder of "
+        f"ComfyUI's input/ or datasets/ folder, press R to refresh the page, and choose it."
     )
 
 
@@ -75,34 +79,53 @@ def text_file(choice: str) -> Path:
     input/ or a datasets folder.
     """
     for path in candidates(choice):
-        if path.is_file():
+        if is_file(path):
             return path
     raise ValueError(
-        f"There is no file {choice!r} in ComfyUI's input/ or datasets/ folder. Put it there, and "
-        f"write its path as 'input/my-templates.txt' or 'datasets/cats/my-dataset.toml'."
+        f"There is no file {quoted(choice)} in ComfyUI's input/ or datasets/ folder. Put it there, "
+        f"and write its path as 'input/my-templates.txt' or 'datasets/cats/my-dataset.toml'."
     )
 
 
 def read_text(path: Path, limit: int) -> str:
-    """The text of a file: UTF-8, or UTF-16 with its mark; other bytes become a replacement sign.
-    ValueError if it is larger than `limit` bytes.
+    """The text of a file in UTF-8, or UTF-16 with its mark; ValueError for other bytes, and for
+    more of them than `limit`.
+    """
+    text, assumed = any_text(path, limit)
+    if assumed:
+        raise not_text(path, f"it seems to be {assumed}")
+    return text
+
+
+def any_text(path: Path, limit: int) -> Text:
+    """The text of a file in any encoding that can be told; ValueError for other bytes, and for
+    more of them than `limit`.
     """
     with path.open("rb") as opened:
         data = opened.read(limit + 1)
     if len(data) > limit:
         raise ValueError(
-            f"The file {path.name!r} is larger than {limit >> 10} KiB. That is too long for a text "
-            f"of this kind. Is it the right file?"
+            f"The file {quoted(path.name)} is larger than {limit >> 10} KiB. That is too long for "
+            f"a text of this kind. Is it the right file?"
         )
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    return data.decode(encoding, errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        return text_of(data)
+    except ValueError as error:
+        raise not_text(path, str(error)) from error
+
+
+def not_text(path: Path, why: str) -> ValueError:
+    """What to say of a file that cannot be read as text."""
+    return ValueError(
+        f"The file {quoted(path.name)} cannot be read as text ({why}). Save it as UTF-8."
+    )
 
 
 def state_of(places: Iterable[Path]) -> str:
     """Names, times and sizes of files, and of all files in folders and below; it changes when one
     of them is added, removed or changed.
     """
-    found = (place.rglob("*") if place.is_dir() else [place] for place in places)
-    files = sorted({path for paths in found for path in paths if path.is_file()})
+    found = (place.rglob("*") if is_folder(place) else [place] for place in places)
+    files = sorted({path for paths in found for path in paths if is_file(path)})
     facts = ((str(path), path.stat()) for path in files)
     return repr([(name, fact.st_mtime_ns, fact.st_size) for name, fact in facts])
