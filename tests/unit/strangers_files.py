@@ -61,9 +61,9 @@ def named(name: Any, **more: Any) -> dict[str, Any]:
 
 
 def doubled(depth: int) -> Any:
-    """A tuple that holds itself, twice, and again twice: it never ends as text."""
-    made: Any = ([],)
-    made[0].append(made)
+    """A list that holds itself, twice in a tuple, and that again twice: it never ends as text."""
+    made: Any = []
+    made.append(made)
     for _ in range(depth):
         made = (made, made)
     return made
@@ -95,9 +95,13 @@ def frozen_pickles() -> Strange:
     ordered = b"ccollections\nOrderedDict\n)R"
     yield "build-again.pt", lambda: repeated(state + ordered, b"h\1b", 35_000), "entries"
     axes = b"(" + b"K\1" * 50_000 + b"tq\0"
-    yield "long-shape.pt", lambda: repeated(axes + b"ctorch\nSize\nq\1", b"h\1h\0\x85R", 9), "shape"
+    yield (
+        "long-shape.pt",
+        lambda: repeated(axes + b"ctorch\nSize\nq\1", b"h\1h\0\x85R", 60_000),
+        "shape",
+    )
     rebuild = b"ctorch._utils\n_rebuild_parameter\nq\1"
-    yield "arguments.pt", lambda: repeated(axes + rebuild, b"h\1h\0R", 9), "16 arguments"
+    yield "arguments.pt", lambda: repeated(axes + rebuild, b"h\1h\0R", 60_000), "16 arguments"
     keys = b"}(" + b"".join(
         b"\x8a\x0d" + (n * (2**61 - 1)).to_bytes(13, "little") + b"N" for n in range(40_000)
     )
@@ -135,8 +139,8 @@ def foreign_exceptions() -> Strange:
     yield "unlisted-storage.pt", lambda: unlisted, "values of a tensor are missing"
     bare = Calls(_rebuild_tensor_v2, "none", 0, (1, 768), (768, 1), False, {})
     yield "no-storage.pt", lambda: zipped({"emb_params": bare}), "describes a tensor wrongly"
-    for kind in ("F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "F8_E4M3", "C64", "Float4"):
-        size = 768 if kind != "C64" else 384
+    sizes = {"F4": 6144, "F6_E2M3": 4096, "F6_E3M2": 4096, "F8_E8M0": 3072, "F8_E4M3": 3072}
+    for kind, size in {**sizes, "C64": 384, "Float4": 768}.items():
         entry = {"dtype": kind, "shape": [1, size], "data_offsets": [0, 3072]}
         yield f"{kind}.safetensors", lambda e=entry: header({"emb_params": e}), "of the type"
     yield "profile-behind.png", profile_behind_the_pixels, "without an embedding"

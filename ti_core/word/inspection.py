@@ -82,9 +82,14 @@ def format_lines(embedding: Embedding) -> list[str]:
 
 
 def inspection_picture(embedding: Embedding, known: Mapping[str, Vocabulary]) -> Tensor:
-    """A row per vector `[1, h, w, 3]`: its values as a strip of grey, its norm beside the
-    vocabulary's as a bar, its nearest tokens.
+    """A row per vector `[1, h, w, 3]`, of the first 64: its values as a strip of grey, its norm
+    beside the vocabulary's as a bar, its nearest tokens.
     """
+    return torch.from_numpy(np.array(drawn_sheet(embedding, known))).float().div_(255.0)[None]
+
+
+def drawn_sheet(embedding: Embedding, known: Mapping[str, Vocabulary]) -> Image.Image:
+    """The picture itself."""
     drawn = [
         (key, row, known.get(key), number)
         for key, rows in embedding.vectors.items()
@@ -98,7 +103,7 @@ def inspection_picture(embedding: Embedding, known: Mapping[str, Vocabulary]) ->
     ImageDraw.Draw(sheet).text((MARGIN, MARGIN), title, font=ImageFont.load_default(20))
     for place, (key, row, vocabulary, number) in enumerate(drawn, 1):
         draw_row(sheet, place * ROW, f"{key} {number + 1}", row, vocabulary, number)
-    return torch.from_numpy(np.array(sheet, np.float32)).div_(255.0)[None]
+    return sheet
 
 
 def draw_row(
