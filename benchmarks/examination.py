@@ -24,6 +24,7 @@ from ti_core.concept import gather
 from ti_core.concept.concept import Concept
 from ti_core.concept.fit import FitSettings
 from ti_core.concept.gather import Recipe, Source
+from ti_core.concept.pixels import in_bytes
 from ti_core.concept.templates import TEMPLATES
 from ti_core.concept.wording import Wording
 from ti_core.host.learn import Models
@@ -199,8 +200,8 @@ def save_pictures(concept: Concept, folder: Path) -> None:
 
 
 def image(pixels: Tensor) -> Image.Image:
-    """A picture `[h, w, 3]` in 0..1 as an image."""
-    return Image.fromarray(np.rint(pixels.numpy() * 255).astype("u1"))
+    """A picture `[h, w, 3]`, of bytes or in 0..1, as an image."""
+    return Image.fromarray(in_bytes(pixels).numpy())
 
 
 def host_outputs(

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ti_core.concept.concept import Concept
 from ti_core.concept.fit import FitSettings
+from ti_core.concept.pixels import in_floats
 from ti_core.host.learn import Audience, LearnSettings, learn
 from ti_core.host.models.borrow import BorrowSettings
 from ti_core.host.models.text import create_embedding
@@ -234,7 +235,7 @@ def check_conversion(models: Models, folder: Path) -> None:
     from peers.pipeline import Outputs, Question, compare, outputs, remember
 
     scene = world.random_scene(Random(0), world.HELD_OUT[0])
-    picture = examination.concept_of([scene]).crops[0]
+    picture = in_floats(examination.concept_of([scene]).crops[0])
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     text = examination.TEMPLATE.format(world.describe(scene.thing))
     for position in (50, REMEMBERED, 950):
