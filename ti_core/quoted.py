@@ -10,7 +10,13 @@ def quoted(value: object) -> str:
 
 
 def shown(name: str) -> str:
-    """A name with a sign for each byte or half character that no text can have (names of files are
+    """A name with a sign for each character that cannot be shown, and a long one cut."""
+    text = "".join(character if character.isprintable() else "?" for character in name)
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
+
+
+def encodable(text: str) -> str:
+    """A text with a sign for each byte or half character that no text can have (names of files are
     not always UTF-8).
     """
-    return name.encode("utf-8", "replace").decode()
+    return text.encode("utf-8", "replace").decode()

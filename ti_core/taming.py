@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from .quoted import shown
+from .quoted import encodable
 
 DEEPEST_PARENTHESES = 16
 REFERENCE = re.compile(r"embedding:", re.IGNORECASE)
@@ -47,7 +47,7 @@ def sturdy(text: str, word: str = "") -> str:
     """
     becomes = rf"|\s+{re.escape(word)}(?![\w-])" if word else ""
     nameless = rf"(embedding):(?:(?:\s*:)+|(?=\s*(?:$|[()]|embedding:){becomes}))"
-    text = re.sub(nameless, r"\1", shown(text), flags=re.IGNORECASE)
+    text = re.sub(nameless, r"\1", encodable(text), flags=re.IGNORECASE)
     if depth(text) <= DEEPEST_PARENTHESES:
         return text
     return PARENTHESIS.sub(lambda match: f"\\{match[0]}", text)

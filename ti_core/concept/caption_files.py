@@ -10,12 +10,14 @@ from typing import Any, Literal
 
 from ..quoted import quoted
 from ..taming import cleaned, sturdy, tamed
+from .templates import FILEWORDS
 
 CaptionSource = Literal["auto", "text files", "metadata", "folder names", "file names", "kohya"]
 
 LONGEST_CAPTION = 4000  # characters: over 12 chunks of 75 tokens
 LONGEST_FILE = 1 << 20  # bytes of a caption or template file
 MOST_TEMPLATES = 1000
+MOST_FILEWORDS = 4  # in a template; each puts a whole caption there
 WORDS = "{}"  # in a file name pattern: what stands here is the caption
 WILDCARD = re.compile(r"(\{\}|\*)")
 MOST_WILDCARDS = 8
@@ -73,6 +75,11 @@ def templates_from(text: str, typed: bool) -> tuple[str, ...]:
         raise ValueError(
             f"There are {len(found)} templates, but at most {MOST_TEMPLATES} are allowed. Choose "
             f"the best."
+        )
+    if repeating := [line for line in found if line.count(FILEWORDS) > MOST_FILEWORDS]:
+        raise ValueError(
+            f"The template {quoted(repeating[0])} says {FILEWORDS} more than {MOST_FILEWORDS} "
+            f"times. Once is enough."
         )
     return tuple(sturdy(line if typed else tamed(line, False)) for line in found)
 

@@ -187,7 +187,8 @@ def check_keys(table: Mapping[str, Any], known: Mapping[str, tuple[type, ...]], 
         if key not in known:
             near = difflib.get_close_matches(key[:LONGEST_KEY], known, 1, 0.5)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
-            raise ValueError(f"Unknown key {quoted(key)} {where} of the dataset file. {hint}")
+            start = quoted(key[:LONGEST_KEY])
+            raise ValueError(f"Unknown key {start} {where} of the dataset file. {hint}")
         kinds = known[key]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ValueError(

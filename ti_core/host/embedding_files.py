@@ -17,9 +17,10 @@ from comfy.sd import CLIP
 from PIL import Image
 from torch import Tensor
 
+from ..quoted import quoted
 from ..word.embedding import Embedding, check_placeholder, initial_rows
 from ..word.formats import FORMATS, Export, NumberType, read_embedding, write_files
-from ..word.formats.file_names import embedding_below, embeddings_below, name_to_write, shown
+from ..word.formats.file_names import embedding_below, embeddings_below, name_to_write
 from ..word.formats.storage import reason
 from .models.text import check_fits, encoders
 
@@ -55,7 +56,7 @@ def chosen_file(choice: str) -> Path:
         if path and folder_paths.is_within_directory(root, str(path)):
             return path
     raise ValueError(
-        f"There is no embedding file {shown(choice)}. Put it into ComfyUI's models/embeddings "
+        f"There is no embedding file {quoted(choice)}. Put it into ComfyUI's models/embeddings "
         f"folder, press R to refresh the page, and choose it."
     )
 

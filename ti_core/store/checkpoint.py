@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ..quoted import quoted
 from ..training.run import MOST_ROLLBACKS, Ended, RunState
 from ..training.stopping import Validation
 from .digest import digest_of
@@ -76,7 +77,7 @@ def restored(data: bytes, like: Mapping[str, Tensor]) -> RunState:
     tensors, facts = opened(data)
     if facts.get("version") != VERSION:
         raise ValueError(
-            f"it has version {facts.get('version')!r}, but this pack reads version {VERSION}"
+            f"it has version {quoted(facts.get('version'))}, but this pack reads version {VERSION}"
         )
     digest = facts.pop("digest", None)
     if digest != digest_of(tensors, facts):
@@ -194,9 +195,9 @@ def number(facts: Mapping[str, Any], name: str) -> float:
     """A fact that is a finite number, not negative."""
     value = facts.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"its {name} is {value!r}, not a number")
+        raise ValueError(f"its {name} is {quoted(value)}, not a number")
     if not math.isfinite(value) or value < 0:
-        raise ValueError(f"its {name} is {value}")
+        raise ValueError(f"its {name} is {quoted(value)}")
     return float(value)
 
 
@@ -209,7 +210,7 @@ def whole_number(facts: Mapping[str, Any], name: str) -> int:
     """A fact that counts something."""
     value = number(facts, name)
     if value != int(value):
-        raise ValueError(f"its {name} is {value}")
+        raise ValueError(f"its {name} is {quoted(value)}")
     return int(value)
 
 
@@ -225,5 +226,5 @@ def ending(facts: Mapping[str, Any]) -> Ended:
     """Why the run ended, '' if it had not."""
     found = next((one for one in get_args(Ended) if one == facts.get("ended")), None)
     if found is None:
-        raise ValueError(f"it ended by {facts.get('ended')!r}")
+        raise ValueError(f"it ended by {quoted(facts.get('ended'))}")
     return found

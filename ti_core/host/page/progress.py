@@ -6,7 +6,7 @@ import comfy.model_management
 import comfy.utils
 from server import PromptServer
 
-from ...quoted import shown
+from ...quoted import encodable
 from ...training.preflight import clock
 from ...training.run import RunState
 
@@ -56,7 +56,7 @@ def say(text: str, node_id: str | None) -> None:
     """Write text on a node; without a server (a script, a test) nobody is there to read it."""
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
-        server.send_progress_text(shown(shortened(text)), node_id, server.client_id)
+        server.send_progress_text(encodable(shortened(text)), node_id, server.client_id)
 
 
 def shortened(text: str) -> str:

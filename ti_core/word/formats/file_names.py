@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
+from ...quoted import quoted
+
 log = logging.getLogger(__name__)
 
 PICTURES = (".png", ".webp", ".avif")
@@ -27,7 +29,7 @@ def name_to_write(name: str) -> PurePath:
     parts = plain.removesuffix(suffix(plain)).split("/")
     if len(name) > LONGEST or not all(PART.fullmatch(part) for part in parts):
         raise ValueError(
-            f"The name {shown(name)} is not allowed for an embedding file. Use letters, digits, "
+            f"The name {quoted(name)} is not allowed for an embedding file. Use letters, digits, "
             f"'_', '-' and '.', and '/' for a sub-folder: my-cat, pets/my-cat. It has at most 128 "
             f"characters, and {LONGEST} with its sub-folders."
         )
@@ -38,11 +40,6 @@ def name_to_write(name: str) -> PurePath:
             f"Windows. Choose another name, for example 'my-{device}'."
         )
     return PurePath(*parts)
-
-
-def shown(name: str) -> str:
-    """A name for a message, which is not to fill the page."""
-    return repr(name) if len(name) <= LONGEST else f"{name[:40]!r}... ({len(name)} characters)"
 
 
 def suffix(name: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...quoted import shown
 from ...taming import one_line
 from ..embedding import PLACEHOLDER, Embedding, check_placeholder
 from ..families import check_width, in_order, key_of
@@ -26,7 +27,6 @@ START_SIZE = 16
 OWN_FACTS = ("placeholder", "vectors", "version")
 MAX_NAME = 64
 LONGEST_MESSAGE = 500
-LONGEST_FILE_NAME = 100
 LONGEST_LIST = 200
 
 
@@ -38,7 +38,7 @@ def read_embedding(
     """
     with told_of(path):
         contents, words = read_words(path)
-    draft = chosen(words, word, shown(path))
+    draft = chosen(words, word, shown(path.name))
     with told_of(path):
         return embedding_of(draft, contents, widths or {})
 
@@ -53,15 +53,10 @@ def told_of(path: Path) -> Iterator[None]:
     except Exception as error:
         known = isinstance(error, ValueError | OSError)
         reason = str(error) if known else f"it is damaged ({type(error).__name__}: {error})"
-        start = f"The file '{shown(path)}' cannot be read as an embedding: "
+        start = f"The file '{shown(path.name)}' cannot be read as an embedding: "
         end = ". Choose another file, or download it again."
         room = LONGEST_MESSAGE - len(start) - len(end)
         raise ValueError(f"{start}{one_line(reason, room)}{end}") from None
-
-
-def shown(path: Path) -> str:
-    """The name of a file in messages."""
-    return one_line(path.name, LONGEST_FILE_NAME)
 
 
 def read_words(path: Path) -> tuple[Contents, dict[str, Draft]]:
