@@ -11,8 +11,13 @@ def quoted(value: object) -> str:
 
 def shown(name: str) -> str:
     """A name with a sign for each character that cannot be shown, and a long one cut."""
-    text = "".join(character if character.isprintable() else "?" for character in name)
+    text = printable(name)
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
+
+
+def printable(text: str) -> str:
+    """A text with a sign for each character that cannot be shown."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def encodable(text: str) -> str:

@@ -46,6 +46,7 @@ from ti_core.host.pictures.dataset_files import (  # noqa: E402
 from ti_core.host.pictures.token_counts import audit  # noqa: E402
 
 WORD = "my-cat"
+PICTURE_MEGABYTES = 300.0  # what a picture of the largest size may take
 SHOWN_ONE_IN = 8  # inputs; drawing a contact sheet takes longer than reading
 KINDS: dict[str, dict[str, Any]] = {
     "PNG": {}, "JPEG": {}, "WEBP": {"lossless": True}, "BMP": {}, "TIFF": {}, "GIF": {},
@@ -287,8 +288,8 @@ def words(*known: str) -> Callable[[Sequence[bytes], int], bytes]:
 
 
 TARGETS = (
-    Target("picture", picture_samples, bent_bytes, read_picture),
-    Target("mask", picture_samples, bent_bytes, read_mask),
+    Target("picture", picture_samples, bent_bytes, read_picture, PICTURE_MEGABYTES),
+    Target("mask", picture_samples, bent_bytes, read_mask, PICTURE_MEGABYTES),
     Target(
         "caption file", lambda: list(CAPTIONS), words(*CAPTION_WORDS),
         partial(read_captions, name="a.txt"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from fuzz_mutations import bent_bytes, bent_json, bent_lines, bent_pickle, json_bytes
+from fuzz_mutations import LARGEST, bent_bytes, bent_json, bent_lines, bent_pickle, json_bytes
 from fuzz_watch import Target
 from hostile_files import archive, encoded, good_files, png
 from PIL import Image
@@ -158,7 +158,7 @@ def bent_carried(samples: Sequence[bytes], seed: int) -> bytes:
     draws = random.Random(seed)
     if draws.random() < 0.2:
         return bent_bytes(samples, seed)
-    return json_bytes(bent_json(json.loads(draws.choice(samples)), draws))
+    return json_bytes(bent_json(json.loads(draws.choice(samples)), draws))[:LARGEST]
 
 
 def read_chunk(folder: Path, data: bytes) -> None:

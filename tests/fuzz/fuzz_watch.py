@@ -17,13 +17,14 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 class Target(NamedTuple):
     """Something that reads a stranger's bytes. `seeds` are good inputs, `mutate` makes another one
     of some of them and a seed, `read` takes a folder to write into and the bytes; it may raise
-    ValueError, and nothing else.
+    ValueError, and nothing else. `megabytes` is what it may take above an input's size.
     """
 
     name: str
     seeds: Callable[[], list[bytes]]
     mutate: Callable[[Sequence[bytes], int], bytes]
     read: Callable[[Path, bytes], None]
+    megabytes: float = MEGABYTES
 
 
 class Cost(NamedTuple):
@@ -37,6 +38,26 @@ class Cost(NamedTuple):
     fault: str = ""
 
 
+class Verdict(NamedTuple):
+    """How many inputs were read, and the faults that were found."""
+
+    inputs: int
+    faults: list[str]
+
+
+def fuzzed(target: Target, folder: Path, inputs: int) -> Verdict:
+    """Read the good inputs, and then bent ones, always the same."""
+    samples = target.seeds()
+    for sample in samples:  # What is made once, such as fonts and tables, is not counted.
+        watched(target, folder, sample)
+    found = []
+    for seed in range(inputs):
+        cost = watched(target, folder, target.mutate(samples, seed))
+        if cost.kind:
+            found.append(f"seed {seed}: {cost.kind} {cost.fault}")
+    return Verdict(inputs, found)
+
+
 def watched(target: Target, folder: Path, data: bytes) -> Cost:
     """Read an input once."""
     gc.disable()  # A collection that falls into a reading would be counted as its time.
@@ -46,7 +67,7 @@ def watched(target: Target, folder: Path, data: bytes) -> Cost:
     gc.enable()
     if not kind and seconds > SECONDS:
         kind, fault = "too slow", f"{seconds:.2f} s"
-    if not kind and megabytes > MEGABYTES + len(data) / (1 << 20):
+    if not kind and megabytes > target.megabytes + len(data) / (1 << 20):
         kind, fault = "too large", f"{megabytes:.0f} MB"
     return Cost(seconds, megabytes, kind, fault)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...quoted import shown
+from ...quoted import printable, quoted, shown
 from ...taming import one_line
 from ..embedding import PLACEHOLDER, Embedding, check_placeholder
 from ..families import check_width, in_order, key_of
@@ -56,7 +56,7 @@ def told_of(path: Path) -> Iterator[None]:
         start = f"The file '{shown(path.name)}' cannot be read as an embedding: "
         end = ". Choose another file, or download it again."
         room = LONGEST_MESSAGE - len(start) - len(end)
-        raise ValueError(f"{start}{one_line(reason, room)}{end}") from None
+        raise ValueError(f"{start}{printable(one_line(reason, room))}{end}") from None
 
 
 def read_words(path: Path) -> tuple[Contents, dict[str, Draft]]:
@@ -70,8 +70,8 @@ def chosen(words: Mapping[str, Draft], word: str, file: str) -> Draft:
     """The word of that name, or the only one."""
     if word and word not in words:
         raise ValueError(
-            f"'{file}' holds {listed_names(words)}, but not '{one_line(word, 40)}'. Write one of "
-            f"these into word."
+            f"'{file}' holds {listed_names(words)}, but not {quoted(word[:40])}. Write one of these "
+            f"into word."
         )
     if word or len(words) == 1:
         return words[word] if word else next(iter(words.values()))
@@ -81,7 +81,7 @@ def chosen(words: Mapping[str, Draft], word: str, file: str) -> Draft:
 
 def listed_names(words: Mapping[str, Draft]) -> str:
     """The names of words, for a message."""
-    text = ", ".join(words)
+    text = printable(", ".join(words))
     return text if len(text) <= LONGEST_LIST else f"{text[:LONGEST_LIST]}... ({len(words)} words)"
 
 
