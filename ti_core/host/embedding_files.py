@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..word.embedding import Embedding, check_placeholder, initial_rows
 from ..word.formats import FORMATS, Export, NumberType, free_base, read_embedding, write_files
+from .models.compatibility import is_within_directory
 from .models.text import check_fits, encoders
 
 FILE_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?")
@@ -43,7 +44,7 @@ def embedding_path(name: str) -> Path:
     root = Path(folder_paths.get_folder_paths("embeddings")[0])
     last = parts[-1]
     path = root.joinpath(*parts[:-1], last[: -len(suffix(last))] if suffix(last) else last)
-    if not folder_paths.is_within_directory(str(root), str(path)):
+    if not is_within_directory(str(root), str(path)):
         raise ValueError(
             f"The name {name!r} leads outside the embeddings folder {root}. Choose "
             f"another sub-folder."
@@ -80,7 +81,7 @@ def chosen_file(choice: str) -> Path:
         places.append((folder_paths.get_input_directory(), choice.removeprefix(DROPPED)))
     for root, name in places:
         path = Path(root, name)
-        inside = folder_paths.is_within_directory(root, str(path))
+        inside = is_within_directory(root, str(path))
         if name and inside and suffix(path.name) and path.is_file():
             return path
     raise ValueError(
