@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import comfy_kitchen as ck
 import pytest
 import torch
 from comfy.ldm.cosmos.predict2 import Attention
@@ -62,6 +63,32 @@ def test_the_gradient_through_a_kernel_without_backward_agrees_with_differences(
     with torch.no_grad():
         ends = [loss(module.forward, x + step * direction, turn).double() for step in (1e-2, -1e-2)]
     assert float((ends[0] - ends[1]) / 2e-2) == pytest.approx(float(leaf.grad.norm()), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "scales"),
+    [
+        ("apply_rope", 0),
+        ("apply_rope_split_half", 0),
+        ("rms_rope", 2),
+        ("rms_rope_split_half", 2),
+    ],
+)
+def test_every_rotation_has_a_gradient(kernel: str, scales: int):
+    """Of those that some version of the host calls without asking whether it is training."""
+    _, turn = rotating_attention()
+    draws = torch.Generator().manual_seed(2)
+    query, key, scale = (
+        torch.randn(shape, generator=draws, dtype=torch.float64, requires_grad=True)
+        for shape in ((1, TOKENS, HEADS, WIDTH), (1, TOKENS, HEADS, WIDTH), (WIDTH,))
+    )
+
+    def rotated(*inputs: Tensor) -> Tensor:
+        query, key, scale = inputs
+        return torch.cat(getattr(ck, kernel)(query, key, turn.double(), *[scale] * scales))
+
+    with with_backward():
+        assert torch.autograd.gradcheck(rotated, (query, key, scale))
 
 
 def test_the_kernel_stays_where_no_gradient_is_asked_for():
