@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from .compatibility import plain_kernel
 
+OPERATORS = (OpOverloadPacket, OpOverload)  # what stands under torch.ops
 TORCH_NAMESPACES = ("aten", "prim", "prims")
 
 
@@ -31,11 +32,10 @@ class with_backward(TorchFunctionMode):  # noqa: N801 - reads like torch.no_grad
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if kwargs is None:
-            kwargs = {}
-        if kwargs and kwargs.get("out") is not None and asks_for_gradient(args, kwargs):
+        kwargs = kwargs or {}
+        if kwargs.get("out") is not None and asks_for_gradient(args, kwargs):
             return written_into(func, args, **kwargs)
-        if isinstance(func, OpOverloadPacket | OpOverload) and asks_for_gradient(args, kwargs):
+        if isinstance(func, OPERATORS) and asks_for_gradient(args, kwargs):
             return differentiably(func, args, kwargs)
         return func(*args, **kwargs)
 
