@@ -1,1 +1,46 @@
-"""The graph's face: schemas, tooltips, sockets, and executes that translate."""
+"""The graph's face: schemas, tooltips, sockets, executes that translate; and the list of nodes."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from ..ti_core.host.page.stop_and_keep import add_route
+from .audit import ConceptAudit
+from .blend import BlendTextualInversions
+from .concept import ConceptFromKohyaDataset, ConceptJoin, LoadImagesAsConcept
+from .concept_options import ConceptCaptionOptions, ConceptMaskOptions, ConceptPictureFit
+from .embedding import ApplyEmbeddingToCLIP, CreateEmbedding
+from .files import ConvertTextualInversion, LoadTextualInversion, SaveEmbedding
+from .inspection import InspectTextualInversion
+from .previews import TrainingPreviews
+from .train import TrainTextualInversion
+
+
+class TextualInversionExtension(ComfyExtension):
+    """The nodes of this pack, and the route of "Stop and keep"."""
+
+    async def on_load(self) -> None:
+        add_route()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            LoadImagesAsConcept,
+            ConceptPictureFit,
+            ConceptCaptionOptions,
+            ConceptMaskOptions,
+            ConceptJoin,
+            ConceptFromKohyaDataset,
+            ConceptAudit,
+            CreateEmbedding,
+            TrainTextualInversion,
+            TrainingPreviews,
+            SaveEmbedding,
+            LoadTextualInversion,
+            InspectTextualInversion,
+            ConvertTextualInversion,
+            BlendTextualInversions,
+            ApplyEmbeddingToCLIP,
+        ]
+
+
+async def comfy_entrypoint() -> TextualInversionExtension:
+    """What ComfyUI asks the pack for."""
+    return TextualInversionExtension()

@@ -9,7 +9,7 @@ from headless import Server
 from page import settle
 from safetensors.torch import save
 from test_nodes import PROMPT, add
-from view import View
+from view import View, wait_for_message
 
 DROP = """async ([id, name, data]) => {
     const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))
@@ -46,7 +46,7 @@ def test_an_upload_that_fails_says_so_and_leaves_the_choice(view: View):
     view.page.route("**/upload/image", lambda route: route.abort())
     try:
         view.page.evaluate(DROP, [node, "lost.safetensors", ""])
-        view.page.get_by_text("lost.safetensors: Failed to fetch").first.wait_for(timeout=10_000)
+        wait_for_message(view.page, "lost.safetensors: Failed to fetch")
     finally:
         view.page.unroute("**/upload/image")
     assert view.page.evaluate(PROMPT)[str(node)]["inputs"]["file"] == "none"

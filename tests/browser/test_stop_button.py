@@ -9,7 +9,7 @@ from page import load_workflow, settle
 from playwright.sync_api import Route
 from test_example import RUN, SET, SMALL
 from test_nodes import PROMPT, WIDGET_NAMES, add
-from view import View
+from view import View, wait_for_message
 
 LABEL, STOPPING = "Stop and keep", "Stopping after this step"
 STEPS = 400
@@ -109,7 +109,7 @@ def test_a_press_that_comes_too_late_says_so(view: View):
     page = view.page
     node = believed_running(view)
     press(view, node)
-    page.get_by_text(f"No training is running on node '{node}'.").wait_for(timeout=10_000)
+    wait_for_message(page, f"No training is running on node '{node}'.")
     found = page.evaluate(BUTTON, node)
     assert (found["text"], found["disabled"]) == (LABEL, False)
     page.evaluate("() => app.api.dispatchCustomEvent('execution_error', {})")
@@ -131,7 +131,7 @@ def test_a_press_that_does_not_reach_the_server_says_so_and_can_be_repeated(
     page.route("**/textual_inversion/stop", fail)
     try:
         press(view, node)
-        page.get_by_text(says).first.wait_for(timeout=10_000)
+        wait_for_message(page, says)
         found = page.evaluate(BUTTON, node)
     finally:
         page.unroute("**/textual_inversion/stop")

@@ -22,6 +22,7 @@ from ..word.embedding import Embedding, check_placeholder, initial_rows
 from ..word.formats import FORMATS, Export, NumberType, read_embedding, write_files
 from ..word.formats.file_names import embedding_below, embeddings_below, name_to_write
 from ..word.formats.storage import reason
+from .models.compatibility import is_within_directory
 from .models.text import check_fits, encoders
 
 DROPPED = "input/"
@@ -53,7 +54,7 @@ def chosen_file(choice: str) -> Path:
     if choice.startswith(DROPPED):
         root = folder_paths.get_input_directory()
         path = embedding_below(root, choice.removeprefix(DROPPED))
-        if path and folder_paths.is_within_directory(root, str(path)):
+        if path and is_within_directory(root, str(path)):
             return path
     raise ValueError(
         f"There is no embedding file {quoted(choice)}. Put it into ComfyUI's models/embeddings "

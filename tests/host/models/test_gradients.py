@@ -120,9 +120,10 @@ def test_the_gradient_of_sd3_agrees_with_finite_differences():
 
 
 @pytest.mark.slow
-def test_the_gradient_through_a_language_model_agrees_with_finite_differences():
+@pytest.mark.parametrize("checkpointing", ["off", "on"])
+def test_the_gradient_through_a_language_model_agrees_with_finite_differences(checkpointing: str):
     """Z-Image: a chat template around the prompt, a Qwen as text encoder."""
-    check_against_differences(*small_zimage(), "auto", channels=16, reach=1e-3)
+    check_against_differences(*small_zimage(), checkpointing, channels=16, reach=1e-3)
 
 
 @pytest.mark.slow

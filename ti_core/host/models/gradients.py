@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from .with_backward import with_backward
+
 
 class differentiable:  # noqa: N801 - reads like torch.no_grad
     """Let autograd save the weights of modules that were loaded under `torch.inference_mode` (core
@@ -116,6 +118,7 @@ class _Recompute(torch.autograd.Function):
         ]
         with (
             torch.enable_grad(),
+            with_backward(),
             allow_mutation_on_saved_tensors() if ctx.mutates else nullcontext(),
         ):
             outputs = ctx.function(*(leaf.clone() for leaf in leaves))

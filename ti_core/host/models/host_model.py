@@ -26,6 +26,7 @@ from .gradients import (
     training_flag,
 )
 from .text import Word, encoders, with_word
+from .with_backward import with_backward
 
 FP16_LOSS_SCALE = 2.0**14
 
@@ -121,7 +122,8 @@ class HostModel:
         # The encoder is loaded; asking the memory manager again in the middle of a step could evict
         # the diffusion model.
         clip.load_model = lambda tokens={}: clip.patcher
-        known = {caption: conditioning(clip, caption) for caption in dict.fromkeys(captions)}
+        with with_backward():
+            known = {caption: conditioning(clip, caption) for caption in dict.fromkeys(captions)}
         return [known[caption] for caption in captions]
 
     def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
@@ -135,9 +137,11 @@ class HostModel:
             for index, cond in enumerate(conditioning)
         ]
         groups = together(conds)
-        parts = [
-            self.apply(noisy[rows], sigma[rows], [conds[row] for row in rows]) for rows in groups
-        ]
+        with with_backward():
+            parts = [
+                self.apply(noisy[rows], sigma[rows], [conds[row] for row in rows])
+                for rows in groups
+            ]
         places = torch.tensor([row for rows in groups for row in rows]).argsort()
         return torch.cat(parts)[places.to(noisy.device)]
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...concept.placeholder import replace_words
 from ...word.embedding import Embedding, check_placeholder, initial_rows
 from ...word.families import check_fit
+from .compatibility import embedding_found
 
 VOCABULARY_CHUNK = 4096
 
@@ -136,12 +137,12 @@ class OverlayMixin:
         """
         return f" embedding:{name} " if self.embedding_key in word.vectors else word.text
 
-    def _try_get_embedding(self, embedding_name: str) -> tuple[Tensor | None, str, str]:
+    def _try_get_embedding(self, embedding_name: str) -> tuple[Any, ...]:
         name, _, leftover = embedding_name.partition(" ")
         word = self.words.get(name.lower())
         if word is None:
             return super()._try_get_embedding(embedding_name)  # type: ignore[misc]
-        return word.vectors[self.embedding_key], name, leftover.strip()
+        return embedding_found(word.vectors[self.embedding_key], name, leftover.strip())
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import folder_paths
 
 from ...concept.encodings import Text, text_of
 from ...quoted import quoted
+from ..models.compatibility import is_within_directory
 from .ordinary_files import is_file, is_folder
 
 NO_FOLDER = "none"
@@ -46,9 +47,7 @@ def subfolders(root: Path) -> list[str]:
 def allowed(path: Path) -> bool:
     """Whether a path, its links followed, lies inside input/ or a datasets folder."""
     return any(
-        folder_paths.is_within_directory(str(root), str(path))
-        for group in roots().values()
-        for root in group
+        is_within_directory(str(root), str(path)) for group in roots().values() for root in group
     )
 
 
@@ -57,7 +56,7 @@ def candidates(choice: str) -> Iterator[Path]:
     kind, _, name = choice.replace("\\", "/").partition("/")
     for root in roots().get(kind, []):
         path = root / name
-        if name and "\0" not in name and folder_paths.is_within_directory(str(root), str(path)):
+        if name and "\0" not in name and is_within_directory(str(root), str(path)):
             yield path
 
 

@@ -70,8 +70,8 @@ def chosen(words: Mapping[str, Draft], word: str, file: str) -> Draft:
     """The word of that name, or the only one."""
     if word and word not in words:
         raise ValueError(
-            f"'{file}' holds {listed_names(words)}, but not {quoted(word[:40])}. Write one of these "
-            f"into word."
+            f"'{file}' holds {listed_names(words)}, but not {quoted(word[:40])}. Write one of "
+            f"these into word."
         )
     if word or len(words) == 1:
         return words[word] if word else next(iter(words.values()))
