@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .embedding import Embedding
 from .families import family
-from .formats import FORMATS
+from .formats import FORMATS, file_advice
 from .vocabulary import Neighbour, Vocabulary
 
 FIGURES = 4
@@ -29,7 +29,8 @@ def inspection_report(embedding: Embedding, known: Mapping[str, Vocabulary]) -> 
         lines += encoder_lines(key, rows, known.get(key))
     lines += ["Recipe:", *recipe_lines(embedding)] if embedding.provenance else ["No recipe."]
     lines += ["Save Embedding can write it as:"]
-    return "\n".join([*lines, *(f"  {line}" for line in format_lines(embedding))])
+    lines += [f"  {line}" for line in format_lines(embedding)]
+    return "\n".join([*lines, *filter(None, [file_advice(embedding)])])
 
 
 def encoder_lines(key: str, rows: Tensor, known: Vocabulary | None) -> list[str]:

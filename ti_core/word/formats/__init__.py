@@ -2,6 +2,14 @@
 
 from .reading import read_embedding
 from .storage import free_base, write_files
-from .writing import FORMATS, Export, NumberType
+from .writing import FORMATS, Export, NumberType, file_advice
 
-__all__ = ["FORMATS", "Export", "NumberType", "free_base", "read_embedding", "write_files"]
+__all__ = [
+    "FORMATS",
+    "Export",
+    "NumberType",
+    "file_advice",
+    "free_base",
+    "read_embedding",
+    "write_files",
+]
