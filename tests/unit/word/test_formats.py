@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from sample_embeddings import FAMILIES, embedding, same_vectors, write
 
 from ti_core.word.embedding import Embedding
+from ti_core.word.families import ENCODERS
 from ti_core.word.formats import FORMATS, Export, read_embedding
 from ti_core.word.formats.recipe import file_metadata
 from ti_core.word.formats.writing import standard_tensors
@@ -38,6 +39,12 @@ def test_what_is_written_comes_back_bit_for_bit_with_its_recipe(
             assert found.placeholder == made.placeholder
             assert found.initialiser == made.initialiser
             assert found.provenance == {**made.provenance, "initialiser": "cat"}
+
+
+@pytest.mark.parametrize("key", ENCODERS)
+def test_a_word_of_every_text_encoder_comes_back(key: str, tmp_path: Path):
+    made = embedding(**{key: ENCODERS[key].width})
+    same_vectors(read_embedding(write(tmp_path / "my-cat", made, "standard")[0]), made)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

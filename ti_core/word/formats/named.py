@@ -4,6 +4,7 @@ pivotal scripts of diffusers; and the file that we write by default.
 
 import json
 
+from ..families import ENCODERS
 from .contents import Contents, Draft, Stored
 
 # Names for vectors of which only the width tells the encoder.
@@ -39,7 +40,8 @@ def read(contents: Contents) -> list[Draft] | None:
 
 def is_encoder(name: str) -> bool:
     """Whether a tensor's name is one that trainers give to a text encoder's vectors."""
-    return name in ANY_ENCODER or name in ALIASES or name.startswith(HOST_KEYS)
+    known = name in ANY_ENCODER or name in ALIASES or name in ENCODERS
+    return known or name.startswith(HOST_KEYS)
 
 
 def keyed(tensors: dict[str, Stored]) -> list[tuple[str | None, Stored]]:
