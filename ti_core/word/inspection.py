@@ -12,6 +12,7 @@ from .families import family
 from .formats import FORMATS, file_advice
 from .vocabulary import Neighbour, Vocabulary
 
+STRENGTH_ALONE = "strength scales the length for CLIP, and starts at 'the' for other text encoders"
 FIGURES = 4
 SHORT = 120
 WIDTH, ROW, MARGIN, TEXT = 960, 44, 12, 14
@@ -22,7 +23,7 @@ def inspection_report(embedding: Embedding, known: Mapping[str, Vocabulary]) -> 
     """Keys, widths, norms, neighbours, recipe, what the embedding fits and what can load it."""
     lines = [
         f"'{embedding.placeholder}', initialiser '{embedding.initialiser}'"
-        f"{'' if embedding.has_origin else ' (start vectors unknown: strength scales the length)'}",
+        f"{'' if embedding.has_origin else ' (start vectors unknown: ' + STRENGTH_ALONE + ')'}",
         f"Fits {family(embedding.vectors).name}.",
     ]
     for key, rows in embedding.vectors.items():

@@ -1,10 +1,11 @@
 """The text side of the host: which encoders a CLIP has, and embeddings for them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from comfy.clip_model import CLIPTextModel
 from comfy.sd import CLIP
 from comfy.sd1_clip import SDClipModel, SDTokenizer
 from torch import Tensor
@@ -15,6 +16,7 @@ from .overlay import STAND_IN, Word, numbers_in, overlaid, parts, shared_start, 
 
 VOCABULARY_CHUNK = 4096
 PROBE = "word"
+NEUTRAL = "the"
 
 
 @dataclass(frozen=True)
@@ -131,14 +133,47 @@ def create_embedding(clip: CLIP, placeholder: str, initialiser: str, count: int)
                 f"The initialiser {initialiser!r} has no tokens. Write what the thing is, in one "
                 f"or a few words: cat, vase, painting."
             )
+        if special_ids(encoder.tokenizer).intersection(ids):
+            raise ValueError(
+                f"The initialiser {initialiser!r} contains a token by which {key} marks the start, "
+                f"the end or the speakers of a text. Write what the thing is, in one or a few "
+                f"words: cat, vase, painting."
+            )
         with torch.inference_mode(False), torch.no_grad():
             vectors[key] = initial_rows(encoder.rows(ids).clone(), count or len(ids))
     return Embedding(placeholder, initialiser, vectors, vectors)
 
 
+def special_ids(part: SDTokenizer) -> set[int]:
+    """Ids that stand for no text: start, end, and the marks of chat templates. A character that the
+    tokenizer does not know is none of them.
+    """
+    raw: Any = part.tokenizer
+    found = {part.start_token, part.end_token, *getattr(raw, "all_special_ids", ())}
+    found |= {*getattr(raw, "added_tokens_decoder", ()), *getattr(raw, "_special_ids", ())}
+    found |= set((getattr(raw, "special_tokens", None) or {}).values())
+    return found - {None, getattr(raw, "unk_token_id", None)}
+
+
 def apply_embedding(clip: CLIP, embedding: Embedding, strength: float) -> CLIP:
     """A clone of the CLIP whose prompts know the embedding's word."""
     check_fits(embedding, clip)
+    if strength != 1.0:
+        embedding = with_start(embedding, clip)
     return with_word(
         clip, embedding.placeholder, Word(embedding.initialiser, embedding.at_strength(strength))
     )
+
+
+def with_start(embedding: Embedding, clip: CLIP) -> Embedding:
+    """The embedding with a start for every text encoder but CLIP, where none is known the vectors
+    of a word that says nothing. Their first layers bring vectors to one length, so that strength as
+    length would do little there; CLIP adds positions first, and hears it.
+    """
+    parts = encoders(clip)
+    initial = dict(embedding.initial)
+    for key, rows in embedding.vectors.items():
+        if not initial[key].any() and not isinstance(parts[key].model.transformer, CLIPTextModel):
+            neutral = parts[key].rows(parts[key].token_ids(NEUTRAL))
+            initial[key] = initial_rows(neutral, len(rows))
+    return replace(embedding, initial=initial)
