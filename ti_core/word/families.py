@@ -129,7 +129,7 @@ def host_reading(keys: Iterable[str]) -> HostReading | None:
         return "error"
     if not held <= ENCODERS.keys():
         return None
-    return max((ENCODERS[key].reading for key in held), key=BEST_TO_WORST.index)
+    return BEST_TO_WORST[max(BEST_TO_WORST.index(ENCODERS[key].reading) for key in held)]
 
 
 def in_order(keys: Iterable[str]) -> list[str]:
