@@ -18,7 +18,7 @@ from ..ti_core.host.embedding_files import (
 )
 from ..ti_core.host.page.progress import say
 from ..ti_core.word.embedding import Embedding
-from ..ti_core.word.formats import FORMATS, NumberType
+from ..ti_core.word.formats import FORMATS, NumberType, file_advice
 from ..ti_core.word.inspection import inspection_report
 from .sockets import CATEGORY, EmbeddingSocket
 
@@ -115,7 +115,8 @@ def saved(
     export = export_settings(storage, picture, hidden.prompt, hidden.extra_pnginfo)
     paths = save_embedding(embedding, name.strip(), kind, export, overwrite)
     written = "\n".join(str(path) for path in paths)
-    return told(node, written, "\n".join((f"Saved {written}", *embedding.notes)))
+    lines = [f"Saved {written}", *embedding.notes, file_advice(embedding)]
+    return told(node, written, "\n".join(filter(None, lines)))
 
 
 def told(node: type[io.ComfyNode], path: str, text: str) -> io.NodeOutput:
@@ -154,8 +155,9 @@ class SaveEmbedding(io.ComfyNode):
             node_id="SaveEmbedding",
             display_name="Save Embedding",
             category=CATEGORY,
-            description="Writes the word to the embeddings folder. Any prompt can then use it as "
-            "'embedding:name'. AUTOMATIC1111, Forge and diffusers read the file too.",
+            description="Writes the word to the embeddings folder. Prompts can then use it as "
+            "'embedding:name'; for models whose text encoders cannot, the node says so. "
+            "AUTOMATIC1111, Forge and diffusers read words of SD 1.x, SD 2.x and SDXL too.",
             search_aliases=["textual inversion", "export embedding", "share embedding"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],

@@ -6,7 +6,9 @@ import torch
 from comfy.sd import CLIP
 from small_models import Loaded as Loaded
 from small_models import load_checkpoint as load_checkpoint
+from small_models import small_chroma as small_chroma
 from small_models import small_flux as small_flux
+from small_models import small_qwen_image as small_qwen_image
 from small_models import small_sd1 as small_sd1
 from small_models import small_sd2 as small_sd2
 from small_models import small_sd3 as small_sd3

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import comfy.sd
 import comfy.supported_models as families
 import comfy.text_encoders.flux as flux
+import comfy.text_encoders.pixart_t5 as pixart
+import comfy.text_encoders.qwen_image as qwen_image
 import comfy.text_encoders.sd3_clip as sd3
 import comfy.text_encoders.z_image as z_image
 import folder_paths
@@ -30,6 +32,12 @@ SHALLOW = {
         "intermediate_size": 64,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
+    },
+    "qwen25_7b_model_config": {
+        "num_hidden_layers": 2,
+        "intermediate_size": 64,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
     },
 }
 SMALL_CLIP_L = {"clip_l_model_config": {"num_hidden_layers": 3, "intermediate_size": 768}}
@@ -107,6 +115,41 @@ SMALL_ZIMAGE = {
 }
 
 
+SMALL_CHROMA = {
+    "image_model": "chroma",
+    "in_channels": 64,
+    "out_channels": 64,
+    "context_in_dim": 4096,
+    "hidden_size": 64,
+    "mlp_ratio": 2.0,
+    "num_heads": 2,
+    "depth": 2,
+    "depth_single_blocks": 2,
+    "axes_dim": [8, 12, 12],
+    "theta": 10000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "in_dim": 64,
+    "out_dim": 64,
+    "hidden_dim": 64,
+    "n_layers": 2,
+    "txt_ids_dims": [],
+    "vec_in_dim": 0,
+}
+
+
+SMALL_QWEN_IMAGE = {
+    "image_model": "qwen_image",
+    "in_channels": 64,
+    "out_channels": 16,
+    "num_layers": 2,
+    "attention_head_dim": 32,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 3584,
+    "axes_dims_rope": (8, 12, 12),
+}
+
+
 class Loaded(NamedTuple):
     """What a checkpoint loader gives."""
 
@@ -181,6 +224,20 @@ def small_zimage() -> tuple[ModelPatcher, CLIP]:
     target = ClipTarget(z_image.ZImageTokenizer, z_image.te(dtype_llama=torch.float16))
     model = patcher(families.ZImage(dict(SMALL_ZIMAGE)), {})
     return model, text_encoders(target)
+
+
+@torch.inference_mode()
+def small_chroma() -> tuple[ModelPatcher, CLIP]:
+    """A Chroma of two double and two single blocks, whose text encoder is a two-layer T5 alone."""
+    target = ClipTarget(pixart.PixArtTokenizer, pixart.pixart_te(dtype_t5=torch.float16))
+    return patcher(families.Chroma(dict(SMALL_CHROMA)), {}), text_encoders(target)
+
+
+@torch.inference_mode()
+def small_qwen_image() -> tuple[ModelPatcher, CLIP]:
+    """A Qwen-Image of two blocks, with two layers of its language model."""
+    target = ClipTarget(qwen_image.QwenImageTokenizer, qwen_image.te(dtype_llama=torch.float16))
+    return patcher(families.QwenImage(dict(SMALL_QWEN_IMAGE)), {}), text_encoders(target)
 
 
 def patcher(family: Any, state: dict[str, Any]) -> ModelPatcher:

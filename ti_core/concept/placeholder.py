@@ -4,25 +4,33 @@ import re
 from collections.abc import Mapping
 
 SLOT = re.compile(r"\{\}|\[name\]|\[trigger\]")
+SPEAKERS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|turn>", "<|start|>")
+NO_SPEAKER = "".join(f"(?<!{re.escape(mark)})" for mark in (*SPEAKERS, "<|"))
 
 
-def replace_words(text: str, replacements: Mapping[str, str]) -> str:
-    """Write each replacement where its word stands, bare or as `embedding:word`; words are whole,
-    without regard to case, the longest first.
+def replace_words(
+    text: str, replacements: Mapping[str, str], references: Mapping[str, str] | None = None
+) -> str:
+    """Write each replacement where its word stands; words are whole, without regard to case, the
+    longest first. `references` are written where a word stands as `embedding:word`, the same
+    replacements where none are given.
 
     A word ends where neither a letter, digit, '_', '-' nor a dot inside a name goes on: in
     "my-cats", "my-cat-2" and "my-cat.v2" there is no my-cat.
-    A reference to another embedding ("embedding:pets/my-cat") is left alone.
+    A reference to another embedding ("embedding:pets/my-cat") is left alone, and so is the name of
+    a speaker in a chat template ("<|im_start|>user").
     """
     by_word = {word.lower(): replacement for word, replacement in replacements.items()}
+    in_references = replacements if references is None else references
+    by_reference = {word.lower(): written for word, written in in_references.items()}
     longest_first = "|".join(re.escape(word) for word in sorted(by_word, key=len, reverse=True))
     reference = r"embedding:(?P<reference>[^\s,<\[():]+)"
-    bare = rf"(?<![\w-])(?<!\w\.)(?P<bare>{longest_first})(?![\w-]|\.\w)"
+    bare = rf"{NO_SPEAKER}(?<![\w-])(?<!\w\.)(?P<bare>{longest_first})(?![\w-]|\.\w)"
 
     def substitute(match: re.Match[str]) -> str:
         written = match["bare"] or match["reference"]
         word = written if match["bare"] else written.rstrip(".;!?'\"")
-        replacement = by_word.get(word.lower())
+        replacement = (by_word if match["bare"] else by_reference).get(word.lower())
         return match[0] if replacement is None else replacement + written[len(word) :]
 
     return re.sub(f"{reference}|{bare}", substitute, text, flags=re.IGNORECASE)

@@ -18,6 +18,7 @@ from ..store.digest import digest_of
 from ..store.run_store import Resume, RunStore
 from ..training.settings import TrainingSettings
 from ..word.embedding import Embedding
+from .models.overlay import known_words
 from .models.text import encoders
 
 FOLDER = "textual_inversion_runs"
@@ -63,7 +64,7 @@ def described_clip(clip: CLIP) -> object:
     """What a CLIP's conditioning depends on: weights, patches, the layer it stops at, and words
     that it knows already.
     """
-    words = {key: getattr(one.tokenizer, "words", {}) for key, one in encoders(clip).items()}
+    words = dict.fromkeys(encoders(clip), known_words(clip.tokenizer))
     return (described(clip.patcher), clip.layer_idx, plain(clip.tokenizer_options), plain(words))
 
 

@@ -35,13 +35,15 @@ def doubtful_settings(
     """
     highest = max(settings.schedule(step) for step in range(settings.schedule.steps))
     if isinstance(settings.method, SphericalSettings):
-        relative, limit, verb, unit = 1.0, LONGEST_TURN, "turn", "radians"
+        slowest, relative, limit, verb, unit = 1.0, 1.0, LONGEST_TURN, "turn", "radians"
     else:
-        relative = max(
+        # The words of text encoders differ in length: 0.4 in CLIP, 19 in Gemma 2.
+        relatives = [
             math.sqrt(rows.shape[-1]) / max(norms[key], 1e-12) for key, rows in vectors.items()
-        )
+        ]
+        slowest, relative = min(relatives), max(relatives)
         limit, verb, unit = LONGEST_MOVE, "move", "lengths of an ordinary word"
-    found, farthest = [], reach(settings, relative)
+    found, farthest = [], reach(settings, slowest)
     if farthest < SHORTEST_REACH:
         found.append(
             f"These settings can {verb} the word by {farthest:.2g} {unit} at most; below about "

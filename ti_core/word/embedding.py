@@ -43,7 +43,7 @@ class Embedding:
 
     def at_strength(self, strength: float) -> dict[str, Tensor]:
         """Vectors between initialiser (0) and learned (1), beyond 1 further in the same direction;
-        without a known initialiser between nothing and learned, which scales their length.
+        without a start (zeros) between nothing and learned, which scales their length.
         """
         return {key: blend(self.initial[key], rows, strength) for key, rows in self.vectors.items()}
 

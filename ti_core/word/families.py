@@ -1,7 +1,49 @@
 """Kinds of models, by the text encoders that an embedding holds vectors for."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+# How ComfyUI itself reads `embedding:name` of a file: as a bare word is read, but for signs glued
+# to the word, but for blanks around it, as letters, or not without an error.
+HostReading = Literal["same", "signs", "blanks", "letters", "error"]
+
+
+class TextEncoder(NamedTuple):
+    """A text encoder of the host: how wide its vectors are, and how the host reads a file there."""
+
+    width: int
+    reading: HostReading
+
+
+ENCODERS = {
+    "clip_l": TextEncoder(768, "same"),
+    "clip_g": TextEncoder(1280, "same"),
+    "clip_h": TextEncoder(1024, "same"),
+    "t5xxl": TextEncoder(4096, "signs"),
+    "qwen3_4b": TextEncoder(2560, "blanks"),
+    "qwen3_8b": TextEncoder(4096, "blanks"),
+    "qwen3vl_4b": TextEncoder(2560, "blanks"),
+    "qwen3vl_8b": TextEncoder(4096, "blanks"),
+    "qwen3vl_32b": TextEncoder(5120, "blanks"),
+    "mistral3_24b": TextEncoder(5120, "blanks"),
+    "llama": TextEncoder(4096, "blanks"),
+    "qwen3_06b": TextEncoder(1024, "error"),  # Anima takes T5's tokens as numbers.
+    "qwen25_7b": TextEncoder(3584, "letters"),
+    "qwen25_3b": TextEncoder(2048, "letters"),
+    "qwen3_2b": TextEncoder(2048, "letters"),
+    "umt5xxl": TextEncoder(4096, "letters"),
+    "pile_t5xl": TextEncoder(2048, "letters"),
+    "mt5xl": TextEncoder(2048, "letters"),
+    "t5base": TextEncoder(768, "letters"),
+    "t5gemma": TextEncoder(768, "letters"),
+    "chinese_roberta": TextEncoder(1024, "letters"),
+    "jina_clip_2": TextEncoder(1024, "letters"),
+    "gemma2_2b": TextEncoder(2304, "letters"),
+    "gemma3_4b": TextEncoder(2560, "letters"),
+    "gemma3_12b": TextEncoder(3840, "letters"),
+}
+BEST_TO_WORST: tuple[HostReading, ...] = ("same", "signs", "blanks", "letters", "error")
+HUNYUAN_VIDEO = frozenset({"clip_l", "llama"})  # It compares vectors with a picture's number.
 
 
 class Family(NamedTuple):
@@ -26,13 +68,29 @@ FAMILIES: dict[frozenset[str], Family] = {
     frozenset({"qwen3_4b"}): Family("Z-Image and Flux.2 klein 4B", "qwen3_4b"),
     frozenset({"qwen3_8b"}): Family("Flux.2 klein 9B", "qwen3_8b"),
     frozenset({"mistral3_24b"}): Family("Flux.2", "flux-2"),
+    frozenset({"qwen3_06b"}): Family("Anima", "anima"),
+    frozenset({"qwen3vl_4b"}): Family("Krea 2 and Mage-Flow", "qwen3vl_4b"),
+    frozenset({"qwen3vl_8b"}): Family("Ideogram 4, Boogu and JoyImage", "qwen3vl_8b"),
+    frozenset({"qwen3vl_32b"}): Family("MiniMax H3", "minimax-h3"),
+    frozenset({"qwen25_7b"}): Family(
+        "Qwen-Image, HunyuanImage, HunyuanVideo 1.5 and LongCat-Image", "qwen25_7b"
+    ),
+    frozenset({"clip_l", "qwen25_7b"}): Family("Kandinsky 5", "kandinsky-5"),
+    frozenset({"qwen25_3b"}): Family("OmniGen 2", "omnigen-2"),
+    frozenset({"qwen3_2b"}): Family("Ovis", "ovis"),
+    frozenset({"umt5xxl"}): Family("Wan", "wan"),
+    frozenset({"pile_t5xl"}): Family("AuraFlow", "auraflow-v1"),
+    frozenset({"chinese_roberta", "mt5xl"}): Family("HunyuanDiT", "hunyuan-dit"),
+    frozenset({"gemma2_2b"}): Family("Lumina 2 and PixelDiT", "gemma2_2b"),
+    frozenset({"gemma3_4b", "jina_clip_2"}): Family("NewBie", "newbie"),
+    frozenset({"gemma3_12b"}): Family("LTX-2", "ltx-2"),
 }
 ORDER = ("clip_l", "clip_g", "clip_h", "t5xxl", "llama")
 WIDTHS = {"clip_l": 768, "clip_g": 1280, "clip_h": 1024}
 # Bounds of the mean length of vocabularies: that of CLIP-L is 0.4; T5's values start near 1.
 CLIP_NORM, OTHER_NORM = 1.0, 1000.0
 BY_WIDTH = {768: "clip_l", 1024: "clip_h", 1280: "clip_g", 4096: "t5xxl", 2304: "gemma2_2b"}
-BY_WIDTH |= {2560: "qwen3_4b", 5120: "mistral3_24b"}
+BY_WIDTH |= {2560: "qwen3_4b", 3584: "qwen25_7b", 3840: "gemma3_12b"}
 
 
 def family(keys: Mapping[str, object]) -> Family:
@@ -48,6 +106,13 @@ def key_of(width: int, available: Mapping[str, int]) -> str:
     fitting = [key for key, wide in available.items() if wide == width]
     if len(fitting) == 1:
         return fitting[0]
+    candidates = [key for key, encoder in ENCODERS.items() if encoder.width == width]
+    if width not in BY_WIDTH and candidates:
+        raise ValueError(
+            f"its vectors are {width} wide, which fits more than one text encoder "
+            f"({', '.join(candidates)}), and no name tells which; connect the CLIP of the model "
+            f"that it was made for"
+        )
     if width not in BY_WIDTH:
         raise ValueError(
             f"its vectors are {width} wide, which fits no known text encoder "
@@ -60,6 +125,18 @@ def key_of(width: int, available: Mapping[str, int]) -> str:
 def usual_norm(key: str) -> float:
     """How long the vectors of ordinary words are in an encoder, at most."""
     return CLIP_NORM if key in WIDTHS else OTHER_NORM
+
+
+def host_reading(keys: Iterable[str]) -> HostReading | None:
+    """How ComfyUI itself reads a file with vectors for these encoders: as in the worst of them;
+    None if one of them is not known.
+    """
+    held = frozenset(keys)
+    if held == HUNYUAN_VIDEO:
+        return "error"
+    if not held <= ENCODERS.keys():
+        return None
+    return BEST_TO_WORST[max(BEST_TO_WORST.index(ENCODERS[key].reading) for key in held)]
 
 
 def in_order(keys: Iterable[str]) -> list[str]:

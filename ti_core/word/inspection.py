@@ -9,9 +9,10 @@ from torch import Tensor
 
 from .embedding import Embedding
 from .families import family, usual_norm
-from .formats import FORMATS
+from .formats import FORMATS, file_advice
 from .vocabulary import Neighbour, Vocabulary
 
+STRENGTH_ALONE = "strength scales the length for CLIP, and starts at 'the' for other text encoders"
 FIGURES = 4
 TOO_LONG = 1000  # times an ordinary word; trained vectors reach 100 times
 SHORT = 120
@@ -24,7 +25,7 @@ def inspection_report(embedding: Embedding, known: Mapping[str, Vocabulary]) -> 
     """Keys, widths, norms, neighbours, recipe, what the embedding fits and what can load it."""
     lines = [
         f"'{embedding.placeholder}', initialiser '{embedding.initialiser}'"
-        f"{'' if embedding.has_origin else ' (start vectors unknown: strength scales the length)'}",
+        f"{'' if embedding.has_origin else ' (start vectors unknown: ' + STRENGTH_ALONE + ')'}",
         f"Fits {family(embedding.vectors).name}.",
     ]
     for key, rows in embedding.vectors.items():
@@ -32,7 +33,8 @@ def inspection_report(embedding: Embedding, known: Mapping[str, Vocabulary]) -> 
     lines += [*embedding.notes, *doubts(embedding, known)]
     lines += ["Recipe:", *recipe_lines(embedding)] if embedding.provenance else ["No recipe."]
     lines += ["Save Embedding can write it as:"]
-    return "\n".join([*lines, *(f"  {line}" for line in format_lines(embedding))])
+    lines += [f"  {line}" for line in format_lines(embedding)]
+    return "\n".join([*lines, *filter(None, [file_advice(embedding)])])
 
 
 def encoder_lines(key: str, rows: Tensor, known: Vocabulary | None) -> list[str]:

@@ -14,7 +14,9 @@ from small import (
     Loaded,
     latents,
     load_checkpoint,
+    small_chroma,
     small_flux,
+    small_qwen_image,
     small_sd2,
     small_sd3,
     small_sdxl,
@@ -37,6 +39,8 @@ CAPTIONS = ("a photo of my-cat", "a (my-cat:1.3) on a table")
 def batch(frozen: HostModel, channels: int = 4) -> Batch:
     """Two samples at the middle of the schedule, with different captions."""
     clean = torch.stack(latents(2, channels))
+    if frozen.model.latent_format.latent_dimensions == 3:
+        clean = clean[:, :, None]  # A film of one frame.
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(5))
     count = len(frozen.sigmas)
     return Batch(clean, noise, torch.tensor([count // 3, count // 2]), CAPTIONS)
@@ -124,6 +128,18 @@ def test_the_gradient_of_sd3_agrees_with_finite_differences():
 def test_the_gradient_through_a_language_model_agrees_with_finite_differences(checkpointing: str):
     """Z-Image: a chat template around the prompt, a Qwen as text encoder."""
     check_against_differences(*small_zimage(), checkpointing, channels=16, reach=1e-3)
+
+
+@pytest.mark.slow
+def test_the_gradient_of_chroma_agrees_with_finite_differences():
+    """Its only text encoder is T5, which the host names otherwise than its tokenizer."""
+    check_against_differences(*small_chroma(), "auto", channels=16, reach=1e-3)
+
+
+@pytest.mark.slow
+def test_the_gradient_of_qwen_image_agrees_with_finite_differences():
+    """The host looks for a picture's token among the tokens, and latents have frames."""
+    check_against_differences(*small_qwen_image(), "auto", channels=16, reach=1e-3)
 
 
 @pytest.mark.slow

@@ -1,18 +1,31 @@
 """Words that stand for vectors, in the host's real tokenizers and encoders."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import folder_paths
 import pytest
 import torch
+from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 from sample_embeddings import write  # pyright: ignore[reportMissingImports]
-from small import Loaded, small_flux, small_sdxl, word
+from small import (
+    Loaded,
+    small_chroma,
+    small_flux,
+    small_qwen_image,
+    small_sdxl,
+    small_zimage,
+    word,
+)
 from torch import Tensor
 
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import Word, apply_embedding, create_embedding, encoders, with_word
 from ti_core.word.embedding import Embedding
+
+FILE = "ti-test-conditioning"
 
 
 def learned(clip: CLIP, vectors: int = 2) -> Embedding:
@@ -120,15 +133,61 @@ def test_training_apply_and_file_give_the_same_conditioning(loaded: Loaded, text
             live = {key: rows.clone().requires_grad_() for key, rows in made.vectors.items()}
             trained.append(frozen.encode([text.format("my-cat")], live)[0]["cross_attn"].detach())
     applied = condition(apply_embedding(clip, made, 1.0), text.format("my-cat"))
-    folder = Path(folder_paths.get_folder_paths("embeddings")[0])
-    try:
-        write(folder / "ti-test-conditioning", made, "standard")
-        from_file = condition(clip, text.format("embedding:ti-test-conditioning"))
-    finally:
-        (folder / "ti-test-conditioning.safetensors").unlink(missing_ok=True)
-    assert (applied - from_file).abs().max() == 0.0
+    by_file = from_file(clip, made, text.format(f"embedding:{FILE}"))
+    assert (applied - by_file).abs().max() == 0.0
     assert all((applied - conditioning).abs().max() == 0.0 for conditioning in trained)
     assert not applied.equal(condition(clip, text.format("cat")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "reads_files"),
+    [(small_chroma, True), (small_zimage, True), (small_qwen_image, False)],
+)
+def test_other_text_encoders_give_the_same_in_training_applied_and_from_a_file(
+    family: Callable[[], tuple[ModelPatcher, CLIP]], reads_files: bool
+):
+    """Difference 0.0: a bare word in training and applied, a reference applied and as a file; and
+    the initialiser's own vectors are the initialiser.
+    """
+    model, clip = family()
+    untrained, made = word(clip, 1), learned(clip)
+    text = "a photo of {}, on a table"
+    started = apply_embedding(clip, untrained, 1.0)
+    assert condition(started, text.format("my-cat")).equal(condition(clip, text.format("cat")))
+    with borrowed(model, clip, made, (16, 8, 8), BorrowSettings(1)) as frozen:
+        trained = frozen.encode([text.format("my-cat")], made.vectors)[0]["cross_attn"].detach()
+    applied = apply_embedding(clip, replace(made, placeholder=FILE), 1.0)
+    assert condition(applied, text.format(FILE)).equal(trained)
+    if reads_files:
+        by_name = text.format(f"embedding:{FILE}")
+        assert condition(applied, by_name).equal(from_file(clip, made, by_name))
+
+
+@pytest.mark.slow
+def test_without_a_start_strength_of_a_language_model_begins_at_a_word_that_says_nothing():
+    clip = small_zimage()[1]
+    made = learned(clip, 1)
+    unknown = replace(made, initial={"qwen3_4b": torch.zeros(1, 2560)})
+    text = "a photo of my-cat on a table"
+    none, half, full = (
+        condition(apply_embedding(clip, unknown, strength), text) for strength in (0.0, 0.5, 1.0)
+    )
+    assert none.equal(condition(clip, "a photo of the on a table"))
+    assert full.equal(condition(apply_embedding(clip, made, 1.0), text))
+    assert 0.0 < (half - none).norm() < 1.01 * (full - none).norm()
+    with pytest.raises(ValueError, match="contains a token by which qwen3_4b marks"):
+        create_embedding(clip, "my-cat", "cat<|im_end|>", 1)
+
+
+def from_file(clip: CLIP, made: Embedding, text: str) -> Tensor:
+    """The conditioning of a text that names the file of a word, without us."""
+    path = Path(folder_paths.get_folder_paths("embeddings")[0]) / FILE
+    try:
+        write(path, made, "standard")
+        return condition(clip, text)
+    finally:
+        path.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 def test_clip_skip_is_in_force_while_training(loaded: Loaded):

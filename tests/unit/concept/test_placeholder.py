@@ -80,3 +80,16 @@ def test_every_template_says_the_word_once():
         assert with_placeholder(template, "my-cat").count("my-cat") == 1
     assert len(set(OBJECT_TEMPLATES)) == 27
     assert len(set(STYLE_TEMPLATES)) == 19
+
+
+@pytest.mark.parametrize(
+    "text", ["<|im_start|>{}\n", "<|start_header_id|>{}<|", "<|{}|>", "<|turn>{}"]
+)
+def test_a_speaker_of_a_chat_template_is_no_word(text: str):
+    said = text.format("user")
+    assert replace_words(said + " a user", {"user": "X"}) == said + " a X"
+
+
+def test_references_can_be_replaced_by_something_else_than_bare_words():
+    said = replace_words("my-cat and embedding:my-cat, a", {"my-cat": "X"}, {"my-cat": "Y"})
+    assert said == "X and Y, a"

@@ -51,6 +51,14 @@ def test_settings_that_cannot_work_are_told_before_the_start(
     assert [says in text for text in found] == ([True] if says else [])
 
 
+def test_the_reach_told_is_that_of_the_encoder_whose_words_are_longest():
+    vectors = {**VECTORS, "gemma2_2b": torch.ones(2, 2304)}
+    (text,) = doubtful_settings(
+        chosen("0.0005", 400, free=True), vectors, {**NORMS, "gemma2_2b": 19.2}
+    )
+    assert "can move the word by 0.5 lengths of an ordinary word at most" in text
+
+
 def test_a_rate_that_is_recommended_is_not_warned_of():
     (text,) = doubtful_settings(chosen("0.1", 400, free=True), VECTORS, NORMS)
     recommended = text.split("rate to ")[1].split(" or less")[0]

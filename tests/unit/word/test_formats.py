@@ -16,10 +16,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sample_embeddings import FAMILIES, embedding, same_vectors, write
 
+from ti_core.word.blending import with_fewer_vectors
 from ti_core.word.embedding import Embedding
+from ti_core.word.families import ENCODERS
 from ti_core.word.formats import FORMATS, Export, read_embedding
 from ti_core.word.formats.recipe import file_metadata
 from ti_core.word.formats.writing import standard_tensors
+from ti_core.word.inspection import inspection_report
 
 TWO_ENCODERS = ("SD 1", "SD 2", "SDXL")
 EVERY = [(name, kind) for name in FAMILIES for kind in ("standard", "diffusers", "onetrainer")]
@@ -38,6 +41,23 @@ def test_what_is_written_comes_back_bit_for_bit_with_its_recipe(
             assert found.placeholder == made.placeholder
             assert found.initialiser == made.initialiser
             assert found.provenance == {**made.provenance, "initialiser": "cat"}
+
+
+def test_a_long_word_comes_back_and_can_be_inspected_and_shortened(tmp_path: Path):
+    """As ComfyUI's own templates use for MiniMax H3: up to 142 vectors."""
+    rows = 0.02 * torch.randn(142, 5120, generator=torch.Generator().manual_seed(1))
+    save_file({"qwen3vl_32b": rows}, tmp_path / "effect.safetensors")
+    found = read_embedding(tmp_path / "effect.safetensors")
+    assert found.vectors["qwen3vl_32b"].equal(rows)
+    assert "Fits MiniMax H3." in inspection_report(found, {})
+    assert with_fewer_vectors(found, 8, "merge").count == 8
+    assert with_fewer_vectors(found, 8, "prune").count == 8
+
+
+@pytest.mark.parametrize("key", ENCODERS)
+def test_a_word_of_every_text_encoder_comes_back(key: str, tmp_path: Path):
+    made = embedding(**{key: ENCODERS[key].width})
+    same_vectors(read_embedding(write(tmp_path / "my-cat", made, "standard")[0]), made)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

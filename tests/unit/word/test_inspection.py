@@ -137,3 +137,23 @@ def test_each_row_of_the_picture_names_its_own_neighbours():
     other = picture_rows(vectors, Vocabulary(0.39, [near[0], [Neighbour("horse", 0.5)]]))
     assert drawn[0].equal(other[0])
     assert not drawn[1].equal(other[1])
+
+
+@pytest.mark.parametrize(
+    ("widths", "readers", "advice"),
+    [
+        ({"qwen3_4b": 2560}, "ComfyUI, this pack (", "changes blanks and newlines"),
+        ({"qwen25_7b": 3584}, "this pack (", "as letters"),
+        ({"clip_l": 768, "llama": 4096}, "OneTrainer; diffusers", "ends in an error"),
+        ({"clip_l": 768, "t5xxl": 4096}, "ComfyUI, OneTrainer", "puts a blank between"),
+    ],
+)
+def test_who_reads_the_file_and_how_is_told(widths: dict[str, int], readers: str, advice: str):
+    lines = inspection_report(embedding(**widths), {}).splitlines()
+    assert any(line.startswith(f"  standard: {readers}") for line in lines)
+    assert advice in lines[-1]
+    assert "Load Embedding and Apply Embedding to CLIP" in lines[-1]
+
+
+def test_nothing_is_advised_where_the_file_gives_what_training_gave():
+    assert inspection_report(embedding(**FAMILIES["SDXL"]), {}).splitlines()[-1].startswith("  ")

@@ -1,81 +1,114 @@
-"""The text side of the host: which encoders a CLIP has, and words that stand for vectors in its
-prompts.
-"""
+"""The text side of the host: which encoders a CLIP has, and embeddings for them."""
 
-import copy
-import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from comfy.clip_model import CLIPTextModel
 from comfy.sd import CLIP
-from comfy.sd1_clip import SDTokenizer
+from comfy.sd1_clip import SDClipModel, SDTokenizer
 from torch import Tensor
 
-from ...concept.placeholder import replace_words
 from ...word.embedding import Embedding, check_placeholder, initial_rows
 from ...word.families import check_fit
-from .compatibility import embedding_found
+from .overlay import STAND_IN, Word, numbers_in, overlaid, parts, shared_start, with_word
 
 VOCABULARY_CHUNK = 4096
+PROBE = "word"
+NEUTRAL = "the"
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """One text encoder of a CLIP, under the key by which the host names its embeddings."""
+    """One text encoder of a CLIP, under the key by which the host names its embeddings; `tokens` is
+    the name of its token list.
+    """
 
     key: str
     width: int
     tokenizer: SDTokenizer
     model: Any
+    tokens: str
 
     def token_ids(self, text: str) -> list[int]:
-        """Ids of a text's tokens, without start, end and padding."""
-        end = -1 if self.tokenizer.tokenizer_adds_end_token else None
-        return self.tokenizer.tokenizer(text)["input_ids"][self.tokenizer.tokens_start : end]
+        """Ids of a text's tokens as they are behind another word, without start, end and padding;
+        language models know a word with a blank in front of it as another token than without.
+        """
+        if not text.strip():
+            return []
+        read = self.tokenizer.tokenizer
+        ids = read(f"{STAND_IN} {text.strip()}")["input_ids"]
+        end = len(ids) - self.tokenizer.tokenizer_adds_end_token
+        return list(ids[shared_start(ids, read(STAND_IN)["input_ids"]) : end])
 
     def rows(self, ids: list[int]) -> Tensor:
         """The vocabulary's vectors of some ids, fp32 on the CPU `[n, dim]`; asks the module rather
         than its weight, which may lie elsewhere.
         """
-        table: Any = self.model.transformer.get_input_embeddings()
-        where = torch.tensor(ids, device=table.weight.device)
-        return table(where[None], out_dtype=torch.float32)[0].cpu()
+        rows = table(self.model)
+        where = torch.tensor(ids, device=rows.weight.device)
+        return rows(where[None], out_dtype=torch.float32)[0].cpu()
 
     def vocabulary_norm(self) -> float:
         """Mean norm of all the vocabulary's vectors."""
-        table: Any = self.model.transformer.get_input_embeddings()
-        chunks = torch.arange(table.weight.shape[0]).split(VOCABULARY_CHUNK)
+        chunks = torch.arange(table(self.model).weight.shape[0]).split(VOCABULARY_CHUNK)
         return float(torch.cat([self.rows(chunk.tolist()).norm(dim=-1) for chunk in chunks]).mean())
 
 
-@dataclass(frozen=True)
-class Word:
-    """What a word stands for in prompts: vectors `[n, dim]` per encoder key, or `text` in an
-    encoder that has none.
+def table(model: Any) -> Any:
+    """The module of an encoder that gives the vectors of tokens; it knows their width, which the
+    host's tokenizers tell wrongly of ERNIE-Image (core flux.py:119).
     """
-
-    text: str
-    vectors: Mapping[str, Tensor]
+    return model.transformer.get_input_embeddings()
 
 
 def encoders(clip: CLIP) -> dict[str, Encoder]:
-    """The text encoders of a CLIP, by key."""
-    found = {}
-    for attribute, tokenizer in vars(clip.tokenizer).items():
-        model = getattr(clip.cond_stage_model, attribute, None)
-        if isinstance(tokenizer, SDTokenizer) and model is not None:
-            found[tokenizer.embedding_key] = Encoder(
-                tokenizer.embedding_key, tokenizer.embedding_size, tokenizer, model
-            )
-    if not found:
+    """The text encoders of a CLIP that read the words of a prompt as vectors, by key."""
+    embedding = {
+        part.embedding_key: (part, model)
+        for attribute, part in parts(clip.tokenizer)
+        if isinstance(model := paired(clip, attribute, part), SDClipModel)
+    }
+    if not embedding:
         raise ValueError(
-            f"The CLIP ({type(clip.cond_stage_model).__name__}) has no text encoder with a token "
-            f"vocabulary that ComfyUI exposes, so it cannot learn a word. Use SD 1.x, SD 2.x, "
-            f"SDXL, SD3 or Flux."
+            f"This CLIP ({type(clip.cond_stage_model).__name__}) cannot learn or use a word: it "
+            f"has no text encoder into which vectors can be put in the place of tokens. It hands "
+            f"the numbers of the tokens on, as HiDream-O1 and Lens do, or is none of a picture "
+            f"model. Use the CLIP of another model."
         )
-    return found
+    lists = lists_of_words(clip.tokenizer, embedding)
+    return {
+        key: Encoder(key, table(model).weight.shape[-1], part, model, lists[key])
+        for key, (part, model) in embedding.items()
+        if key in lists
+    }
+
+
+def paired(clip: CLIP, attribute: str, part: SDTokenizer) -> Any:
+    """The encoder that reads the tokens of a part of the tokenizer, None if there is none: the host
+    names a lone one on both sides (core sd1_clip.py:689, 720), several by the same attribute, and
+    ByT5 by the key of its embeddings.
+    """
+    tokenizer, model = clip.tokenizer, clip.cond_stage_model
+    names = [attribute, part.embedding_key]
+    if attribute == getattr(tokenizer, "clip", None):
+        names = [getattr(model, "clip", attribute), *names]
+    if sum(1 for _ in parts(tokenizer)) == 1:
+        names += [name for name, child in model.named_children() if isinstance(child, SDClipModel)]
+    return next((found for name in names if (found := getattr(model, name, None))), None)
+
+
+def lists_of_words(tokenizer: Any, keys: Iterable[str]) -> dict[str, str]:
+    """The name of the token list in which a word of a prompt comes to each encoder; an encoder that
+    reads something else, as ByT5 reads quoted text, has none.
+    """
+    probe = overlaid(tokenizer, PROBE, Word(PROBE, {key: torch.zeros(1, 1) for key in keys}))
+    tokens = probe.numbered(PROBE)
+    of_number = {number: name for name, found in tokens.items() for number in numbers_in(found)}
+    mark = probe.lexicon.marks[PROBE]
+    numbers = {key: probe.lexicon.numbers[mark, key][0] for key in keys}
+    return {key: of_number[number] for key, number in numbers.items() if number in of_number}
 
 
 def check_fits(embedding: Embedding, clip: CLIP) -> None:
@@ -85,74 +118,6 @@ def check_fits(embedding: Embedding, clip: CLIP) -> None:
     available = {key: encoder.width for key, encoder in encoders(clip).items()}
     held = {key: rows.shape[-1] for key, rows in embedding.vectors.items()}
     check_fit(embedding.placeholder, held, available)
-
-
-def with_word(clip: CLIP, name: str, word: Word) -> CLIP:
-    """A clone of the CLIP in whose prompts `name` stands for `word`; the given CLIP and its
-    tokenizer stay as they are.
-    """
-    clone = clip.clone()
-    clone.tokenizer = overlaid(clip.tokenizer, name, word)
-    return clone
-
-
-def overlaid(tokenizer: Any, name: str, word: Word) -> Any:
-    """A copy of the host's tokenizer that knows one word more."""
-    clone = copy.copy(tokenizer)
-    for attribute, part in vars(tokenizer).items():
-        if isinstance(part, SDTokenizer):
-            setattr(clone, attribute, overlaid_part(part, name, word))
-    return clone
-
-
-def overlaid_part(tokenizer: SDTokenizer, name: str, word: Word) -> SDTokenizer:
-    """A copy of one encoder's tokenizer that knows one word more; words that it already knew
-    remain.
-    """
-    clone: Any = copy.copy(tokenizer)
-    clone.words = {**getattr(tokenizer, "words", {}), name.lower(): word}
-    clone.__class__ = overlay_class(type(tokenizer))
-    if clone.embedding_directory is None:
-        # Without a folder the host does not look for `embedding:` at all (core sd1_clip.py:602).
-        clone.embedding_directory = ()
-    return clone
-
-
-class OverlayMixin:
-    """Lets words stand for vectors: bare words become `embedding:word`, and `embedding:word` is
-    answered with the word's own vectors.
-    """
-
-    words: dict[str, Word]
-    embedding_key: str
-
-    def tokenize_with_weights(self, text: str, *args: Any, **kwargs: Any) -> Any:
-        known = {name: self.written(name, word) for name, word in self.words.items()}
-        spaced = replace_words(text, known)
-        return super().tokenize_with_weights(spaced, *args, **kwargs)  # type: ignore[misc]
-
-    def written(self, name: str, word: Word) -> str:
-        """How the host reads the word: spaced out, because it looks for `embedding:` behind a space
-        only.
-        """
-        return f" embedding:{name} " if self.embedding_key in word.vectors else word.text
-
-    def _try_get_embedding(self, embedding_name: str) -> tuple[Any, ...]:
-        name, _, leftover = embedding_name.partition(" ")
-        word = self.words.get(name.lower())
-        if word is None:
-            return super()._try_get_embedding(embedding_name)  # type: ignore[misc]
-        return embedding_found(word.vectors[self.embedding_key], name, leftover.strip())
-
-
-@functools.cache
-def overlay_class(base: type[SDTokenizer]) -> type[SDTokenizer]:
-    """The tokenizer class of the host with the overlay in front of it."""
-    return (
-        base
-        if issubclass(base, OverlayMixin)
-        else type(f"Overlay{base.__name__}", (OverlayMixin, base), {})
-    )
 
 
 def create_embedding(clip: CLIP, placeholder: str, initialiser: str, count: int) -> Embedding:
@@ -168,14 +133,47 @@ def create_embedding(clip: CLIP, placeholder: str, initialiser: str, count: int)
                 f"The initialiser {initialiser!r} has no tokens. Write what the thing is, in one "
                 f"or a few words: cat, vase, painting."
             )
+        if special_ids(encoder.tokenizer).intersection(ids):
+            raise ValueError(
+                f"The initialiser {initialiser!r} contains a token by which {key} marks the start, "
+                f"the end or the speakers of a text. Write what the thing is, in one or a few "
+                f"words: cat, vase, painting."
+            )
         with torch.inference_mode(False), torch.no_grad():
             vectors[key] = initial_rows(encoder.rows(ids).clone(), count or len(ids))
     return Embedding(placeholder, initialiser, vectors, vectors)
 
 
+def special_ids(part: SDTokenizer) -> set[int]:
+    """Ids that stand for no text: start, end, and the marks of chat templates. A character that the
+    tokenizer does not know is none of them.
+    """
+    raw: Any = part.tokenizer
+    found = {part.start_token, part.end_token, *getattr(raw, "all_special_ids", ())}
+    found |= {*getattr(raw, "added_tokens_decoder", ()), *getattr(raw, "_special_ids", ())}
+    found |= set((getattr(raw, "special_tokens", None) or {}).values())
+    return found - {None, getattr(raw, "unk_token_id", None)}
+
+
 def apply_embedding(clip: CLIP, embedding: Embedding, strength: float) -> CLIP:
     """A clone of the CLIP whose prompts know the embedding's word."""
     check_fits(embedding, clip)
+    if strength != 1.0:
+        embedding = with_start(embedding, clip)
     return with_word(
         clip, embedding.placeholder, Word(embedding.initialiser, embedding.at_strength(strength))
     )
+
+
+def with_start(embedding: Embedding, clip: CLIP) -> Embedding:
+    """The embedding with a start for every text encoder but CLIP, where none is known the vectors
+    of a word that says nothing. Their first layers bring vectors to one length, so that strength as
+    length would do little there; CLIP adds positions first, and hears it.
+    """
+    parts = encoders(clip)
+    initial = dict(embedding.initial)
+    for key, rows in embedding.vectors.items():
+        if not initial[key].any() and not isinstance(parts[key].model.transformer, CLIPTextModel):
+            neutral = parts[key].rows(parts[key].token_ids(NEUTRAL))
+            initial[key] = initial_rows(neutral, len(rows))
+    return replace(embedding, initial=initial)

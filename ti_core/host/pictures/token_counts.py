@@ -1,5 +1,8 @@
 """What the host's text encoders say of a word and of captions."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from comfy.sd import CLIP
 from torch import Tensor
 
@@ -7,7 +10,8 @@ from ...concept.audit import EncoderFacts, concept_report, longest_text, summary
 from ...concept.concept import Concept
 from ...concept.contact_sheet import contact_sheet
 from ...word.embedding import Embedding
-from ..models.text import Encoder, Word, encoders, with_word
+from ..models.overlay import Word, with_word
+from ..models.text import Encoder, encoders
 
 UNBOUNDED = 10000  # tokens: encoders that take more do not cut a text into chunks
 # The side in pixels that models with these encoders were made for; others are larger than SD 2.
@@ -43,16 +47,20 @@ def native_side(clip: CLIP) -> int:
 def encoder_facts(clip: CLIP, embedding: Embedding, text: str) -> list[EncoderFacts]:
     """What each encoder makes of the placeholder and of a text that says it."""
     known = with_word(clip, embedding.placeholder, Word(embedding.initialiser, embedding.vectors))
-    return [encoder_counts(encoder, embedding, text) for encoder in encoders(known).values()]
+    tokens = known.tokenize(text, return_word_ids=True)
+    return [
+        encoder_counts(encoder, embedding, tokens[encoder.tokens])
+        for encoder in encoders(known).values()
+    ]
 
 
-def encoder_counts(encoder: Encoder, embedding: Embedding, text: str) -> EncoderFacts:
-    """Token counts of one encoder, by the host's own tokenizer with the word in it."""
-    tokenizer = encoder.tokenizer
-    chunks = tokenizer.tokenize_with_weights(text, return_word_ids=True)
-    # Word 0 is start, end and padding.
-    used = sum(word > 0 for chunk in chunks for *_, word in chunk)
-    longest = int(tokenizer.max_length)
+def encoder_counts(
+    encoder: Encoder, embedding: Embedding, chunks: Sequence[Sequence[tuple[Any, ...]]]
+) -> EncoderFacts:
+    """Token counts of one encoder, by the host's own tokens of a text with the word in it."""
+    # Word 0 is start, end and padding; some tokenizers tell no words.
+    used = sum(len(token) < 3 or token[2] > 0 for chunk in chunks for token in chunk)
+    longest = int(encoder.tokenizer.max_length)
     room = longest - 2 if longest < UNBOUNDED else None
     word_tokens = len(encoder.token_ids(embedding.placeholder))
     return EncoderFacts(encoder.key, word_tokens, used, len(chunks), room)

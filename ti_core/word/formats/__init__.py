@@ -2,6 +2,6 @@
 
 from .reading import read_embedding
 from .storage import write_files
-from .writing import FORMATS, Export, NumberType
+from .writing import FORMATS, Export, NumberType, file_advice
 
-__all__ = ["FORMATS", "Export", "NumberType", "read_embedding", "write_files"]
+__all__ = ["FORMATS", "Export", "NumberType", "file_advice", "read_embedding", "write_files"]

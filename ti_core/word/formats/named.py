@@ -5,6 +5,7 @@ pivotal scripts of diffusers; and the file that we write by default.
 import json
 import re
 
+from ..families import ENCODERS
 from .contents import Contents, Draft, Stored
 from .facts import name_of
 
@@ -45,7 +46,8 @@ def read(contents: Contents) -> list[Draft] | None:
 
 def is_encoder(name: str) -> bool:
     """Whether a tensor's name is one that trainers give to a text encoder's vectors."""
-    return name in ANY_ENCODER or name in ALIASES or name.startswith(HOST_KEYS)
+    known = name in ANY_ENCODER or name in ALIASES or name in ENCODERS
+    return known or name.startswith(HOST_KEYS)
 
 
 def check_encoders(tensors: dict[str, Stored]) -> None:

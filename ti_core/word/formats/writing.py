@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..embedding import Embedding
-from ..families import family, in_order
+from ..families import family, host_reading, in_order
 from .card import card
 from .embedding_picture import with_embedding
 from .recipe import RECIPE, file_metadata, thumbnail_address, with_hash
@@ -22,6 +22,18 @@ NUMBER_TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.flo
 SINGLE = ({"clip_l"}, {"clip_h"})
 SDXL = {"clip_l", "clip_g"}
 ALL_UIS = "ComfyUI, AUTOMATIC1111, Forge, SD.Next, InvokeAI"
+KNOWN_WIDELY = {"clip_l", "clip_g", "clip_h", "t5xxl", "llama"}
+READ_BY_HOST = ("same", "signs", "blanks")
+OUR_WAY = "Load Embedding and Apply Embedding to CLIP"
+OURS = f"this pack ({OUR_WAY})"
+HOST_READS = {
+    "signs": "As 'embedding:name' ComfyUI puts a blank between the word and a comma, full stop or "
+    "other sign behind it.",
+    "blanks": "As 'embedding:name' ComfyUI changes blanks and newlines around the word.",
+    "letters": "ComfyUI reads 'embedding:name' as letters with these text encoders.",
+    "error": "A prompt with 'embedding:name' ends in an error of ComfyUI with these text encoders.",
+    None: "How ComfyUI reads 'embedding:name' with these text encoders is not known.",
+}
 OUR_NAME_FOR_T5, THEIR_NAME_FOR_T5 = "t5xxl", "t5"
 
 
@@ -165,7 +177,24 @@ def standard_readers(embedding: Embedding) -> str:
         return f"{ALL_UIS}, kohya; diffusers with token="
     if set(embedding.vectors) == SDXL:
         return f"{ALL_UIS}, kohya, OneTrainer; diffusers, one call per encoder"
-    return "ComfyUI, OneTrainer; diffusers, one call per encoder"
+    others = "OneTrainer; diffusers, one call per encoder" if is_known_widely(embedding) else OURS
+    host = "ComfyUI, " if host_reading(embedding.vectors) in (None, *READ_BY_HOST) else ""
+    return host + others
+
+
+def is_known_widely(embedding: Embedding) -> bool:
+    """Whether other trainers and libraries have a place for its text encoders."""
+    return embedding.vectors.keys() <= KNOWN_WIDELY
+
+
+def file_advice(embedding: Embedding) -> str:
+    """How to use a saved file so that it gives what training gave; empty where `embedding:name`
+    always does.
+    """
+    reading = host_reading(embedding.vectors)
+    if reading == "same":
+        return ""
+    return f"{HOST_READS[reading]} To use the word exactly as it was trained, take {OUR_WAY}."
 
 
 def automatic1111_readers(embedding: Embedding) -> str:
@@ -178,13 +207,14 @@ def automatic1111_readers(embedding: Embedding) -> str:
 def diffusers_readers(embedding: Embedding) -> str:
     """Who reads diffusers' files."""
     others = "ComfyUI, AUTOMATIC1111, Forge, SD.Next" if is_classic(embedding) else "this pack"
-    return f"diffusers, {others}"
+    return f"diffusers, {others}" if is_known_widely(embedding) else others
 
 
 def onetrainer_readers(embedding: Embedding) -> str:
     """Who reads OneTrainer's keys."""
     everywhere = is_classic(embedding) or set(embedding.vectors) == SDXL
-    return f"OneTrainer, {'ComfyUI, AUTOMATIC1111, Forge, SD.Next' if everywhere else 'this pack'}"
+    others = "ComfyUI, AUTOMATIC1111, Forge, SD.Next" if everywhere else "this pack"
+    return f"OneTrainer, {others}" if is_known_widely(embedding) else others
 
 
 def picture_readers(embedding: Embedding) -> str:
