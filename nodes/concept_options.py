@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..ti_core.concept.caption_files import CaptionFiles
+from ..ti_core.concept.caption_files import CaptionFiles, check_typed
 from ..ti_core.concept.concept import LatentChoice
 from ..ti_core.concept.fit import FitSettings
 from ..ti_core.concept.gather import CaptionOptions
@@ -332,6 +332,8 @@ class ConceptCaptionOptions(io.ComfyNode):
         wildcards: bool,
         **switches: Any,
     ) -> io.NodeOutput:
+        for what in ("prefix", "suffix", "separator", "keep_separator", "secondary_separator"):
+            check_typed(what, switches[what])
         files = CaptionFiles(source, extension, metadata_file, name_pattern, name_joiner)
         wording = Wording(
             read_templates(templates, template_file),

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ from environment import REPO, Host, prepare
 GROUPS = ("embedding files", "data sets", "disks")
 TESTS = ("tests/unit", "tests/unit/training", "tests/fuzz", "tests/host", "scripts")
 EXTRAS = ("pytest", "hypothesis")  # what the tests' helpers import
+SERVER = "server"  # ask a server to cancel while it loads each of the embedding files
+BEFORE_CANCEL = 0.05  # seconds; what has not begun when it is cancelled is not loaded
 SECONDS, MEMORY = 10, 4 << 30  # of one case; bytes of address space above those at its start
 MOST_SECONDS, MOST_MEGABYTES = 1.0, 64.0
 DATASET_SECONDS, PICTURE_MEGABYTES = 5.0, 300.0
@@ -44,6 +47,8 @@ class Outcome(NamedTuple):
 def main() -> int:
     """Print a table of all cases."""
     wanted = arguments()
+    if wanted.group == SERVER:
+        return interrupt_server()
     if wanted.group:
         return run_group(wanted.group)
     host = prepare(EXTRAS)
@@ -51,6 +56,7 @@ def main() -> int:
         trees = [tree for tree in (before, REPO) if tree]
         faults = [0] * len(trees)
         count = 0
+        print(f"\na server\n  {server_answer(host)}", flush=True)
         for group in GROUPS:
             print(f"\n{group}", flush=True)
             tried = [outcomes(host, tree, group) for tree in trees]
@@ -69,7 +75,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--before", default="", metavar="COMMIT", help="an older version to compare"
     )
-    parser.add_argument("--group", choices=GROUPS, default="", help=argparse.SUPPRESS)
+    parser.add_argument("--group", default="", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -107,6 +113,17 @@ def older(commit: str) -> Iterator[Path | None]:
 
 def outcomes(host: Host, tree: Path, group: str) -> dict[str, Outcome]:
     """What came of the cases of a group with the engine of a tree."""
+    lines = [json.loads(line) for line in told_by(host, tree, group)]
+    return {name: Outcome(*rest) for name, *rest in lines}
+
+
+def server_answer(host: Host) -> str:
+    """How long a real server took to answer while it loaded each of the embedding files."""
+    return json.loads(told_by(host, REPO, SERVER)[-1])
+
+
+def told_by(host: Host, tree: Path, group: str) -> list[str]:
+    """What the process of a group tells, with the engine of a tree."""
     paths = (tree, *(REPO / path for path in TESTS), REPO / "benchmarks")
     env = {
         **os.environ,
@@ -119,8 +136,7 @@ def outcomes(host: Host, tree: Path, group: str) -> dict[str, Outcome]:
         done = subprocess.run(command, env=env, cwd=place, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"The cases of '{group}' could not be run:\n{done.stderr[-2000:]}")
-    lines = [json.loads(line[1:]) for line in done.stdout.splitlines() if line.startswith("@")]
-    return {name: Outcome(*rest) for name, *rest in lines}
+    return [line[1:] for line in done.stdout.splitlines() if line.startswith("@")]
 
 
 # In the process of a group
@@ -135,6 +151,50 @@ def run_group(group: str) -> int:
         found = in_a_copy(run, folder)
         print("@" + json.dumps([name, *found]), flush=True)
     return 0
+
+
+def interrupt_server() -> int:
+    """Let a real server load each of the files that were made to freeze it, and press Cancel all
+    the while.
+    """
+    from headless import Server
+    from strangers_files import strangers
+
+    with Server(Path(os.environ["COMFYUI_PATH"]), Path(sys.executable), Path.cwd()) as server:
+        files = {name: build() for name, build, _ in strangers()}
+        longest = ("", 0.0)
+        for name, data in files.items():
+            (server.directory / "models" / "embeddings" / name).write_bytes(data)
+        for name in files:
+            prompt, queued = server.queue(loading(name)), time.monotonic()
+            while True:
+                started = time.monotonic()
+                if server.history(prompt) is not None:
+                    break
+                if started - queued > BEFORE_CANCEL:
+                    server.interrupt()
+                longest = max(longest, (name, time.monotonic() - started), key=lambda one: one[1])
+        assert server.process is not None
+        memory = (Path("/proc") / str(server.process.pid) / "status").read_text()
+    peak = int(memory[memory.index("VmHWM:") :].split(maxsplit=2)[1]) >> 10
+    name, seconds = longest
+    text = f"{len(files)} files were loaded one after the other. Requests, /interrupt too, were "
+    text += f"always answered, after {seconds:.2f} s at the latest ({name}). The server took at "
+    text += f"most {peak} MB."
+    print("@" + json.dumps(text))
+    return 0
+
+
+def loading(name: str) -> dict[str, Any]:
+    """A graph that loads and inspects an embedding file."""
+    nodes = {
+        "load": ("LoadTextualInversion", {"file": name, "word": ""}),
+        "inspect": ("InspectTextualInversion", {"embedding": ["load", 0], "neighbours": 3}),
+        "text": ("PreviewAny", {"source": ["inspect", 0]}),
+        "picture": ("PreviewImage", {"images": ["inspect", 1]}),
+    }
+    nodes["load"][1].update(placeholder="", initialiser="")
+    return {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
 
 
 def in_a_copy(run: Callable[[Path], Outcome], folder: Path) -> Outcome:
@@ -208,8 +268,6 @@ def embedding_files(place: Path) -> Iterator[tuple[str, Callable[[Path], Outcome
 
 def data_sets(place: Path) -> Iterator[tuple[str, Callable[[Path], Outcome]]]:
     """Pictures, captions, and files that describe them."""
-    import time
-
     from fuzz_datasets import small_picture
     from fuzz_watch import mark_memory, peak_memory
     from hostile_data import cases

@@ -60,6 +60,15 @@ def clean(text: str) -> str:
     return cleaned(text, LONGEST_CAPTION)
 
 
+def check_typed(what: str, text: str) -> None:
+    """Raise ValueError for a typed text that is longer than a caption; a workflow can carry any."""
+    if len(text) > LONGEST_CAPTION:
+        raise ValueError(
+            f"The {what} {quoted(text[:40])} has {len(text)} characters, but at most "
+            f"{LONGEST_CAPTION} are allowed. Shorten it."
+        )
+
+
 def templates_from(text: str, typed: bool) -> tuple[str, ...]:
     """Templates of a text: a line each, blank lines and lines that start with '#' skipped; those of
     a file are tamed.

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..quoted import quoted
-from ..word.embedding import Embedding, check_placeholder, initial_rows
+from ..word.embedding import Embedding, check_initialiser, check_placeholder, initial_rows
 from ..word.formats import FORMATS, Export, NumberType, read_embedding, write_files
 from ..word.formats.file_names import embedding_below, embeddings_below, name_to_write
 from ..word.formats.storage import reason
@@ -83,6 +83,7 @@ def load_embedding(
         if placeholder:
             check_placeholder(placeholder)
             found = replace(found, placeholder=placeholder)
+        check_initialiser(initialiser)
         own = str(found.provenance.get("initialiser", ""))
         known = initialiser or (own if clip is None else within_tokens(own, clip))
         if known:

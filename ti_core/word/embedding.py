@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..quoted import quoted
+
+LONGEST_INITIALISER = 200  # characters
 PLACEHOLDER = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?")
 
 
@@ -54,9 +57,9 @@ def check_placeholder(name: str) -> None:
     """
     if not PLACEHOLDER.fullmatch(name):
         raise ValueError(
-            f"The placeholder {name!r} cannot be written in a prompt. Use 1 to 64 letters (a-z, "
-            f"A-Z), digits, '_', '-' and '.'; the first and the last must be a letter, a digit or "
-            f"'_': my-cat, sks_vase, style.v2."
+            f"The placeholder {quoted(name)} cannot be written in a prompt. Use 1 to 64 letters "
+            f"(a-z, A-Z), digits, '_', '-' and '.'; the first and the last must be a letter, a "
+            f"digit or '_': my-cat, sks_vase, style.v2."
         )
     try:
         float(name)
@@ -66,6 +69,16 @@ def check_placeholder(name: str) -> None:
         f"The placeholder {name!r} reads as a number, so '(embedding:{name})' would be a prompt "
         f"weight. Put a letter in front, for example 'w{name}'."
     )
+
+
+def check_initialiser(text: str) -> None:
+    """Raise ValueError if a text is too long to say what a thing is; a workflow can carry any."""
+    if len(text) > LONGEST_INITIALISER:
+        raise ValueError(
+            f"The initialiser {quoted(text)} has {len(text)} characters, but at most "
+            f"{LONGEST_INITIALISER} are allowed. Write what the thing is, in one or a few words: "
+            f"cat, vase, painting."
+        )
 
 
 def initial_rows(tokens: Tensor, count: int) -> Tensor:

@@ -71,6 +71,18 @@ def loaded_with_notes(
     return load_concept(Request(folder, images, kind, texts, FitSettings(64, 64), **more))
 
 
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "a cat\n" + "(" * 5000])
+def test_a_typed_caption_without_end_is_refused_before_it_is_read(inputs: Path, text: str):
+    put(inputs / "cats", a=None, b=None)
+    with pytest.raises(ValueError, match="has .* characters, but at most 4000 are allowed"):
+        loaded_with_notes("input/cats", texts=[text])
+
+
+def test_an_initialiser_without_end_is_refused_before_it_is_read(loaded: Loaded):
+    with pytest.raises(ValueError, match="has 1000000 characters, but at most 200 are allowed"):
+        create_embedding(loaded.clip, "my-cat", "c" * 1_000_000, 1)
+
+
 def names_of(concept: Concept) -> list[str]:
     return [picture.name for picture in concept.pictures]
 

@@ -10,7 +10,7 @@ from comfy.sd import CLIP
 from comfy.sd1_clip import SDClipModel, SDTokenizer
 from torch import Tensor
 
-from ...word.embedding import Embedding, check_placeholder, initial_rows
+from ...word.embedding import Embedding, check_initialiser, check_placeholder, initial_rows
 from ...word.families import check_fit
 from .overlay import STAND_IN, Word, numbers_in, overlaid, parts, shared_start, with_word
 
@@ -125,6 +125,7 @@ def create_embedding(clip: CLIP, placeholder: str, initialiser: str, count: int)
     of `initialiser` (0 = one per token of it).
     """
     check_placeholder(placeholder)
+    check_initialiser(initialiser)
     vectors = {}
     for key, encoder in encoders(clip).items():
         ids = encoder.token_ids(initialiser)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ...concept.caption_files import LONGEST_FILE, templates_from
+from ...concept.caption_files import LONGEST_FILE, check_typed, templates_from
 from ...concept.concept import Concept, LatentChoice
 from ...concept.counted import counted
 from ...concept.fit import FitSettings
@@ -147,6 +147,8 @@ def with_captions(sources: Iterable[Source], texts: Sequence[str]) -> Iterator[S
     """
     typed = len(texts) == 1
     captions = typed_lines(texts[0]) if typed else texts
+    for caption in captions if typed else ():
+        check_typed("caption", caption)
     origin = "" if typed else "the connected list"
     wrong = (
         "There are {things} captions for {pictures}. Write one line per picture (in the order of "
