@@ -2,7 +2,7 @@
 without anything of the pack.
 
 Vectors are 64 wide here instead of 1024 to 4096, so that a vocabulary of 150,000 tokens is drawn
-in a moment; depths are those that the families' own taps of hidden layers need.
+in a moment.
 """
 
 import functools
@@ -36,7 +36,7 @@ from tiny_checkpoint import randomised
 
 WIDTH = 64
 ADAPTED = 1024  # The adapter between Qwen and Anima has one width.
-LLAMA = {"intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
+LLAMA = {"intermediate_size": 64, "num_attention_heads": 1, "num_key_value_heads": 1}
 BERT = {"intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2}
 T5 = {"d_ff": 64, "d_kv": 16, "num_heads": 4, "num_layers": 2}
 # Klein takes hidden states of Qwen up to the 27th layer, Krea 2 up to the 35th.

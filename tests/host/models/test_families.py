@@ -1,6 +1,6 @@
 """Every family learns a word, and hears it alike in training and in prompts: small models."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from small_families import FAMILIES, small_model, small_text
 from test_gradients import check_against_differences
 from torch import Tensor
 
+from ti_core.concept.concept import Concept
+from ti_core.concept.wording import Wording
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
 from ti_core.training.loop import train
@@ -36,25 +38,43 @@ FILE = "ti-test-families"
 TEXT = "a photo of {}, on a table"
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+LARGE = {"Flux.2 Klein", "Anima", "SD 3"}
+# The other random models hardly hear a text: in them the loss moves by less than the noise of five
+# steps.
+HEARING = ("Flux.2 Klein", "Lumina 2", "Wan", "HunyuanDiT", "Anima")
+
+
+def marked(names: Iterable[str]) -> list[Any]:
+    """The names, with what is large marked as slow."""
+    slow = pytest.mark.slow
+    return [pytest.param(name, marks=[slow] if name in LARGE else []) for name in names]
+
+
+@pytest.mark.parametrize("name", marked(FAMILIES))
 def test_the_gradient_of_each_family_agrees_with_finite_differences(name: str):
     channels = FAMILIES[name].channels
     check_against_differences(small_model(name), small_text(name), "auto", channels, reach=1e-3)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+def one_picture() -> Concept:
+    """A concept whose samples differ in noise alone."""
+    whole = concept(1)
+    wording = Wording(("a photo of {}",))
+    return replace(whole, pictures=(replace(whole.pictures[0], wording=wording),))
+
+
+@pytest.mark.parametrize("name", marked(HEARING))
 def test_the_validation_loss_of_each_family_falls(name: str):
     model, clip = small_model(name), small_text(name)
-    made, clean = word(clip), latents(3, FAMILIES[name].channels)
+    made, clean = word(clip), latents(1, FAMILIES[name].channels)
     if model.model.latent_format.latent_dimensions == 3:
-        clean = [latent[:, None] for latent in clean]  # films of one frame
-    with borrowed(model, clip, made, clean[0].shape, BorrowSettings(2)) as frozen:
-        drawn = validation_batches(frozen, concept(), clean, "my-cat", 8, 4)
+        clean = [latent[:, None] for latent in clean]  # a film of one frame
+    with borrowed(model, clip, made, clean[0].shape, BorrowSettings(4)) as frozen:
+        drawn = validation_batches(frozen, one_picture(), clean, "my-cat", 8, 4)
         before = validation_loss(frozen, drawn, made.vectors)
-        *_, last = train(frozen, concept(), clean, made, settings(12, "0.1"))
+        *_, last = train(frozen, one_picture(), clean, made, settings(5, "0.3", batch_size=4))
         after = validation_loss(frozen, drawn, last.vectors)
-    print(name, before, after)
-    assert after < before
+    assert after < 0.9995 * before
 
 
 def learned(clip: CLIP, placeholder: str = "my-cat") -> Embedding:
@@ -159,7 +179,7 @@ NODES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", NODES)
+@pytest.mark.parametrize("name", marked(NODES))
 def test_a_familys_own_node_encodes_as_training_does(name: str, loaded: Loaded):
     """Difference 0.0, but for the options that the node adds."""
     node, texts, options = NODES[name]
@@ -178,7 +198,9 @@ def test_lumina_2_hears_in_training_the_system_prompt_that_a_caption_brings(load
     by_node = CLIPTextEncodeLumina2.execute(applied, TEXT.format("my-cat"), "superior")
     system = CLIPTextEncodeLumina2.SYSTEM_PROMPT["superior"]
     caption = f"{system} <Prompt Start> {TEXT.format('my-cat')}"
-    assert not different(as_in_training(by_node.result[0]), trained_with(loaded, clip, made, caption))
+    assert not different(
+        as_in_training(by_node.result[0]), trained_with(loaded, clip, made, caption)
+    )
 
 
 def test_a_controlnet_gets_the_word_as_training_does(loaded: Loaded):
