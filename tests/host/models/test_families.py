@@ -52,8 +52,9 @@ def marked(names: Iterable[str]) -> list[Any]:
 
 @pytest.mark.parametrize("name", marked(FAMILIES))
 def test_the_gradient_of_each_family_agrees_with_finite_differences(name: str):
-    channels = FAMILIES[name].channels
-    check_against_differences(small_model(name), small_text(name), "auto", channels, reach=1e-3)
+    """Where the loss is flat, short differences drown in its rounding."""
+    channels, reach = FAMILIES[name].channels, 1e-2 if name == "HunyuanImage" else 1e-3
+    check_against_differences(small_model(name), small_text(name), "auto", channels, reach=reach)
 
 
 def one_picture() -> Concept:
