@@ -196,8 +196,9 @@ def test_lumina_2_hears_in_training_the_system_prompt_that_a_caption_brings(load
     """Its own node writes a system prompt in front of the text, which captions can do, too."""
     clip, made = small_text("Lumina 2"), learned(small_text("Lumina 2"))
     applied = apply_embedding(clip, made, 1.0)
-    by_node = CLIPTextEncodeLumina2.execute(applied, TEXT.format("my-cat"), "superior")
-    system = CLIPTextEncodeLumina2.SYSTEM_PROMPT["superior"]
+    node: Any = CLIPTextEncodeLumina2
+    by_node = node.execute(applied, TEXT.format("my-cat"), "superior")
+    system = node.SYSTEM_PROMPT["superior"]
     caption = f"{system} <Prompt Start> {TEXT.format('my-cat')}"
     assert not different(
         as_in_training(by_node.result[0]), trained_with(loaded, clip, made, caption)
@@ -208,7 +209,8 @@ def test_a_controlnet_gets_the_word_as_training_does(loaded: Loaded):
     clip, made = small_text("SDXL"), learned(small_text("SDXL"))
     applied = apply_embedding(clip, made, 1.0)
     plain = clip.encode_from_tokens_scheduled(clip.tokenize("a photo"))
-    by_node = CLIPTextEncodeControlnet.execute(applied, plain, TEXT.format("my-cat")).result[0]
+    node: Any = CLIPTextEncodeControlnet
+    by_node = node.execute(applied, plain, TEXT.format("my-cat")).result[0]
     expected = trained_with(loaded, clip, made, TEXT.format("my-cat"))
     assert by_node[0][1]["cross_attn_controlnet"].equal(expected["cross_attn"])
     assert by_node[0][1]["pooled_output_controlnet"].equal(expected["pooled_output"])
