@@ -1,0 +1,216 @@
+"""Every family learns a word, and hears it alike in training and in prompts: small models."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import pytest
+import torch
+from comfy.sd import CLIP
+from comfy_extras.nodes_clip_sdxl import CLIPTextEncodeSDXL
+from comfy_extras.nodes_cond import CLIPTextEncodeControlnet
+from comfy_extras.nodes_flux import CLIPTextEncodeFlux
+from comfy_extras.nodes_hunyuan import CLIPTextEncodeHunyuanDiT
+from comfy_extras.nodes_kandinsky5 import CLIPTextEncodeKandinsky5
+from comfy_extras.nodes_lumina2 import CLIPTextEncodeLumina2
+from comfy_extras.nodes_pixart import CLIPTextEncodePixArtAlpha
+from comfy_extras.nodes_qwen import TextEncodeQwenImageEdit
+from comfy_extras.nodes_sd3 import CLIPTextEncodeSD3
+from comfy_extras.nodes_zimage import TextEncodeZImageOmni
+from sample_embeddings import write  # pyright: ignore[reportMissingImports]
+from small import Loaded, concept, latents, settings, word
+from small_families import FAMILIES, small_model, small_text
+from test_gradients import check_against_differences
+from torch import Tensor
+
+from ti_core.concept.concept import Concept
+from ti_core.concept.wording import Wording
+from ti_core.host.models.borrow import BorrowSettings, borrowed
+from ti_core.host.models.text import apply_embedding
+from ti_core.training.loop import train
+from ti_core.training.validation import validation_batches, validation_loss
+from ti_core.word.embedding import Embedding
+from ti_core.word.families import host_reading
+
+FILE = "ti-test-families"
+TEXT = "a photo of {}, on a table"
+
+
+LARGE = {"Flux.2 Klein", "Anima", "SD 3"}
+# The other random models hardly hear a text: in them the loss moves by less than the noise of five
+# steps.
+HEARING = ("Flux.2 Klein", "Lumina 2", "Wan", "HunyuanDiT", "Anima")
+
+
+def marked(names: Iterable[str]) -> list[Any]:
+    """The names, with what is large marked as slow."""
+    slow = pytest.mark.slow
+    return [pytest.param(name, marks=[slow] if name in LARGE else []) for name in names]
+
+
+@pytest.mark.parametrize("name", marked(FAMILIES))
+def test_the_gradient_of_each_family_agrees_with_finite_differences(name: str):
+    """Where the loss is flat, short differences drown in its rounding."""
+    channels, reach = FAMILIES[name].channels, 1e-2 if name == "HunyuanImage" else 1e-3
+    check_against_differences(small_model(name), small_text(name), "auto", channels, reach=reach)
+
+
+def one_picture() -> Concept:
+    """A concept whose samples differ in noise alone."""
+    whole = concept(1)
+    wording = Wording(("a photo of {}",))
+    return replace(whole, pictures=(replace(whole.pictures[0], wording=wording),))
+
+
+@pytest.mark.parametrize("name", marked(HEARING))
+def test_the_validation_loss_of_each_family_falls(name: str):
+    model, clip = small_model(name), small_text(name)
+    made, clean = word(clip), latents(1, FAMILIES[name].channels)
+    if model.model.latent_format.latent_dimensions == 3:
+        clean = [latent[:, None] for latent in clean]  # a film of one frame
+    with borrowed(model, clip, made, clean[0].shape, BorrowSettings(4)) as frozen:
+        drawn = validation_batches(frozen, one_picture(), clean, "my-cat", 8, 4)
+        before = validation_loss(frozen, drawn, made.vectors)
+        *_, last = train(frozen, one_picture(), clean, made, settings(5, "0.3", batch_size=4))
+        after = validation_loss(frozen, drawn, last.vectors)
+    assert after < 0.9995 * before
+
+
+def learned(clip: CLIP, placeholder: str = "my-cat") -> Embedding:
+    """A word whose vectors differ from its initialiser's."""
+    draws = torch.Generator().manual_seed(9)
+    made = word(clip)
+    rows = {
+        key: rows + 0.1 * torch.randn(rows.shape, generator=draws)
+        for key, rows in made.vectors.items()
+    }
+    return replace(made, placeholder=placeholder, vectors=rows)
+
+
+def trained_with(loaded: Loaded, clip: CLIP, made: Embedding, caption: str) -> dict[str, Any]:
+    """The conditioning of a caption in training; no diffusion model takes part in that."""
+    with borrowed(loaded.model, clip, made, (4, 8, 8), BorrowSettings(1)) as frozen:
+        return frozen.encode([caption], made.vectors)[0]
+
+
+def encoded(clip: CLIP, text: str) -> dict[str, Any]:
+    """As CLIPTextEncode does it."""
+    return as_in_training(clip.encode_from_tokens_scheduled(clip.tokenize(text)))
+
+
+def as_in_training(conditioning: Any) -> dict[str, Any]:
+    """A conditioning of the graph, under the names that the host's samplers use."""
+    ((cross_attn, more),) = conditioning
+    return {"cross_attn": cross_attn, **more}
+
+
+def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
+    """Under which names two conditionings differ, in any bit."""
+    return {
+        name
+        for name in one.keys() | other.keys()
+        if not (
+            name in one
+            and name in other
+            and (
+                torch.equal(one[name], other[name])
+                if isinstance(one[name], Tensor)
+                else one[name] == other[name]
+            )
+        )
+    }
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_family_hears_a_word_in_training_and_applied_alike(name: str, loaded: Loaded):
+    """Difference 0.0, also of what comes beside the tokens; and a word that has not learned
+    anything is its initialiser.
+    """
+    clip, made = small_text(name), learned(small_text(name))
+    caption = TEXT.format("my-cat")
+    applied = encoded(apply_embedding(clip, made, 1.0), caption)
+    assert not different(trained_with(loaded, clip, made, caption), applied)
+    plain = encoded(clip, TEXT.format("cat"))
+    assert different(applied, plain)
+    untrained = replace(made, vectors=word(clip, 1).vectors)
+    assert not different(encoded(apply_embedding(clip, untrained, 1.0), caption), plain)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_family_reads_a_file_as_save_tells(name: str):
+    """A reference is read alike from the file and by Apply, or as letters, or not at all."""
+    clip = small_text(name)
+    made = learned(clip, FILE)
+    text = TEXT.format(f"embedding:{FILE}")
+    letters = encoded(clip, text)
+    applied = encoded(apply_embedding(clip, made, 1.0), text)
+    path = Path(folder_paths.get_folder_paths("embeddings")[0]) / FILE
+    try:
+        write(path, made, "standard")
+        reading = host_reading(made.vectors)
+        if reading == "error":
+            with pytest.raises(TypeError, match="only integer tensors"):
+                encoded(clip, text)
+            return
+        expected = letters if reading == "letters" else applied
+        assert not different(encoded(clip, text), expected)
+    finally:
+        path.with_suffix(".safetensors").unlink(missing_ok=True)
+    assert different(applied, letters)
+
+
+SIZE = {"width": 1024, "height": 768}
+CROP = {"crop_w": 16, "crop_h": 0, "target_width": 512, "target_height": 384}
+# Nodes that encode a text as CLIPTextEncode does, and what they add to it.
+NODES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
+    "SDXL": (CLIPTextEncodeSDXL, {"text_g": TEXT, "text_l": TEXT}, {**SIZE, **CROP}),
+    "SD 3": (
+        CLIPTextEncodeSD3,
+        {"clip_l": TEXT, "clip_g": TEXT, "t5xxl": TEXT, "empty_padding": "none"},
+        {},
+    ),
+    "Flux": (CLIPTextEncodeFlux, {"clip_l": TEXT, "t5xxl": TEXT}, {"guidance": 2.5}),
+    "PixArt": (CLIPTextEncodePixArtAlpha, {"text": TEXT}, SIZE),
+    "HunyuanDiT": (CLIPTextEncodeHunyuanDiT, {"bert": TEXT, "mt5xl": TEXT}, {}),
+    "Kandinsky 5": (CLIPTextEncodeKandinsky5, {"clip_l": TEXT, "qwen25_7b": TEXT}, {}),
+    "Qwen-Image": (TextEncodeQwenImageEdit, {"prompt": TEXT}, {}),
+    "Z-Image": (TextEncodeZImageOmni, {"prompt": TEXT}, {}),
+}
+
+
+@pytest.mark.parametrize("name", marked(NODES))
+def test_a_familys_own_node_encodes_as_training_does(name: str, loaded: Loaded):
+    """Difference 0.0, but for the options that the node adds."""
+    node, texts, options = NODES[name]
+    clip, made = small_text(name), learned(small_text(name))
+    said = {key: text.replace("{}", "my-cat") for key, text in texts.items()}
+    applied = apply_embedding(clip, made, 1.0)
+    by_node = as_in_training(node.execute(clip=applied, **said, **options).result[0])
+    expected = trained_with(loaded, clip, made, TEXT.format("my-cat"))
+    assert not different(by_node, {**expected, **options})
+
+
+def test_lumina_2_hears_in_training_the_system_prompt_that_a_caption_brings(loaded: Loaded):
+    """Its own node writes a system prompt in front of the text, which captions can do, too."""
+    clip, made = small_text("Lumina 2"), learned(small_text("Lumina 2"))
+    applied = apply_embedding(clip, made, 1.0)
+    node: Any = CLIPTextEncodeLumina2
+    by_node = node.execute(applied, TEXT.format("my-cat"), "superior")
+    system = node.SYSTEM_PROMPT["superior"]
+    caption = f"{system} <Prompt Start> {TEXT.format('my-cat')}"
+    assert not different(
+        as_in_training(by_node.result[0]), trained_with(loaded, clip, made, caption)
+    )
+
+
+def test_a_controlnet_gets_the_word_as_training_does(loaded: Loaded):
+    clip, made = small_text("SDXL"), learned(small_text("SDXL"))
+    applied = apply_embedding(clip, made, 1.0)
+    plain = clip.encode_from_tokens_scheduled(clip.tokenize("a photo"))
+    node: Any = CLIPTextEncodeControlnet
+    by_node = node.execute(applied, plain, TEXT.format("my-cat")).result[0]
+    expected = trained_with(loaded, clip, made, TEXT.format("my-cat"))
+    assert by_node[0][1]["cross_attn_controlnet"].equal(expected["cross_attn"])
+    assert by_node[0][1]["pooled_output_controlnet"].equal(expected["pooled_output"])
