@@ -74,7 +74,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "caption_tag_dropout_rate": (0, 1),
     "token_warmup_min": (0, 1_000_000),
     "token_warmup_step": (0, 1_000_000),
-    "min_bucket_reso": (64, 4096),
+    "min_bucket_reso": (8, 4096),
     "max_bucket_reso": (64, 8192),
     "bucket_reso_steps": (8, 1024),
 }
