@@ -29,9 +29,13 @@ def nearest(version: str) -> Record:
 
 
 @pytest.fixture(scope="module")
-def here() -> Record:
-    """What the ComfyUI of this process offers."""
-    return host_contract.contract()
+def here(comfyui: Path) -> Record:
+    """What the ComfyUI of this process offers; its `nodes` goes before ours, whatever other tests
+    have put in front of the path.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(comfyui))
+        return host_contract.contract()
 
 
 def test_the_host_has_every_name_that_the_pack_uses(here: Record):
