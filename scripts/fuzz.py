@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from environment import REPO, prepare
+from environment import REPO, Host, SetupFailure, prepare
 
 if TYPE_CHECKING:
     from fuzz_watch import Cost, Target
@@ -54,7 +54,7 @@ def main() -> int:
     wanted = arguments()
     if wanted.worker and IN_CHILD in os.environ:
         return work(wanted)
-    host = prepare((*EXTRAS, "atheris") if wanted.guided else EXTRAS)
+    host = prepared(wanted.guided)
     env = {
         **os.environ,
         "COMFYUI_PATH": str(host.comfyui),
@@ -78,6 +78,16 @@ def main() -> int:
             print(line(name, found), flush=True)
     print(f"\nInputs that broke a limit: {faults}" + (f", kept in {wanted.keep}" if faults else ""))
     return 1 if faults else 0
+
+
+def prepared(guided: bool) -> Host:
+    """A ComfyUI with what the fuzzer needs, and with atheris where it can be had."""
+    if guided:
+        try:
+            return prepare((*EXTRAS, "atheris"))
+        except SetupFailure as failure:
+            print(f"Without atheris, so inputs are bent at random: {str(failure)[:300]}")
+    return prepare(EXTRAS)
 
 
 def arguments() -> argparse.Namespace:

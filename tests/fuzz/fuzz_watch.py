@@ -1,5 +1,6 @@
 """Watches what one input costs: processor seconds, memory, exceptions that are not ours."""
 
+import ctypes
 import gc
 import resource
 import sys
@@ -106,11 +107,21 @@ def place(error: BaseException) -> str:
 
 
 def mark_memory() -> float:
-    """The memory held now, in MB; where the system allows it, the peak starts anew from here."""
+    """The memory held now, in MB; where the system allows it, the peak starts anew from here, and
+    what was freed is given back before, so that no input finds memory that another left.
+    """
     if RESET.exists():
+        give_back()
         RESET.write_text("5")
         return held("VmRSS")
     return peak_memory()
+
+
+def give_back() -> None:
+    """Return freed memory to the system; only glibc can be asked to."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
 
 
 def peak_memory() -> float:

@@ -1,5 +1,6 @@
 """A short, always equal part of what `scripts/fuzz.py` does: bent embeddings and checkpoints."""
 
+import mmap
 import random
 import time
 from collections.abc import Callable
@@ -24,6 +25,12 @@ def idle() -> None:
         pass
 
 
+def fill() -> None:
+    """Take more memory than a reader may, straight from the system."""
+    with mmap.mmap(-1, int(2 * MEGABYTES) << 20) as memory:
+        memory.write(b"x" * len(memory))
+
+
 def call(fault: Callable[[], object]) -> None:
     fault()
 
@@ -36,7 +43,7 @@ def long_message() -> None:
     ("fault", "kind"),
     [
         (lambda: [].pop(), "IndexError"),
-        (lambda: b"x" * (int(2 * MEGABYTES) << 20), "too large"),
+        (fill, "too large"),
         (idle, "too slow"),
         (long_message, "long message"),
     ],
