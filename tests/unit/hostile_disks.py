@@ -319,17 +319,19 @@ SAVER = """
 import sys
 from pathlib import Path
 from ti_core.word.formats.storage import write_files
+folder, own, count, *endings = sys.argv[1:]
 print("ready", flush=True)
 sys.stdin.readline()
-for number in range(int(sys.argv[3])):
-    write_files(Path(sys.argv[1], "a"), {".pt": f"{sys.argv[2]} {number}".encode()})
+for number in range(int(count)):
+    write_files(Path(folder, "a"), dict.fromkeys(endings, f"{own} {number}".encode()))
 """
 
 
-def two_savers(folder: Path, saves: int = 120) -> str:
+def save_by_two(folder: Path, saves: int, *endings: str) -> None:
+    """Two processes, x and y, that save files of one name at the same time."""
     savers = [
         subprocess.Popen(
-            [sys.executable, "-c", SAVER, str(folder), own, str(saves)],
+            [sys.executable, "-c", SAVER, str(folder), own, str(saves), *endings],
             cwd=REPO,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -339,12 +341,17 @@ def two_savers(folder: Path, saves: int = 120) -> str:
     ]
     for saver in savers:
         assert saver.stdout is not None and saver.stdout.readline() == "ready\n"
+    for saver in savers:  # Both begin before one is waited for.
         assert saver.stdin is not None
-    for saver in savers:
-        saver.stdin.write("go\n")  # type: ignore[union-attr]
-        saver.stdin.flush()  # type: ignore[union-attr]
+        saver.stdin.write("go\n")
+        saver.stdin.flush()
     for saver in savers:
         saver.communicate()
+        assert saver.returncode == 0
+
+
+def two_savers(folder: Path, saves: int = 120) -> str:
+    save_by_two(folder, saves, ".pt")
     found = [path.read_bytes() for path in folder.iterdir()]
     return f"{len(found)} of {2 * saves} files are there, {len(set(found))} different ones."
 

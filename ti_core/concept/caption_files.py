@@ -146,9 +146,9 @@ def metadata_captions(text: str, name: str) -> dict[str, str]:
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"The metadata file {quoted(name)} cannot be read ({error}). It must be JSON as "
-            f"kohya's "
-            f'scripts write it, {{"picture": {{"caption": "...", "tags": "..."}}}}, or a .jsonl '
-            f'file with lines like {{"file_name": "picture.png", "text": "..."}}.'
+            f"kohya's scripts write it, "
+            f'{{"picture": {{"caption": "...", "tags": "..."}}}}, or a .jsonl file with lines like '
+            f'{{"file_name": "picture.png", "text": "..."}}.'
         ) from error
     return {base_name(path): entry_caption(entry) for path, entry in entries.items()}
 

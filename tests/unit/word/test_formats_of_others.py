@@ -170,7 +170,25 @@ def test_a_neighbour_that_is_no_other_half_is_left_alone(
         (tmp_path / "cat_2.safetensors").write_bytes(b"torn")
     else:
         save_file(dict(other), tmp_path / "cat_2.safetensors")
-    holds(read_embedding(tmp_path / "cat.safetensors"), clip_l=rows(1, 768))
+    found = read_embedding(tmp_path / "cat.safetensors")
+    holds(found, clip_l=rows(1, 768))
+    torn = "cat_2.safetensors beside it cannot be read. Is it the other half of a pair?"
+    assert found.notes == ((torn,) if other is None else ())
+
+
+@pytest.mark.parametrize("other", ["<cat>", "<dog>"])
+def test_only_of_the_own_other_half_is_told_that_it_has_changed(other: str, tmp_path: Path):
+    """The checksum of values in a .pt is seen when they are read, long after the pair is known."""
+    torch.save({"<cat>": rows(1, 768)}, tmp_path / "cat.pt")
+    torch.save({other: rows(1, 1280)}, tmp_path / "cat_2.pt")
+    data = bytearray((tmp_path / "cat_2.pt").read_bytes())
+    values = data.index(rows(1, 1280).numpy().tobytes())
+    data[values] ^= 1
+    (tmp_path / "cat_2.pt").write_bytes(data)
+    notes = read_embedding(tmp_path / "cat.pt").notes
+    assert [note.startswith("The file has changed") for note in notes] == [True] * (
+        other == "<cat>"
+    )
 
 
 def test_a_file_that_names_its_encoder_has_no_other_half(tmp_path: Path):

@@ -3,14 +3,13 @@
 import errno
 import os
 import re
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile_disks import save_by_two
 from sample_embeddings import embedding
 
 from ti_core.word.formats import FORMATS, Export, write_files
@@ -92,36 +91,11 @@ def test_a_pair_of_files_counts_up_together_and_leaves_no_name_that_it_has_not_g
     assert [path.name for path in write_files(tmp_path / "a", single)] == ["a.safetensors"]
 
 
-SAVER = """
-import sys
-from pathlib import Path
-from ti_core.word.formats.storage import write_files
-folder, own, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-print("ready", flush=True)
-sys.stdin.readline()
-for number in range(count):
-    data = f"{own} {number}".encode()
-    write_files(folder / "a", {".safetensors": data, "_2.safetensors": data})
-"""
 SAVES = 60  # Of two processes, two files each.
 
 
 def test_two_processes_that_save_one_name_lose_no_file_and_mix_no_pair(tmp_path: Path):
-    savers = [
-        subprocess.Popen(
-            [sys.executable, "-c", SAVER, str(tmp_path), own, str(SAVES)],
-            cwd=REPO,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for own in "xy"
-    ]
-    for saver in savers:
-        assert saver.stdout is not None and saver.stdout.readline() == "ready\n"
-    for saver in savers:
-        saver.communicate("go\n")
-        assert saver.returncode == 0
+    save_by_two(tmp_path, SAVES, ".safetensors", "_2.safetensors")
     files = {path.stem: path.read_bytes() for path in tmp_path.iterdir()}
     firsts = {stem: data for stem, data in files.items() if not stem.endswith("_2")}
     assert len(files) == 4 * SAVES

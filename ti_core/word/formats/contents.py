@@ -23,11 +23,11 @@ class FileBytes:
     was noticed; the file is open only while it is read.
     """
 
-    def __init__(self, path: Path, notes: list[str] | None = None):
+    def __init__(self, path: Path):
         self.path = path
         self.length = path.stat().st_size
         self.budget = Budget()
-        self.notes: list[str] = [] if notes is None else notes
+        self.notes: list[str] = []
         self.held: bytes | None = None
         if self.length > MAX_FILE:
             raise ValueError(f"it has {self.length} bytes, but at most {MAX_FILE} are read")

@@ -33,8 +33,9 @@ def facts_of(told: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
     it: numbers that are infinite or beyond 64 bits, and what is nested too deeply or too long.
     """
     facts: dict[str, object] = {}
-    left_out = []
-    for key, value in list(told.items())[:MOST_ENTRIES]:
+    entries = list(told.items())
+    left_out = [name_of(key) for key, _ in entries[MOST_ENTRIES:]]
+    for key, value in entries[:MOST_ENTRIES]:
         try:
             facts[name_of(key)] = fact(value, DEEPEST, lines if key == WRITTEN_BY_PEOPLE else line)
         except ValueError:

@@ -109,18 +109,26 @@ def container(file: FileBytes) -> Callable[[FileBytes], Contents]:
 
 
 def with_other_half(drafts: list[Draft], file: FileBytes) -> list[Draft]:
-    """With the vectors of the other file of diffusers' SDXL pair, where the file is one of them."""
+    """With the vectors of the other file of diffusers' SDXL pair, where the file is one of them;
+    what was noticed about that file counts only then. One that cannot be read is noted, because it
+    may be the other half.
+    """
     other = tokens.partner(file.path)
     if other is None or len(drafts) != 1 or drafts[0].tensors[0][0] is not None:
         return drafts
     try:
-        _, found = read_drafts(FileBytes(other, file.notes))
-    except Exception:
-        return drafts  # Not a pair: another file that happens to be called so.
+        half = FileBytes(other)
+        _, found = read_drafts(half)
+    except Exception:  # See told_of.
+        file.note(f"{shown(other.name)} beside it cannot be read. Is it the other half of a pair?")
+        return drafts
     both = sorted((*drafts, *found), key=lambda draft: draft.tensors[0][1].shape[-1:])
     shapes = [draft.tensors[0][1].shape[-1:] for draft in both]
     if shapes != [(768,), (1280,)] or both[0].name != both[1].name:
-        return drafts
+        return drafts  # Another file that happens to be called so.
+    for note in half.notes:
+        file.note(note)
+    half.notes = file.notes  # Where also goes what reading its values will tell.
     return [Draft(both[0].name, both[0].tensors + both[1].tensors, both[0].facts)]
 
 
