@@ -22,7 +22,9 @@ STRIP = 420
 
 
 def inspection_report(embedding: Embedding, known: Mapping[str, Vocabulary]) -> str:
-    """Keys, widths, norms, neighbours, recipe, what the embedding fits and what can load it."""
+    """Keys, widths, norms, neighbours, recipe, what the embedding fits and what can load it; at the
+    end anything that needs a look.
+    """
     lines = [
         f"'{embedding.placeholder}', initialiser '{embedding.initialiser}'"
         f"{'' if embedding.has_origin else ' (start vectors unknown: ' + STRENGTH_ALONE + ')'}",
@@ -30,11 +32,11 @@ def inspection_report(embedding: Embedding, known: Mapping[str, Vocabulary]) -> 
     ]
     for key, rows in embedding.vectors.items():
         lines += encoder_lines(key, rows, known.get(key))
-    lines += [*embedding.notes, *doubts(embedding, known)]
     lines += ["Recipe:", *recipe_lines(embedding)] if embedding.provenance else ["No recipe."]
     lines += ["Save Embedding can write it as:"]
     lines += [f"  {line}" for line in format_lines(embedding)]
-    return "\n".join([*lines, *filter(None, [file_advice(embedding)])])
+    lines += filter(None, [file_advice(embedding)])
+    return "\n".join([*lines, *embedding.notes, *doubts(embedding, known)])
 
 
 def encoder_lines(key: str, rows: Tensor, known: Vocabulary | None) -> list[str]:
