@@ -65,22 +65,22 @@ def table(model: Any) -> Any:
 
 def encoders(clip: CLIP) -> dict[str, Encoder]:
     """The text encoders of a CLIP that read the words of a prompt as vectors, by key."""
-    embedding = {
+    pairs = {
         part.embedding_key: (part, model)
         for attribute, part in parts(clip.tokenizer)
         if isinstance(model := paired(clip, attribute, part), SDClipModel)
     }
-    if not embedding:
+    if not pairs:
         raise ValueError(
             f"This CLIP ({type(clip.cond_stage_model).__name__}) cannot learn or use a word: it "
             f"has no text encoder into which vectors can be put in the place of tokens. It hands "
             f"the numbers of the tokens on, as HiDream-O1 and Lens do, or is none of a picture "
             f"model. Use the CLIP of another model."
         )
-    lists = lists_of_words(clip.tokenizer, embedding)
+    lists = lists_of_words(clip.tokenizer, pairs)
     return {
         key: Encoder(key, table(model).weight.shape[-1], part, model, lists[key])
-        for key, (part, model) in embedding.items()
+        for key, (part, model) in pairs.items()
         if key in lists
     }
 
@@ -171,10 +171,10 @@ def with_start(embedding: Embedding, clip: CLIP) -> Embedding:
     of a word that says nothing. Their first layers bring vectors to one length, so that strength as
     length would do little there; CLIP adds positions first, and hears it.
     """
-    parts = encoders(clip)
+    known = encoders(clip)
     initial = dict(embedding.initial)
     for key, rows in embedding.vectors.items():
-        if not initial[key].any() and not isinstance(parts[key].model.transformer, CLIPTextModel):
-            neutral = parts[key].rows(parts[key].token_ids(NEUTRAL))
+        if not initial[key].any() and not isinstance(known[key].model.transformer, CLIPTextModel):
+            neutral = known[key].rows(known[key].token_ids(NEUTRAL))
             initial[key] = initial_rows(neutral, len(rows))
     return replace(embedding, initial=initial)

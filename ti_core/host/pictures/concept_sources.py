@@ -97,7 +97,7 @@ def folder_sources(folder: PictureFolder, notes: list[str]) -> Iterator[Source]:
         yield source
     if faults and not folder.skip:
         more = len(faults) - MOST_FAULTS
-        rest = [f"So it is with {counted(more, 'more file')}."] if more > 0 else []
+        rest = [f"{counted(more, 'more file')} cannot be used either."] if more > 0 else []
         raise ValueError(" ".join([*faults[:MOST_FAULTS], *rest]))
     if silent:
         listed = f"{counted(len(silent), 'picture')} ({', '.join(silent[:10])})"
