@@ -35,10 +35,10 @@ RATE_SYNTAX = (
 SPHERICAL_INPUTS = [
     io.String.Input(
         "learning_rate",
-        default="0.2",
-        tooltip=f"How far a step turns a vector, in radians, if all recent gradients agree; most "
-        f"steps turn it a third as far. 0.05 to 0.3 are usual. Too high forgets what was learned. "
-        f"{RATE_SYNTAX}",
+        default="0.4",
+        tooltip=f"How far the first steps turn a vector, in radians, if all recent gradients "
+        f"agree; most steps turn it a third as far. 0.1 to 0.5 are usual. Too high forgets what "
+        f"was learned. {RATE_SYNTAX}",
     ),
     io.Float.Input(
         "prior",
@@ -103,13 +103,14 @@ METHODS = {"spherical": SphericalSettings, "free": FreeSettings}
 ADVANCED_INPUTS = [
     io.Combo.Input(
         "schedule",
-        options=["auto", "cool-down", "cosine", "linear", "constant"],
+        options=["auto", "falling", "constant", "cosine", "linear", "cool-down"],
         default="auto",
         optional=True,
         advanced=True,
-        tooltip="How the learning rate falls. 'auto' uses a list of rates as it is, and "
-        "'cool-down' for a single rate. 'cool-down' holds the rate and lowers it over the last "
-        "half of the steps. 'cosine' and 'linear' fall from the start. 'constant' never falls.",
+        tooltip="How the learning rate falls. 'auto' takes a list of rates as it is, and 'falling' "
+        "for a single one: with the root of the steps, however many are planned. 'constant' never "
+        "falls. 'cosine' and 'linear' fall to nothing at the last step, 'cool-down' over the last "
+        "half; with these, another number of steps is another run.",
     ),
     io.Int.Input(
         "warmup",
@@ -154,8 +155,8 @@ ADVANCED_INPUTS = [
         default=True,
         optional=True,
         advanced=True,
-        tooltip="End the run early if the validation loss stops improving. Off: all steps are "
-        "done.",
+        tooltip="End the run when the validation loss has stopped improving, after 160 steps at "
+        "the earliest. Off: all steps are done.",
     ),
     io.Combo.Input(
         "keep",
@@ -163,9 +164,8 @@ ADVANCED_INPUTS = [
         default="best",
         optional=True,
         advanced=True,
-        tooltip="Which vectors to output: those with the lowest validation loss (or the last, if "
-        "the learning rate has fallen to its end and they are not clearly worse), or those of the "
-        "last step.",
+        tooltip="Which vectors to output: those with the lowest validation loss, or those of the "
+        "last step. Both are means over the steps before them.",
     ),
     io.Boolean.Input(
         "hold_out",
@@ -219,8 +219,9 @@ class TrainTextualInversion(io.ComfyNode):
                     default=400,
                     min=1,
                     max=100000,
-                    tooltip="Maximum number of training steps. 200 to 600 for 'spherical', 500 to "
-                    "3000 for 'free'. If a shorter run is stored, training continues from it.",
+                    tooltip="Maximum number of training steps. 100 to 400 for 'spherical', 500 to "
+                    "3000 for 'free'. More can be asked for later: training continues from what is "
+                    "stored.",
                 ),
                 io.DynamicCombo.Input(
                     "method",

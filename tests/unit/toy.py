@@ -40,15 +40,15 @@ class ToyModel:
     def differentiable(self) -> Iterator[None]:
         yield
 
-    def encode(self, captions: Sequence[str], vectors: Mapping[str, Tensor]) -> Tensor:
+    def encode(self, captions: Sequence[str], vectors: Mapping[str, Tensor]) -> list[Tensor]:
         self.seen += captions
-        return torch.stack([vectors["clip_l"].sum(0) @ self.table for _ in captions])
+        return [vectors["clip_l"].sum(0) @ self.table for _ in captions]
 
     def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         return latents + noise * sigma.view(-1, 1, 1, 1)
 
-    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Tensor) -> Tensor:
-        return 0.5 * noisy + conditioning[:, :, None, None]
+    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[Tensor]) -> Tensor:
+        return 0.5 * noisy + torch.stack(list(conditioning))[:, :, None, None]
 
 
 def concept(count: int = 3) -> tuple[Concept, list[Tensor]]:

@@ -121,12 +121,13 @@ class Session:
         """Go on from what is stored, or start; where the memory does not suffice, with the next
         remedy.
         """
+        steps = self.settings.training.schedule.steps
         with torch.inference_mode(False):  # What is learned is to be normal tensors.
-            self.state = self.store.load(self.embedding.vectors)
+            self.state = self.store.load(self.embedding.vectors, steps)
         self.taken_up_at = self.step
         if self.state and is_over(self.state, self.settings.training):
             return self.state
-        self.store.probe(self.embedding.vectors, self.settings.training.schedule.steps)
+        self.store.probe(self.embedding.vectors, steps)
         model, _, vae = self.models
         latents = encode_pictures(
             vae,
@@ -214,7 +215,7 @@ class Session:
                     self.store.save(self.state)
                 if previews and self.state.step % previews.every == 0:
                     with frozen.set_aside():
-                        previews(self.state.step, self.state.vectors)
+                        previews(self.state.step, self.state.mean)
                 if self.audience.should_stop():
                     self.state.ended = "user"
             if previews and self.state:

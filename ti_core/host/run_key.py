@@ -44,18 +44,19 @@ def run_key(
     settings: TrainingSettings,
     precision: str,
 ) -> str:
-    """A digest of all that a run depends on but its length: the vectors after a step, too, where
-    the learning rate does not fall towards the last one. The same in every process.
+    """A digest of all that a run depends on, of its length only where the learning rates depend on
+    that, so that a run may be made longer or shorter. The same in every process.
     """
     shown = [
         (one.crops, one.weights, one.caption, one.wording, one.repeats) for one in concept.pictures
     ]
     chosen = (settings.method, settings.batch_size, settings.accumulation, settings.seed)
-    rates = settings.schedule
+    schedule = settings.schedule
+    rates = (schedule.pieces, schedule.shape, schedule.warmup, schedule.length)
     return digest_of(
         (shown, concept.latents),
         (embedding.placeholder, embedding.initialiser, embedding.vectors, embedding.initial),
-        (*chosen, settings.hold_out, rates.pieces, rates.shape, rates.warmup, precision),
+        (*chosen, settings.hold_out, *rates, precision),
         (described(model), described_clip(clip), weights_of(vae.first_stage_model, {})),
     )
 

@@ -15,16 +15,14 @@ from ..training.run import MOST_ROLLBACKS, Ended, RunState
 from ..training.stopping import Validation
 from .digest import digest_of
 
-VERSION = 3
+VERSION = 4
 FACTS_ROOM = 16 << 10  # bytes of names and facts; some 3,000 in practice
 METADATA = "run"
-GROUPS = ("vectors", "best", "memory")
+GROUPS = ("vectors", "mean", "best", "memory")
 HISTORIES = ("losses", "rates")
 FACTS = (
     "loss_scale",
     "initialiser_loss",
-    "last_step",
-    "by_rule",
     "closing_loss",
     "ended",
     "planned",
@@ -45,11 +43,11 @@ def checkpoint(state: RunState) -> bytes:
 
 
 def room(like: Mapping[str, Tensor], steps: int) -> int:
-    """Bytes that a checkpoint after so many steps has at most: the vectors, the best, and two
-    memories of each; a loss, a rate and a validation per step; names and facts.
+    """Bytes that a checkpoint after so many steps has at most: the vectors, the mean, the best, and
+    two memories of each; a loss, a rate and a validation per step; names and facts.
     """
     values = sum(rows.numel() for rows in like.values())
-    return 4 * values * 4 + 4 * steps * 8 + FACTS_ROOM
+    return 5 * values * 4 + 4 * steps * 8 + FACTS_ROOM
 
 
 def version_of(data: bytes) -> int | None:
@@ -119,7 +117,7 @@ def unpacked_state(
     """
     groups = {name: group_of(tensors, name) for name in GROUPS}
     shapes = {key: tuple(rows.shape) for key, rows in like.items()}
-    for name in ("vectors", "best"):
+    for name in ("vectors", "mean", "best"):
         found = {key: tuple(rows.shape) for key, rows in groups[name].items()}
         if found != shapes:
             raise ValueError(f"its {name} are {found}, not {shapes}")
@@ -129,6 +127,7 @@ def unpacked_state(
         raise ValueError("its histories have different lengths")
     return RunState(
         vectors=groups["vectors"],
+        mean=groups["mean"],
         best=groups["best"],
         memory=groups["memory"],
         losses=histories["losses"],
@@ -136,8 +135,6 @@ def unpacked_state(
         validations=validations(tensors, steps),
         loss_scale=number(facts, "loss_scale"),
         initialiser_loss=optional_number(facts, "initialiser_loss"),
-        last_step=None if facts.get("last_step") is None else whole_number(facts, "last_step"),
-        by_rule=facts.get("by_rule") is True,
         closing_loss=optional_number(facts, "closing_loss"),
         ended=ending(facts),
         planned=whole_number(facts, "planned"),

@@ -30,6 +30,7 @@ LARGEST = 256 << 20  # bytes of a checkpoint; ten thousand steps of one vector t
 Resume = Literal["continue", "start over", "off"]
 SAVE_EVERY = 25  # steps; what a crash of the computer can cost
 KEEP_LAST = 3  # checkpoints of a run; one is enough, unless it gets damaged
+# Of the earlier ones those after 25, 50, 100, 200 ... steps stay, for whoever wants fewer steps.
 LISTED = 10  # steps in a line of the report
 MOST_BYTES = 1 << 30  # of all runs together: some 10,000 of 400 steps
 
@@ -133,13 +134,21 @@ class RunStore:
             f"{'step' if len(steps) == 1 else 'steps'} {', '.join(named)}. {there}."
         )
 
-    def load(self, like: Mapping[str, Tensor]) -> RunState | None:
-        """The newest good state, for vectors of the shapes of `like`. What cannot be read is put
-        aside under another name, and told.
+    def load(self, like: Mapping[str, Tensor], steps: int) -> RunState | None:
+        """The newest good state of at most so many steps, for vectors of the shapes of `like`. What
+        cannot be read is put aside under another name, and told.
         """
         if self.lock is None or self.resume != "continue":
             return None
-        for path in reversed(checkpoints(self.folder)):
+        stored = checkpoints(self.folder)
+        wanted = [path for path in stored if step_of(path) <= steps]
+        if len(wanted) < len(stored):
+            start = f"from step {step_of(wanted[-1])} of it" if wanted else "from the beginning"
+            self.note(
+                f"A longer run is stored, of {step_of(stored[-1])} steps; set steps to that to "
+                f"have its word. For {counted(steps, 'step')}, training goes on {start}."
+            )
+        for path in reversed(wanted):
             try:
                 state = restored(contents(path), like)
             except (OSError, ValueError) as error:
@@ -212,13 +221,15 @@ class RunStore:
         return self.lock is not None
 
     def remove_others(self, newest: Path) -> None:
-        """Remove all checkpoints but the last ones; of a run that starts over, all that were there
-        before it.
+        """Remove all checkpoints before `newest` but the last ones and the milestones; of a run
+        that starts over, all that were there before it.
         """
-        kept = 0 if self.replaces else KEEP_LAST - 1
-        self.replaces = False
         others = [path for path in checkpoints(self.folder) if path != newest]
-        discard(*others[: len(others) - kept])
+        if not self.replaces:
+            earlier = [path for path in others if path < newest]
+            others = [one for one in earlier[: 1 - KEEP_LAST] if not milestone(step_of(one))]
+        self.replaces = False
+        discard(*others)
 
 
 def not_stored(folder: Path, error: OSError) -> str:
@@ -227,6 +238,17 @@ def not_stored(folder: Path, error: OSError) -> str:
         f"The run cannot be stored in {folder} ({reason(error)}). Free disk space, or allow "
         f"ComfyUI to write there."
     )
+
+
+def step_of(path: Path) -> int:
+    """The steps that a checkpoint's name tells."""
+    return int(path.stem.removeprefix("step-"))
+
+
+def milestone(step: int) -> bool:
+    """Whether a step is one of those that stay: 25, 50, 100, 200 and so on."""
+    times, rest = divmod(step, SAVE_EVERY)
+    return rest == 0 and times.bit_count() == 1
 
 
 def checkpoints(folder: Path) -> list[Path]:

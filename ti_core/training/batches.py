@@ -4,7 +4,7 @@ own.
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -90,8 +90,12 @@ def latent_masks(concept: Concept, latents: Sequence[Latents]) -> list[Tensor | 
 
 def batch_loss(model: FrozenModel, batch: Batch, vectors: Mapping[str, Tensor]) -> Tensor:
     """Native loss of every sample of a batch `[b]`."""
+    return loss_with(model, batch, model.encode(batch.captions, vectors))
+
+
+def loss_with(model: FrozenModel, batch: Batch, conditioning: Sequence[Any]) -> Tensor:
+    """Native loss of every sample of a batch `[b]`, conditioned on its captions one by one."""
     sigma = model.sigmas[batch.positions].to(batch.latents)
-    conditioning = model.encode(batch.captions, vectors)
     noisy = model.add_noise(batch.latents, batch.noise, sigma)
     x0 = model.denoise(noisy, sigma, conditioning)
     weights = None if batch.weights is None else batch.weights.to(x0.device)

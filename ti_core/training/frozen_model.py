@@ -48,8 +48,8 @@ class FrozenModel(Protocol):
         """Let gradients flow through the frozen weights inside the block."""
         ...
 
-    def encode(self, captions: Sequence[str], vectors: Mapping[str, Tensor]) -> Any:
-        """Conditioning of the captions, in which the placeholder stands for `vectors` `[n, dim]`
+    def encode(self, captions: Sequence[str], vectors: Mapping[str, Tensor]) -> Sequence[Any]:
+        """Conditioning of each caption, in which the placeholder stands for `vectors` `[n, dim]`
         per encoder key.
         """
         ...
@@ -58,6 +58,6 @@ class FrozenModel(Protocol):
         """Noisy latents `[b, ...]` at `sigma` `[b]`."""
         ...
 
-    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Any) -> Tensor:
+    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[Any]) -> Tensor:
         """Predicted x0 `[b, ...]`; each sample sees its own caption."""
         ...

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from .optimisers import Method, begin_method
 from .run import MOST_ROLLBACKS, Ended, RunState, copies
 from .settings import TrainingSettings
 from .stopping import nothing_more
-from .validation import SAMPLES, fixed_samples, validation_every, validation_loss
+from .validation import due, fixed_samples, validation_loss
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +49,11 @@ def train(
     """
     check_words(concept, embedding.placeholder)
     mover = begin_method(settings.method, embedding.vectors, model.vocabulary_norms)
-    state = state or RunState(copies(mover.vectors), copies(mover.vectors), model.loss_scale)
+    state = state or begun(mover, model.loss_scale)
     mover.restore(state.vectors, state.memory)
-    take_up(state, settings)
+    state.ended = ""
 
     fixed = fixed_samples(model, concept, latents, embedding.placeholder, settings)
-    every = validation_every(SAMPLES, settings.batch_size * settings.accumulation)
     measure_start(model, fixed, embedding, state)
 
     draws = batches(model, concept, latents, embedding.placeholder, settings)
@@ -67,14 +65,12 @@ def train(
         try:
             if moving:
                 take_step(model, mover, draws, state, settings)
-            if state.step % every == 0 and not state.validated:
-                state.validate(validation_loss(model, fixed, state.vectors))
+            if due(state.step, settings) and not state.validated:
+                state.validate(validation_loss(model, fixed, state.mean))
         except NotFinite as error:
             if state.step == 0:
                 raise
             state.roll_back(str(error))
-            mover.restore(state.vectors, state.memory)
-        if state.last_step is None and begin_end(state, settings):
             mover.restore(state.vectors, state.memory)
         moving = True
         yield state
@@ -98,12 +94,11 @@ def take_step(
         scale = min(2 * scale, model.loss_scale)
     loss, scale = gradient(model, mover.vectors, group, scale)
     check_gradient(state.step, mover.vectors)
-    rate = state.rate_factor * planned(state, settings).schedule(state.step)
+    rate = state.rate_factor * settings.schedule(state.step)
     mover.step(rate)
     learned, memory = copies(mover.vectors), mover.memory()
     check_vectors(state.step, learned)
-    check_memory(state.step, memory)
-    state.advance(loss, rate, learned, memory, scale)
+    state.advance(loss, rate, learned, mover.mean(state.mean, state.share), memory, scale)
     state.seconds += time.perf_counter() - started
 
 
@@ -185,18 +180,6 @@ def check_vectors(step: int, vectors: Mapping[str, Tensor]) -> None:
             )
 
 
-def check_memory(step: int, memory: Mapping[str, Tensor]) -> None:
-    """Raise NotFinite when a step has filled the method's memory with what is no number: the
-    vectors would hardly move from then on, and the run could not be stored.
-    """
-    for name, values in memory.items():
-        if not bool(values.isfinite().all()):
-            raise NotFinite(
-                f"The gradient at step {step + 1} is too large for the method's memory ({name}). "
-                f"Choose precision 'bf16' or 'fp32', or check that the VAE belongs to the model."
-            )
-
-
 # How a run begins and ends
 
 
@@ -208,13 +191,10 @@ def is_over(state: RunState, settings: TrainingSettings) -> bool:
     return bool(state.ended) and (stays or bool(end_of(state, settings)))
 
 
-def take_up(state: RunState, settings: TrainingSettings) -> None:
-    """Let a run go on that had ended, where it may: with more steps than it was cooled down for, or
-    without the rule that ended it.
-    """
-    state.ended = ""
-    if last_step(state, settings) is None:
-        state.last_step, state.by_rule = None, False
+def begun(mover: Method, loss_scale: float) -> RunState:
+    """A run before its first step."""
+    first, mean, best = (copies(mover.vectors) for _ in range(3))
+    return RunState(first, mean, best, loss_scale)
 
 
 def measure_start(
@@ -237,44 +217,13 @@ def measure_start(
 
 
 def measure_end(model: FrozenModel, fixed: Sequence[Batch], state: RunState) -> None:
-    """Validate the last vectors, which may be the best."""
+    """Validate the last mean, which may be the best."""
     if state.validated or state.closing_loss is not None:
         return
     try:
-        state.closing_loss = validation_loss(model, fixed, state.vectors)
+        state.closing_loss = validation_loss(model, fixed, state.mean)
     except NotFinite as error:
         state.roll_back(str(error))
-
-
-def begin_end(state: RunState, settings: TrainingSettings) -> bool:
-    """Begin the end of a run, if the rule says so or the last steps are reached: the learning rate
-    falls, if it was held until now, and the vectors go back to the best that were found meanwhile.
-    """
-    schedule, cools = settings.schedule, settings.schedule.cools_from
-    by_rule = settings.rule is not None and nothing_more(state.validations, settings.rule)
-    if state.step >= schedule.steps or not (by_rule or cools is not None and state.step >= cools):
-        return False
-    state.last_step = schedule.end_after(state.step) if by_rule else schedule.steps
-    state.by_rule = by_rule
-    if cools is not None:
-        state.cool_down()
-    return True
-
-
-def last_step(state: RunState, settings: TrainingSettings) -> int | None:
-    """Where a run ends whose end has begun; None if it has not, or if it may go on now: with more
-    steps than it was cooled down for, or without the rule that ended it.
-    """
-    steps = settings.schedule.steps
-    if state.last_step is None or (state.by_rule and settings.rule is None):
-        return None
-    return min(state.last_step, steps) if state.by_rule or state.last_step >= steps else None
-
-
-def planned(state: RunState, settings: TrainingSettings) -> TrainingSettings:
-    """The settings, with the end that has begun."""
-    steps = last_step(state, settings) or settings.schedule.steps
-    return replace(settings, schedule=replace(settings.schedule, steps=steps))
 
 
 def end_of(state: RunState, settings: TrainingSettings) -> Ended:
@@ -283,4 +232,5 @@ def end_of(state: RunState, settings: TrainingSettings) -> Ended:
         return "not finite"
     if state.step >= settings.schedule.steps:
         return "steps"
-    return "rule" if state.step >= planned(state, settings).schedule.steps else ""
+    rule = settings.rule
+    return "rule" if rule and state.validated and nothing_more(state.validations, rule) else ""

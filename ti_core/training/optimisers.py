@@ -1,6 +1,5 @@
 """How the vectors move: on the sphere at the vocabulary's norm (spherical), or freely (AdamW)."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ADAM_MEMORY = ("step", "exp_avg", "exp_avg_sq")
-# Some hundred steps are too few for a longer memory; not measured against other values.
-SPHERICAL_BETAS = (0.9, 0.99)
+MOMENTUM_MEMORY = ("step", "exp_avg")
+MOMENTUM = 0.9  # of the spherical method; not measured against other values
 
 
 @dataclass(frozen=True)
 class SphericalSettings:
-    """Fixed norm, Adam on the sphere; `prior` is kappa, the pull of the von Mises-Fisher prior
+    """Fixed norm, steps on the sphere; `prior` is kappa, the pull of the von Mises-Fisher prior
     towards the initialiser (DTI, arXiv 2512.13672).
     """
 
@@ -44,6 +43,10 @@ class Method(Protocol):
         """Move the vectors against their gradients."""
         ...
 
+    def mean(self, earlier: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+        """The mean of earlier vectors with the live ones, which count `share` of it."""
+        ...
+
     def memory(self) -> dict[str, Tensor]:
         """Copies of all that the method remembers of earlier steps, by name."""
         ...
@@ -55,26 +58,78 @@ class Method(Protocol):
         ...
 
 
-class Adam:
-    """What the methods share: the live vectors and torch's AdamW on them, without weight decay."""
+class Spherical:
+    """Momentum over the directions of the gradients (Cutkosky and Mehta, arXiv 2002.03305) on the
+    sphere whose radius is the vocabulary's mean norm. The gradient's size does not count, because a
+    few samples have gradients many times as long as the others', and teach no more than they.
+
+    The learning rate is an angle in radians: that of a step when all recent gradients agree. They
+    hardly do, so that a step usually turns by a third of it.
+    """
 
     def __init__(
-        self,
-        initial: Mapping[str, Tensor],
-        norms: Mapping[str, float],
-        betas: tuple[float, float],
-        eps: float = 1e-8,
+        self, settings: SphericalSettings, initial: Mapping[str, Tensor], norms: Mapping[str, float]
     ):
+        self.prior = settings.prior
+        self.norms = norms
+        self.initial = {key: F.normalize(rows.float(), dim=-1) for key, rows in initial.items()}
+        self.vectors = {key: leaf(self.on_sphere(key, rows)) for key, rows in self.initial.items()}
+        self.restore(self.vectors, {})
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        for key, rows in self.vectors.items():
+            assert rows.grad is not None  # The loop has checked it.
+            gradient = self.norms[key] * rows.grad - self.prior * self.initial[key]
+            remembered, count = self.remembered[f"{key}.exp_avg"], self.remembered[f"{key}.step"]
+            remembered.lerp_(heading(gradient, F.normalize(rows, dim=-1)), 1 - MOMENTUM)
+            count += 1
+            turn = learning_rate * remembered / (1 - MOMENTUM**count)
+            rows.copy_(self.on_sphere(key, rows / self.norms[key] - turn))
+
+    def mean(self, earlier: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+        between = mixed(earlier, self.vectors, share)
+        return {key: self.on_sphere(key, rows) for key, rows in between.items()}
+
+    def on_sphere(self, key: str, rows: Tensor) -> Tensor:
+        """Rows `[n, d]` at the vocabulary's norm."""
+        return self.norms[key] * F.normalize(rows, dim=-1)
+
+    def memory(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self.remembered.items()}
+
+    def restore(self, vectors: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> None:
+        overwrite(self.vectors, vectors)
+        blank = memory_like(self.vectors, MOMENTUM_MEMORY)
+        if memory:
+            check_memory(memory, blank)
+        self.remembered = {name: value.clone() for name, value in (memory or blank).items()}
+
+
+class Free:
+    """AdamW on the raw vectors, without weight decay."""
+
+    def __init__(
+        self, settings: FreeSettings, initial: Mapping[str, Tensor], norms: Mapping[str, float]
+    ):
+        self.settings = settings
         self.norms = norms
         self.vectors = {key: leaf(rows) for key, rows in initial.items()}
-        groups = [{"params": [rows]} for rows in self.vectors.values()]
-        self.adam = torch.optim.AdamW(groups, betas=betas, eps=eps, weight_decay=0.0)
+        self.adam = torch.optim.AdamW(
+            self.vectors.values(), betas=(settings.beta1, settings.beta2), weight_decay=0.0
+        )
 
-    def move(self, rates: Iterable[float]) -> None:
-        """A step of Adam with a learning rate for each encoder key."""
-        for group, rate in zip(self.adam.param_groups, rates, strict=True):
-            group["lr"] = rate
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        if self.settings.gradient_clip > 0:
+            torch.nn.utils.clip_grad_norm_(list(self.vectors.values()), self.settings.gradient_clip)
+        self.adam.param_groups[0]["lr"] = learning_rate
         self.adam.step()
+        for key, rows in self.vectors.items():
+            rows.mul_(pull(rows, self.norms[key], self.settings.norm_pull))
+
+    def mean(self, earlier: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+        return mixed(earlier, self.vectors, share)
 
     def memory(self) -> dict[str, Tensor]:
         return {
@@ -88,65 +143,9 @@ class Adam:
         overwrite(self.vectors, vectors)
         if not memory:
             return
-        shapes = {"step": torch.zeros(())}
-        check_memory(
-            memory,
-            {
-                f"{key}.{name}": shapes.get(name, rows)
-                for key, rows in self.vectors.items()
-                for name in ADAM_MEMORY
-            },
-        )
+        check_memory(memory, memory_like(self.vectors, ADAM_MEMORY))
         for key, rows in self.vectors.items():
             self.adam.state[rows] = {name: memory[f"{key}.{name}"].clone() for name in ADAM_MEMORY}
-
-
-class Spherical(Adam):
-    """Adam on the sphere whose radius is the vocabulary's mean norm: it sees the gradient along the
-    sphere alone, and each step ends on the sphere.
-
-    The learning rate is an angle in radians: that of a step when all recent gradients agree. They
-    hardly do, so that a step usually turns by a third of it.
-    """
-
-    def __init__(
-        self, settings: SphericalSettings, initial: Mapping[str, Tensor], norms: Mapping[str, float]
-    ):
-        self.prior = settings.prior
-        self.mean = {key: F.normalize(rows.float(), dim=-1) for key, rows in initial.items()}
-        start = {key: direction * norms[key] for key, direction in self.mean.items()}
-        super().__init__(start, norms, SPHERICAL_BETAS, eps=1e-15)
-
-    @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        for key, rows in self.vectors.items():
-            assert rows.grad is not None  # The loop has checked it.
-            gradient = self.norms[key] * rows.grad - self.prior * self.mean[key]
-            rows.grad.copy_(tangent(gradient, F.normalize(rows, dim=-1)))
-        self.move(
-            learning_rate * self.norms[key] / math.sqrt(rows.shape[-1])
-            for key, rows in self.vectors.items()
-        )
-        for key, rows in self.vectors.items():
-            rows.copy_(self.norms[key] * F.normalize(rows, dim=-1))
-
-
-class Free(Adam):
-    """AdamW on the raw vectors."""
-
-    def __init__(
-        self, settings: FreeSettings, initial: Mapping[str, Tensor], norms: Mapping[str, float]
-    ):
-        self.settings = settings
-        super().__init__(initial, norms, (settings.beta1, settings.beta2))
-
-    @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        if self.settings.gradient_clip > 0:
-            torch.nn.utils.clip_grad_norm_(list(self.vectors.values()), self.settings.gradient_clip)
-        self.move([learning_rate] * len(self.vectors))
-        for key, rows in self.vectors.items():
-            rows.mul_(pull(rows, self.norms[key], self.settings.norm_pull))
 
 
 def begin_method(
@@ -164,9 +163,13 @@ def begin_method(
     )
 
 
-def tangent(rows: Tensor, direction: Tensor) -> Tensor:
-    """The part of `rows` `[n, d]` that is orthogonal to unit vectors `[n, d]`."""
-    return rows - (rows * direction).sum(-1, keepdim=True) * direction
+def heading(gradient: Tensor, direction: Tensor) -> Tensor:
+    """Where gradients `[n, d]` point along the sphere at unit vectors `[n, d]`: of length 1, but
+    for what is rounding beside the whole gradient.
+    """
+    along = gradient - (gradient * direction).sum(-1, keepdim=True) * direction
+    rounding = 1e-4 * gradient.norm(dim=-1, keepdim=True)
+    return along / along.norm(dim=-1, keepdim=True).maximum(rounding).clamp_min(1e-15)
 
 
 def pull(rows: Tensor, norm: float, fraction: float) -> Tensor:
@@ -174,11 +177,20 @@ def pull(rows: Tensor, norm: float, fraction: float) -> Tensor:
     return 1.0 + fraction * (norm / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12) - 1.0)
 
 
-def at_rest(memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a method remembers of earlier steps, without the direction that it was moving in."""
+@torch.no_grad()
+def mixed(
+    earlier: Mapping[str, Tensor], vectors: Mapping[str, Tensor], share: float
+) -> dict[str, Tensor]:
+    """Earlier vectors `[n, dim]` with a share of others."""
+    return {key: earlier[key].lerp(rows, share) for key, rows in vectors.items()}
+
+
+def memory_like(vectors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """The memory of a method before its first step: a number of steps, and zeros `[n, dim]`."""
     return {
-        name: torch.zeros_like(value) if name.endswith(".exp_avg") else value.clone()
-        for name, value in memory.items()
+        f"{key}.{name}": torch.zeros(()) if name == "step" else torch.zeros_like(rows)
+        for key, rows in vectors.items()
+        for name in names
     }
 
 

@@ -53,7 +53,7 @@ def training_report(concept: Concept, embedding: Embedding, outcome: Outcome) ->
     )
     lines = [
         f"Learned '{embedding.placeholder}' ({keys}) from "
-        f"{counted(len(concept.pictures), 'picture')}, initialised from '{embedding.initialiser}'.",
+        f"{counted(len(concept.pictures), 'picture')}, {beginning(embedding)}.",
         *cost(outcome),
         gain(embedding, outcome),
         why_ended(outcome.state),
@@ -104,10 +104,18 @@ def gain(embedding: Embedding, outcome: Outcome) -> str:
     last = state.kept_loss(keep)
     best = state.choice.step
     steps = f"step {best}" if keep == "best" else f"step {state.step}, best at {best}"
+    start = f"'{embedding.initialiser}'" if embedding.has_origin else "the word as it was loaded"
     return (
         f"Validation loss {first:.5f} -> {last:.5f} ({keep} vectors, {steps}): "
-        f"{explained(first, last):.1f} % lower than with '{embedding.initialiser}'."
+        f"{explained(first, last):.1f} % lower than with {start}."
     )
+
+
+def beginning(embedding: Embedding) -> str:
+    """What the training started from."""
+    if embedding.has_origin:
+        return f"initialised from '{embedding.initialiser}'"
+    return "trained on from the vectors that were loaded"
 
 
 def figures(embedding: Embedding, outcome: Outcome) -> list[str]:

@@ -6,30 +6,32 @@ from typing import Literal
 
 from torch import Tensor
 
-from .optimisers import at_rest
-from .stopping import Validation, best_of, worse_again
+from .stopping import Validation, best_of
 
 Keep = Literal["best", "last"]
 Ended = Literal["", "steps", "rule", "user", "memory", "not finite"]
 
 MOST_ROLLBACKS = 3
-SETTLED = 0.05  # of the highest learning rate; not measured, the last step of a cool-down is below
+# Polynomial-decay averaging (Shamir and Zhang, arXiv 1212.1824, eta = 3): the mean looks back over
+# about the last quarter of the steps, however many there were.
+DECAY = 3
 
 
 @dataclass
 class RunState:
-    """A run after some of its steps: vectors `[n, dim]` per encoder key (the live ones and the best
-    validated ones), the method's memory, and what was measured.
+    """A run after some of its steps: vectors `[n, dim]` per encoder key (the live ones, their mean,
+    which is the word that the run gives, and the best mean that was validated), the method's
+    memory, and what was measured.
 
     `initialiser_loss` is the validation loss of the word that training started from, the 100 %
-    line; `closing_loss` that of the live vectors at the end, which is no part of `validations`: a
-    run that goes on is the one that never ended. `last_step` is where the run ends, known once its
-    end has begun, `by_rule` because nothing more was learned; `ended` says why it is at its end,
-    and `planned` of how many steps that was; `trouble` says what the last rollback was for;
-    `origin` names what it was trained on.
+    line; `closing_loss` that of the mean at the end, which is no part of `validations`: a run that
+    goes on is the one that never ended. `ended` says why it is at its end, and `planned` of how
+    many steps that was; `trouble` says what the last rollback was for; `origin` names what it was
+    trained on.
     """
 
     vectors: dict[str, Tensor]
+    mean: dict[str, Tensor]
     best: dict[str, Tensor]
     loss_scale: float
     memory: dict[str, Tensor] = field(default_factory=dict)
@@ -37,8 +39,6 @@ class RunState:
     rates: list[float] = field(default_factory=list)
     validations: list[Validation] = field(default_factory=list)
     initialiser_loss: float | None = None
-    last_step: int | None = None
-    by_rule: bool = False
     closing_loss: float | None = None
     ended: Ended = ""
     planned: int = 0
@@ -64,7 +64,7 @@ class RunState:
 
     @property
     def validated(self) -> bool:
-        """Whether the live vectors have been validated."""
+        """Whether the mean has been validated."""
         return bool(self.validations) and self.validations[-1].step == self.step
 
     @property
@@ -74,56 +74,51 @@ class RunState:
         return [*self.validations, *closing]
 
     @property
-    def settled_down(self) -> bool:
-        """Whether the learning rate has fallen to nearly nothing."""
-        return bool(self.rates) and self.rates[-1] <= SETTLED * max(self.rates)
+    def choice(self) -> Validation:
+        """The validation of the best word."""
+        return best_of(self.history)
 
     @property
-    def choice(self) -> Validation:
-        """The validation of the vectors that are the best: the last ones, if they have settled down
-        and are not clearly worse than earlier ones; else those of the lowest loss.
-        """
-        history = self.history
-        last = self.settled_down and not worse_again(history)
-        return history[-1] if last else best_of(history)
+    def share(self) -> float:
+        """What the next vectors count in the mean."""
+        return (DECAY + 1) / (self.step + 1 + DECAY)
 
     def advance(
         self,
         loss: float,
         rate: float,
         vectors: dict[str, Tensor],
+        mean: dict[str, Tensor],
         memory: dict[str, Tensor],
         loss_scale: float,
     ) -> None:
         """Take over what a step did."""
-        self.vectors, self.memory, self.loss_scale = vectors, memory, loss_scale
+        self.vectors, self.mean = vectors, mean
+        self.memory, self.loss_scale = memory, loss_scale
         self.closing_loss = None
         self.losses.append(loss)
         self.rates.append(rate)
 
     def validate(self, loss: float) -> None:
-        """Take over the validation loss of the live vectors."""
+        """Take over the validation loss of the mean."""
         if not self.validations or loss < best_of(self.validations).loss:
-            self.best = copies(self.vectors)
+            self.best = copies(self.mean)
         self.validations.append(Validation(self.step, loss))
 
-    def cool_down(self) -> None:
-        """Go back to the best vectors, at rest, to settle there."""
-        self.vectors, self.memory = copies(self.best), at_rest(self.memory)
-
     def roll_back(self, trouble: str) -> None:
-        """Go back to the best vectors, with a method that remembers nothing of the way on which the
-        run failed; they are validated already.
+        """Go back to the best word, with a method that remembers nothing of the way on which the
+        run failed; it is validated already.
         """
         self.rollbacks, self.trouble = self.rollbacks + 1, trouble
-        self.vectors, self.memory, self.closing_loss = copies(self.best), {}, None
+        self.vectors, self.mean = copies(self.best), copies(self.best)
+        self.memory, self.closing_loss = {}, None
         if not self.validated:
             self.validations.append(Validation(self.step, best_of(self.validations).loss))
 
     def kept(self, keep: Keep) -> dict[str, Tensor]:
         """The vectors that the run gives."""
         earlier = keep == "best" and self.choice.step < self.step
-        return copies(self.best if earlier else self.vectors)
+        return copies(self.best if earlier else self.mean)
 
     def kept_loss(self, keep: Keep) -> float:
         """The validation loss of these vectors, as far as it was measured: else the last one."""

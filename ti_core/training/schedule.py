@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Shape = Literal["cool-down", "cosine", "linear", "constant"]
-# Of the steps, at the end. Chosen by trial on toyworld; figures of other shares were not kept.
-COOLED = 0.5
+Shape = Literal["falling", "constant", "cosine", "linear", "cool-down"]
+ENDLESS = ("falling", "constant")  # Their rates do not depend on the number of steps.
+FALLS_FROM = 10  # steps, from which on a falling rate is that of a random walk that settles
+COOLED = 0.5  # of the steps, at the end
 
 
 @dataclass(frozen=True)
@@ -29,33 +30,20 @@ class Schedule:
         )
 
     @property
-    def cools_from(self) -> int | None:
-        """The step at which the learning rate begins to fall after it was held, None if it is not
-        held first.
-        """
-        if self.shape != "cool-down":
-            return None
-        return self.warmup + math.floor((self.steps - self.warmup) * (1.0 - COOLED))
-
-    def end_after(self, step: int) -> int:
-        """Where a training ends that is told so after `step` steps: there, or after a cool-down
-        that is as long as it would be in a training of that length.
-        """
-        if self.cools_from is None:
-            return min(step, self.steps)
-        length = math.ceil(max(step - self.warmup, 0) / (1.0 - COOLED))
-        return min(self.warmup + length, self.steps)
+    def length(self) -> int | None:
+        """The number of steps, where the learning rates depend on it."""
+        return None if self.shape in ENDLESS else self.steps
 
 
 def schedule(
     learning_rate: str, steps: int, shape: Shape | Literal["auto"] = "constant", warmup: int = 0
 ) -> Schedule:
     """Build a schedule from widget values, or raise ValueError naming the value and the remedy.
-    'auto' cools down a single rate, and takes a list as it is.
+    'auto' lets a single rate fall, and takes a list as it is.
     """
     pieces = parse_learning_rate(learning_rate, steps)
     if shape == "auto":
-        shape = "constant" if len(pieces) > 1 else "cool-down"
+        shape = "constant" if len(pieces) > 1 else "falling"
     if len(pieces) > 1 and shape != "constant":
         raise ValueError(
             f"The learning rate {learning_rate!r} is a list, which is already a schedule. Set "
@@ -134,9 +122,11 @@ def warm_up(step: int, warmup: int) -> float:
 
 
 def decay(shape: Shape, step: int, steps: int) -> float:
-    """Factor that falls from 1 towards 0 over `steps`: by the half cosine, by the line, or by a
-    line over the last part alone ("cool-down").
+    """Factor that falls from 1: by the root of the steps ("falling"), or towards 0 over `steps`, by
+    the half cosine, by the line, or by a line over the last part alone ("cool-down").
     """
+    if shape == "falling":
+        return (1.0 + max(step, 0) / FALLS_FROM) ** -0.5
     progress = min(max(step / steps, 0.0), 1.0)
     if shape == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * progress))

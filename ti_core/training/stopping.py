@@ -20,16 +20,14 @@ class StoppingRule:
     """
 
     # The two shares were chosen on three words of toyworld's tuning half; where they stop the other
-    # half: benchmarks/results/stopping.md. The minimum is two validations at batch size 1.
+    # half: benchmarks/results/stopping.md.
     patience: float = 0.25
     improvement: float = 0.05
     minimum: int = 160
 
 
-# A few samples make the lowest of many validations low by chance; what has settled down at the end
-# of a schedule is better than it looks beside that, unless it lost more of what was learned. The
-# share is a rule of thumb, not measured.
-CHANCE = 0.25
+# How much of what was learned has to be lost before it is told; a rule of thumb, not measured.
+WORSE = 0.25
 
 
 def best_of(history: Sequence[Validation]) -> Validation:
@@ -38,9 +36,9 @@ def best_of(history: Sequence[Validation]) -> Validation:
 
 
 def worse_again(history: Sequence[Validation]) -> bool:
-    """Whether the last validation has lost more of what was learned than chance explains."""
+    """Whether the last validation has lost a good part of what was learned."""
     best = best_of(history).loss
-    return history[-1].loss - best > CHANCE * (history[0].loss - best)
+    return history[-1].loss - best > WORSE * (history[0].loss - best)
 
 
 def nothing_more(history: Sequence[Validation], rule: StoppingRule) -> bool:

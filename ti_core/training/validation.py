@@ -9,18 +9,19 @@ from torch import Tensor
 from ..concept.concept import Concept, held_out
 from ..concept.masks import stacked_weights
 from ..draws import generator
-from .batches import Batch, NotFinite, batch_loss, latent_masks
+from .batches import Batch, NotFinite, latent_masks, loss_with
 from .frozen_model import FrozenModel
 from .latents import Latents, expected, shape_of
 from .settings import TrainingSettings
 
 VALIDATION_STREAM = 16
 VALIDATION_SEED = 0  # The same for all runs, so that runs of different seeds can be compared.
-SAMPLES = 16  # Not measured against other numbers.
-# A sample costs a forward pass here, and about three times that in training; all validations
-# together are to cost less than a tenth of the time, the first and the last one included.
+SAMPLES = 12
+# A sample costs a forward pass here, and about three times that in training. All validations of a
+# run of 400 steps, the first and the last one included, cost a tenth of its time.
 FORWARD_SHARE = 1 / 3
-COST_SHARE = 0.08
+COST_SHARE = 0.05
+FIRST = 5  # steps; from there on at twice as many steps each time, until `validation_every`
 
 
 def fixed_samples(
@@ -83,9 +84,14 @@ def of_one_shape(shapes: Sequence[tuple[int, ...]], batch_size: int) -> Iterator
 def validation_loss(
     model: FrozenModel, drawn: Sequence[Batch], vectors: Mapping[str, Tensor]
 ) -> float:
-    """Mean native loss over the fixed samples, without gradient; NotFinite if it is no number."""
+    """Mean native loss over the fixed samples, without gradient, each caption encoded once;
+    NotFinite if it is no number.
+    """
     parts = [part for batch in drawn for part in batch.parts(model.rows)]
-    loss = float(torch.cat([batch_loss(model, part, vectors) for part in parts]).mean())
+    captions = dict.fromkeys(caption for part in parts for caption in part.captions)
+    heard = {caption: model.encode([caption], vectors)[0] for caption in captions}
+    losses = [loss_with(model, part, [heard[one] for one in part.captions]) for part in parts]
+    loss = float(torch.cat(losses).mean())
     if not math.isfinite(loss):
         raise NotFinite(
             f"The validation loss is {loss}. The model overflows in this precision. Choose "
@@ -94,8 +100,23 @@ def validation_loss(
     return loss
 
 
-def validation_every(samples: int, step_samples: int) -> int:
-    """Steps from one validation to the next, by what they cost, for `step_samples` a step; a pure
-    function of the settings, because a clock would make runs differ.
+def due(step: int, settings: TrainingSettings) -> bool:
+    """Whether a run is validated after that step: often at first, then by what a validation costs.
+    A pure function of the settings, because a clock would make runs differ.
     """
-    return math.ceil(samples * FORWARD_SHARE / (COST_SHARE * step_samples))
+    every = validation_every(settings.batch_size * settings.accumulation)
+    return step % every == 0 or step in doublings(every)
+
+
+def validation_every(step_samples: int) -> int:
+    """Steps from one validation to the next late in a run, for `step_samples` a step."""
+    affordable = SAMPLES * FORWARD_SHARE / (COST_SHARE * step_samples)
+    return next(steps for steps in doublings() if steps >= affordable)
+
+
+def doublings(end: float = math.inf) -> Iterator[int]:
+    """The first step that is validated, and then twice as many each time, below `end`."""
+    step = FIRST
+    while step < end:
+        yield step
+        step *= 2

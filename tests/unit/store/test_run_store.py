@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from ti_core.store.checkpoint import (
     sealed,
 )
 from ti_core.store.digest import digest_of
-from ti_core.store.run_store import RunStore, checkpoints
+from ti_core.store.run_store import RunStore, checkpoints, step_of
 from ti_core.training.optimisers import FreeSettings, SphericalSettings
 from ti_core.training.run import RunState
 
@@ -121,7 +122,7 @@ def test_facts_are_checked_even_in_a_sealed_file(state: RunState, change: dict, 
         ("losses", torch.zeros(9, dtype=torch.float64), "different lengths"),
         ("losses", torch.zeros(10), "no history of losses"),
         ("rates", torch.full((10,), float("inf"), dtype=torch.float64), "rates is not finite"),
-        ("validation_steps", torch.tensor([11]), "not those of its steps"),
+        ("validation_steps", torch.tensor([0, 5, 11]), "not those of its steps"),
         ("validation_steps", torch.tensor([0, 0]), "do not fit together"),
         ("validation_steps", torch.tensor([0.0]), "do not fit together"),
     ],
@@ -161,10 +162,34 @@ def test_the_last_checkpoints_are_kept_and_the_newest_is_loaded(tmp_path: Path):
     names = saved(tmp_path, *states)
     assert names == [f"step-{step:09d}.safetensors" for step in (4, 6, 8)]
     with store(tmp_path) as kept:
-        found = kept.load(LIKE)
+        found = kept.load(LIKE, 10)
     assert found is not None
     assert found.step == 8
     assert not list((tmp_path / "cat-1").glob(".*"))
+
+
+def test_milestones_stay_and_fewer_steps_take_the_nearest_of_them(tmp_path: Path):
+    chosen, shorter = settings(240, shape="constant"), settings(120, shape="constant")
+    saved(tmp_path, *(ran(chosen, until=step) for step in range(25, 241, 25)))
+    steps = [step_of(path) for path in checkpoints(tmp_path / "cat-1")]
+    assert steps == [25, 50, 100, 175, 200, 225]
+    with store(tmp_path) as kept:
+        found = kept.load(LIKE, 120)
+        assert found is not None
+        assert found.step == 100
+        assert kept.notes == [
+            "A longer run is stored, of 225 steps; set steps to that to have its word. For 120 "
+            "steps, training goes on from step 100 of it."
+        ]
+        done = ran(shorter, found)
+        kept.save(done)
+    assert checkpoint(replace(done, seconds=0.0)) == checkpoint(replace(ran(shorter), seconds=0.0))
+    with store(tmp_path) as kept:
+        longest = kept.load(LIKE, 240)
+        assert longest is not None
+        assert longest.step == 225
+        assert kept.load(LIKE, 10) is None
+        assert kept.notes[-1].endswith("For 10 steps, training goes on from the beginning.")
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_put_aside(tmp_path: Path):
@@ -173,7 +198,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_put_aside(tmp_p
     newest = checkpoints(tmp_path / "cat-1")[-1]
     newest.write_bytes(newest.read_bytes()[:-1] + b"\7")
     with store(tmp_path) as kept:
-        found = kept.load(LIKE)
+        found = kept.load(LIKE, 10)
         assert "content has changed since it was written" in kept.notes[0]
     assert found is not None
     assert found.step == 4
@@ -184,7 +209,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_put_aside(tmp_p
 def test_starting_over_leaves_the_old_run_until_the_new_one_has_something(tmp_path: Path):
     saved(tmp_path, *(ran(settings(10), until=step) for step in (6, 8)))
     with store(tmp_path, "start over") as kept:
-        assert kept.load(LIKE) is None
+        assert kept.load(LIKE, 10) is None
         assert len(checkpoints(tmp_path / "cat-1")) == 2
         kept.save(ran(settings(10), until=2))
         kept.save(ran(settings(10), until=4))
@@ -194,7 +219,7 @@ def test_starting_over_leaves_the_old_run_until_the_new_one_has_something(tmp_pa
 
 def test_off_touches_no_disk(tmp_path: Path, state: RunState):
     with store(tmp_path, "off") as kept:
-        assert kept.load(LIKE) is None
+        assert kept.load(LIKE, 10) is None
         kept.save(state)
     assert list(tmp_path.iterdir()) == []
 
@@ -202,7 +227,7 @@ def test_off_touches_no_disk(tmp_path: Path, state: RunState):
 def test_two_runs_of_one_key_do_not_share_a_folder(tmp_path: Path, state: RunState):
     with store(tmp_path) as first, store(tmp_path) as second:
         first.save(state)
-        assert second.load(LIKE) is None
+        assert second.load(LIKE, 10) is None
         second.save(ran(settings(10), until=2))
         assert "this run will not be saved" in second.notes[0]
         assert first.notes == []
@@ -210,7 +235,7 @@ def test_two_runs_of_one_key_do_not_share_a_folder(tmp_path: Path, state: RunSta
     assert first.lock is None
     with store(tmp_path) as third:
         assert third.lock is not None
-        assert third.load(LIKE) is not None
+        assert third.load(LIKE, 10) is not None
 
 
 HOLDER = """
@@ -316,9 +341,9 @@ def test_starting_over_leaves_checkpoints_of_another_version(tmp_path: Path, sta
     theirs.write_bytes(sealed(tensors, {**facts, "version": 2}))
     with store(tmp_path, "start over") as kept:
         kept.save(state)
-        assert "another version of this pack (format 2; this one has 3)" in kept.notes[0]
+        assert "another version of this pack (format 2; this one has 4)" in kept.notes[0]
     assert theirs.is_file()
-    assert checkpoints(tmp_path / "cat-1-v3") == [tmp_path / "cat-1-v3" / theirs.name]
+    assert checkpoints(tmp_path / "cat-1-v4") == [tmp_path / "cat-1-v4" / theirs.name]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
@@ -344,7 +369,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, state: RunState):
 
 def cannot_be_stored(root: Path, state: RunState) -> None:
     with store(root) as kept:
-        assert kept.load(LIKE) is None
+        assert kept.load(LIKE, 10) is None
         kept.save(state)
         assert "The run cannot be stored" in kept.notes[0]
         assert "Free disk space, or allow ComfyUI" in kept.notes[0]

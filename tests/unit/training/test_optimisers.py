@@ -9,7 +9,6 @@ from ti_core.training.optimisers import (
     FreeSettings,
     Spherical,
     SphericalSettings,
-    at_rest,
     begin_method,
 )
 
@@ -50,25 +49,19 @@ def test_a_spherical_step_ignores_the_size_of_the_gradient():
     assert steps[1] == pytest.approx(steps[2], rel=1e-3)
 
 
-def test_a_spherical_step_forgets_the_size_of_old_gradients_within_some_hundred_steps():
-    """Adam's second moment halves in 69 steps at 0.99; at 0.999 it would take 690."""
-    mover = Spherical(SphericalSettings(prior=0.0), initial(), NORMS)
-    rows = mover.vectors["clip_l"]
-    seen = []
-    for size in (1.0, *[0.0] * 69):
-        rows.grad = size * torch.ones_like(rows)
-        mover.step(1e-6)
-        seen.append(float(mover.memory()["clip_l.exp_avg_sq"].max()))
-    assert seen[-1] == pytest.approx(seen[0] / 2, rel=0.01)
+def test_a_gradient_many_times_as_long_as_the_others_counts_no_more_than_they():
+    gradients = [torch.randn(2, 16) for _ in range(5)]
+    long = [*gradients[:2], 1000 * gradients[2], *gradients[3:]]
+    assert moved(long, 0.05) == pytest.approx(moved(gradients, 0.05), rel=1e-4)
 
 
 def test_a_spherical_step_sees_nothing_of_the_gradient_along_the_vector():
-    """What would change the length alone must not fill Adam's memory."""
+    """What would change the length alone must not fill the memory."""
     mover = Spherical(SphericalSettings(prior=0.0), initial(), NORMS)
     rows = mover.vectors["clip_l"]
     rows.grad = 3.0 * rows.detach().clone()
     mover.step(0.1)
-    assert mover.memory()["clip_l.exp_avg"].abs().max() < 1e-6
+    assert mover.memory()["clip_l.exp_avg"].norm(dim=-1).max() < 1e-3
 
 
 def test_a_row_without_gradient_rests():
@@ -135,22 +128,3 @@ def test_vectors_are_fp32_copies_whatever_comes_in():
         assert rows.dtype == torch.float32
         assert rows.requires_grad
     assert given["clip_l"].dtype == torch.float16
-
-
-@pytest.mark.parametrize("settings", [SphericalSettings(), FreeSettings()])
-def test_a_method_at_rest_knows_how_large_gradients_are_but_not_where_it_was_going(
-    settings: SphericalSettings | FreeSettings,
-):
-    mover = begin_method(settings, initial(), NORMS)
-    rows = mover.vectors["clip_l"]
-    rows.grad = torch.randn(2, 16)
-    mover.step(0.05)
-    memory = mover.memory()
-    rested = at_rest(memory)
-    assert not rested["clip_l.exp_avg"].any()
-    assert rested["clip_l.exp_avg_sq"].equal(memory["clip_l.exp_avg_sq"])
-    mover.restore(mover.vectors, rested)
-    before = rows.detach().clone()
-    rows.grad = torch.zeros(2, 16)
-    mover.step(0.05)
-    torch.testing.assert_close(rows.detach(), before, atol=1e-3, rtol=0)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from toy import concept, plain_concept, word
 
-from ti_core.training.optimisers import SphericalSettings
+from ti_core.training.loop import begun
+from ti_core.training.optimisers import SphericalSettings, begin_method
 from ti_core.training.report import Outcome, training_report, why_ended
 from ti_core.training.run import Ended, RunState
 from ti_core.training.schedule import schedule
@@ -16,7 +17,7 @@ KNOWN = {"clip_l": Vocabulary(2.0, [[Neighbour("cat", 0.9), Neighbour("fur", 0.5
 
 
 def state(after: float) -> RunState:
-    made = RunState(dict(word().vectors), dict(word().vectors), 1.0)
+    made = begun(begin_method(SphericalSettings(), word().vectors, {"clip_l": 2.0}), 1.0)
     made.ended, made.planned = "steps", 10
     made.losses, made.seconds, made.initialiser_loss = [0.5] * 10, 5.0, 0.2
     made.validations = [Validation(0, 0.2), Validation(10, after)]

@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -31,36 +30,28 @@ def test_cosine_falls_from_the_rate_to_nearly_zero():
 
 def test_a_cool_down_is_constant_and_falls_over_the_last_half():
     rate = schedule("1.0", 100, "cool-down")
-    assert rate.cools_from == 50
     assert [rate(step) for step in range(51)] == [1.0] * 51
     assert [rate(51), rate(60), rate(75), rate(99)] == pytest.approx([0.98, 0.8, 0.5, 0.02])
 
 
-@pytest.mark.parametrize(("told", "warmup", "ends"), [(75, 0, 150), (60, 0, 120), (60, 30, 90)])
-def test_a_cool_down_that_is_told_to_end_begins_there(told: int, warmup: int, ends: int):
-    rate = schedule("1.0", 1000, "cool-down", warmup)
-    assert rate.end_after(told) == ends
-    ended = replace(rate, steps=ends)
-    assert ended.cools_from == told
-    assert [ended(told - 1), ended(told)] == [1.0, 1.0]
-    assert ended(told + 1) < 1.0
-    assert 0.0 < ended(ends - 1) <= 1.5 / (ends - told)
-
-
-@pytest.mark.parametrize("shape", ["cool-down", "cosine", "constant"])
-def test_an_end_is_never_later_than_the_last_step_nor_earlier_than_now(shape: Shape):
-    rate = schedule("1.0", 100, shape, 10)
-    assert [rate.end_after(step) for step in (90, 100)] == [
-        100 if shape == "cool-down" else 90,
-        100,
-    ]
-    assert rate.end_after(5) == (10 if shape == "cool-down" else 5)
-    assert (rate.cools_from is None) == (shape != "cool-down")
-
-
-def test_auto_cools_a_single_rate_down_and_takes_a_list_as_it_is():
-    assert schedule("0.2", 100, "auto") == schedule("0.2", 100, "cool-down")
+def test_auto_lets_a_single_rate_fall_and_takes_a_list_as_it_is():
+    assert schedule("0.2", 100, "auto") == schedule("0.2", 100, "falling")
     assert schedule("0.2:50, 0.1", 100, "auto") == schedule("0.2:50, 0.1", 100, "constant")
+
+
+def test_a_falling_rate_falls_with_the_root_of_the_steps_however_many_are_planned():
+    rate = schedule("0.4", 1000, "falling")
+    assert [rate(step) for step in (0, 30, 990)] == pytest.approx([0.4, 0.2, 0.04])
+    assert schedule("0.4", 20, "falling", warmup=4)(14) == pytest.approx(0.4 / 2**0.5)
+
+
+@pytest.mark.parametrize("shape", get_args(Shape))
+def test_a_schedule_says_whether_its_rates_depend_on_its_length(shape: Shape):
+    """Where they do not, a run of 40 steps is the beginning of one of 80."""
+    short, long = schedule("0.1", 40, shape, 3), schedule("0.1", 80, shape, 3)
+    same = [short(step) for step in range(40)] == [long(step) for step in range(40)]
+    assert (short.length is None) == same
+    assert short.length in (None, 40)
 
 
 def test_linear_and_warm_up():

@@ -44,10 +44,9 @@ class Progress:
             return
         before = state.losses[-1] if self.loss is None else self.loss
         self.loss = SMOOTHING * before + (1 - SMOOTHING) * state.losses[-1]
-        last = min(state.last_step or self.steps, self.steps)
-        if done == 1 or now - self.shown >= TEXT_INTERVAL or state.step == last:
+        if done == 1 or now - self.shown >= TEXT_INTERVAL or state.step == self.steps:
             self.shown = now
-            line = progress_line(state, last, self.loss, (now - self.started) / done)
+            line = progress_line(state, self.steps, self.loss, (now - self.started) / done)
             # Nodes 2.0 shows its lines as one.
             say("\n".join([f"{line}.", *self.told]), self.node_id)
 
