@@ -23,8 +23,9 @@ sys.path.insert(0, str(REPO))
 
 import torch  # noqa: E402, I001
 from examination import PLACEHOLDER, Exam, Models, Spoken, questions  # noqa: E402
-from learning import assembled, half_of, pair  # noqa: E402
-from toyworld import gate, world  # noqa: E402
+from learning import half_of, pair  # noqa: E402
+from toyworld import assembly, gate  # noqa: E402
+from toyworld.worlds import TOYWORLD  # noqa: E402
 from trainers import Subject, node_inputs, trained  # noqa: E402
 
 RESULTS = REPO / "benchmarks" / "results"
@@ -54,9 +55,9 @@ def main() -> None:
     if rows:
         write(rows, dict(chosen.set), chosen.out)
     with torch.inference_mode():  # As the host runs its nodes.
-        models = Models(*gate.loaded(chosen.checkpoint or assembled()))
-        for number, thing in half_of(world.HELD_OUT, chosen.half, chosen.things):
-            exam = Exam(models, thing, questions(1, False))
+        models = Models(*gate.loaded(chosen.checkpoint or assembly.assembled("toyworld")))
+        for number, thing in half_of(TOYWORLD.held_out, chosen.half, chosen.things):
+            exam = Exam(models, TOYWORLD, thing, questions(TOYWORLD, 1, False))
             if exam.name in known:
                 continue
             steps, seconds, gap = learned(exam, chosen.set, True)

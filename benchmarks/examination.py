@@ -1,5 +1,5 @@
 """What a learned word is worth: every method's word judged on the same fresh pictures, noise and
-prompts of toyworld.
+prompts of a small world (toyworld/).
 
 Import this before anything of the host, which looks for a device when it is imported.
 """
@@ -17,7 +17,7 @@ from learning_report import Marks
 from PIL import Image
 from torch import Tensor
 
-from toyworld import gate, judge, world  # finds the host, which those below import
+from toyworld import gate  # finds the host, which those below import
 
 # isort: split
 from ti_core.concept import gather
@@ -33,10 +33,13 @@ from ti_core.host.models.encode import encode_pictures
 from ti_core.host.models.text import Word, create_embedding, with_word
 from ti_core.training.latents import expected, shape_of
 from ti_core.training.validation import validation_batches, validation_loss
+from toyworld.drawing import SIZE
+from toyworld.judge import judge_of
+from toyworld.world import POSITIONS, SIZES, Scene, Thing, World
 
 PLACEHOLDER = "toyword"
 TEMPLATE = "a photo of {}"
-WHOLE = FitSettings(world.SIZE, world.SIZE)  # pictures as they are
+WHOLE = FitSettings(SIZE, SIZE)  # pictures as they are
 SHOWN, FRESH = 5, 20  # pictures to learn from, and to judge by
 SAMPLES = 80  # of the loss on the fresh pictures: places in the schedule, four for each picture
 
@@ -68,8 +71,10 @@ class Exam:
     """The questions about one thing. `asked` are the prompts, those without a change first."""
 
     models: Models
-    thing: world.Thing
+    world: World
+    thing: Thing
     asked: tuple[Asked, ...]
+    sampling: gate.Sampling = gate.PLAIN
 
     @property
     def name(self) -> str:
@@ -78,17 +83,22 @@ class Exam:
     @property
     def initialiser(self) -> str:
         """What a user would call it."""
-        return self.thing.shape if self.thing.shape not in world.UNNAMED else "thing"
+        return self.thing.shape if self.thing.shape not in self.world.unnamed else "thing"
 
     @property
     def truth(self) -> str | None:
         """All that it is, in words; None where a part of it has none."""
-        return None if set(self.thing) & set(world.UNNAMED) else world.describe(self.thing)
+        return self.world.describe(self.thing) if self.thing in self.world.named else None
+
+    def scenes(self, purpose: str, count: int) -> list[Scene]:
+        """Scenes of the thing; another purpose, other scenes."""
+        draws = Random(f"{self.name} {purpose}")
+        return [self.world.random_scene(draws, self.thing) for _ in range(count)]
 
     @cached_property
     def fresh(self) -> Concept:
         """The pictures to judge by."""
-        concept = concept_of(scenes(self.thing, "fresh", FRESH))
+        concept = concept_of(self.world, self.scenes("fresh", FRESH))
         plain = Wording((TEMPLATE,))
         pictures = tuple(replace(picture, wording=plain) for picture in concept.pictures)
         return replace(concept, pictures=pictures)
@@ -129,7 +139,8 @@ class Exam:
         if word.vectors:
             clip = with_word(clip, PLACEHOLDER, Word(self.initialiser, word.vectors))
         texts = [asked.prompt.format(word.text) for asked in self.asked]
-        drawn = list(gate.sampled(model, clip, vae, texts))
+        drawn = list(gate.sampled(model, clip, vae, texts, sampling=self.sampling))
+        judge = judge_of(self.world)
         alone = [one for one, asked in zip(drawn, self.asked, strict=True) if not asked.change]
         concept = [list(judge.fulfilled(self.thing._asdict(), one).values()) for one in alone]
         changes, kept = [], []
@@ -142,29 +153,26 @@ class Exam:
         return Judged(Marks(loss, self.gap(loss), *shares), drawn[0], drawn[len(alone)])
 
 
-def questions(alone: int, every_edit: bool) -> tuple[Asked, ...]:
+def questions(world: World, alone: int, every_edit: bool) -> tuple[Asked, ...]:
     """The word alone so many times, then on each background; with `every_edit` also at each
     position and in each size.
     """
-    thing = world.ALL_NAMED[0]
-    grounds = {one: world.place_words(world.Scene(thing, one))[1] for one in world.BACKGROUNDS}
-    sides = {one: world.place_words(world.Scene(thing, "sand", one))[0] for one in world.POSITIONS}
+    first = Scene(world.named[0], next(iter(world.backgrounds)))
+    grounds = {
+        one: world.place_words(first._replace(background=one))[1] for one in world.backgrounds
+    }
+    sides = {one: world.place_words(first._replace(position=one))[0] for one in POSITIONS}
     asked = [Asked(TEMPLATE, {})] * alone
     asked += [Asked(f"{TEMPLATE} {words}", {"background": one}) for one, words in grounds.items()]
     if every_edit:
         asked += [Asked(f"{TEMPLATE} {words}", {"position": one}) for one, words in sides.items()]
-        asked += [Asked(TEMPLATE.format(f"{one} {{}}"), {"size": one}) for one in world.SIZES]
+        asked += [Asked(TEMPLATE.format(f"{one} {{}}"), {"size": one}) for one in SIZES]
     return tuple(asked)
 
 
-def scenes(thing: world.Thing, purpose: str, count: int) -> list[world.Scene]:
-    """Scenes of a thing; another purpose, other scenes."""
-    draws = Random(f"{' '.join(thing)} {purpose}")
-    return [world.random_scene(draws, thing) for _ in range(count)]
-
-
 def concept_of(
-    shown: Sequence[world.Scene],
+    world: World,
+    shown: Sequence[Scene],
     fit: FitSettings = WHOLE,
     masks: bool = False,
     captions: bool = False,
@@ -177,7 +185,7 @@ def concept_of(
             f"{number}.png",
             torch.from_numpy(np.asarray(world.render(scene), np.float32) / 255),
             torch.tensor(world.mask(scene)) if masks else None,
-            surroundings(scene) if captions else "",
+            surroundings(world, scene) if captions else "",
             typed=True,
         )
         for number, scene in enumerate(shown)
@@ -186,7 +194,7 @@ def concept_of(
     return gather.concept_of(sources, Recipe(kind, Wording(TEMPLATES[kind]), fit))
 
 
-def surroundings(scene: world.Scene) -> str:
+def surroundings(world: World, scene: Scene) -> str:
     """A caption in which {} is the thing: size, position and background."""
     words = " ".join([scene.size, "{}", *world.place_words(scene)])
     return TEMPLATE.format(words)

@@ -1,14 +1,16 @@
 """How well, and how fast, is a word learned? Ours against the trainers that people use.
 
-    COMFYUI_PATH=... python benchmarks/learning.py [--quick] [--diffusers DIR] [--kohya DIR]
+    COMFYUI_PATH=... python benchmarks/learning.py [--world NAME] [--quick] [--diffusers DIR]
+        [--kohya DIR]
 
-Words for things of toyworld that its model never saw: learned from 5 pictures, judged on 20 fresh
-ones and by what they draw. Ours runs with the defaults of its nodes, the scripts of other trainers
-with what their documentation says, in the environment that their checkout has in `venv`, or else in
-this one. `--half tune` is the half of the things to choose defaults on (with `--set`), the other
-one is to be reported. Runs of the scripts are kept in .cache/learning/ and not repeated;
-`--add` takes words over from earlier results, which are not learned again, so that a table can grow
-from day to day. Writes learning.json, .md and .png into benchmarks/results; with `--quick`, `--set`
+Words for things of a small world that its model never saw: learned from 5 pictures, judged on 20
+fresh ones and by what they draw. Ours runs with the defaults of its nodes, the scripts of other
+trainers with what their documentation says, in the environment that their checkout has in `venv`,
+or else in this one; they read toyworld and otherworld only. `--half tune` is the half of the things
+to choose defaults on (with `--set`), the other one is to be reported. Runs of the scripts are kept
+in .cache/learning/ and not repeated; `--add` takes words over from earlier results, which are not
+learned again, so that a table can grow from day to day. Writes learning.json, .md and .png into
+benchmarks/results (of another world than toyworld into its folder there); with `--quick`, `--set`
 or `--half tune` into .cache/learning/.
 """
 
@@ -28,24 +30,27 @@ import torch  # noqa: E402
 from examination import PLACEHOLDER, Exam, Judged, Models, Spoken  # noqa: E402
 from learning_report import Key, Row, joined, write  # noqa: E402
 from peers import scripts  # noqa: E402
+from torch import Tensor  # noqa: E402
 from trainers import OURS, Method, Point, Subject, converted, our_methods, peer_methods  # noqa: E402
 
-from toyworld import assembly, gate, world  # noqa: E402
+from toyworld import assembly, gate  # noqa: E402
+from toyworld.world import Thing, World  # noqa: E402
+from toyworld.worlds import WORLDS  # noqa: E402
 
 WORK = REPO / ".cache" / "learning"
-KINDS = {"compositions": world.HELD_OUT, "nameless": world.NAMELESS}
+KINDS = ("compositions", "nameless")
 
 
 def main() -> None:
     chosen = arguments()
     with torch.inference_mode():  # As the host runs its nodes.
-        models = Models(*gate.loaded(chosen.checkpoint))
+        models = Models(*gate.loaded(chosen.files))
         methods = dict(our_methods(models, chosen))
         peers = [
             (one, getattr(chosen, one.name)) for one in scripts.ALL if getattr(chosen, one.name)
         ]
         if peers:
-            folder = converted(models, chosen.checkpoint, WORK / sha(chosen.checkpoint))
+            folder = converted(models, chosen.files, WORK / sha(chosen.files))
             for script, checkout in peers:
                 methods |= peer_methods(script, checkout, folder, chosen)
         rows = joined(chosen.add, setting(chosen))
@@ -62,7 +67,8 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="3 things, 1 seed, fewer prompts")
-    parser.add_argument("--checkpoint", type=Path, help="toyworld's; assembled if not given")
+    parser.add_argument("--world", choices=WORLDS, default="toyworld")
+    parser.add_argument("--files", type=Path, help="of its model; assembled if not given")
     parser.add_argument("--half", choices=["tune", "report"], default="report")
     parser.add_argument("--things", type=int, default=99, help="at most so many of each kind")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
@@ -96,8 +102,10 @@ def arguments() -> argparse.Namespace:
     if chosen.methods is None:
         chosen.methods = ["ours"] if chosen.quick else OURS
     trial = chosen.quick or chosen.set or chosen.half == "tune"
-    chosen.out = chosen.out or (WORK if trial else REPO / "benchmarks" / "results")
-    chosen.checkpoint = chosen.checkpoint or assembled()
+    results = REPO / "benchmarks" / "results"
+    own = results if chosen.world == "toyworld" else results / chosen.world
+    chosen.out = chosen.out or (WORK if trial else own)
+    chosen.files = chosen.files or assembly.assembled(chosen.world)
     return chosen
 
 
@@ -109,25 +117,23 @@ def pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def assembled() -> Path:
-    """Toyworld's checkpoint of the weights that ship, made once for each state of them."""
-    out = WORK / f"toyworld-{sha(assembly.WEIGHTS)}.safetensors"
-    if not out.exists():
-        assembly.assemble(out)
-    return out
-
-
-def sha(file: Path) -> str:
-    """The beginning of a file's SHA-256."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+def sha(files: Path) -> str:
+    """The beginning of the SHA-256 of a file, or of those in a folder."""
+    found = hashlib.sha256()
+    for file in sorted(files.iterdir()) if files.is_dir() else [files]:
+        found.update(file.read_bytes())
+    return found.hexdigest()[:8]
 
 
 # The examination
 
 
-def half_of(
-    things: Sequence[world.Thing], half: str, most: int
-) -> Iterator[tuple[int, world.Thing]]:
+def things_of(world: World, kind: str) -> Sequence[Thing]:
+    """The compositions that a model never saw, or the looks without a word."""
+    return world.held_out if kind == "compositions" else world.nameless
+
+
+def half_of(things: Sequence[Thing], half: str, most: int) -> Iterator[tuple[int, Thing]]:
     """The half to tune on, or the one to report, numbered."""
     first = 0 if half == "tune" else 1
     return enumerate(things[first::2][:most])
@@ -142,10 +148,13 @@ def examined(
     """Each thing's initialiser and true description, then its word by each seed and method; what is
     known already is left out.
     """
-    asked = examination.questions(4 if chosen.quick else 8, not chosen.quick)
-    chosen_things = (half_of(KINDS[kind], chosen.half, chosen.things) for kind in chosen.kinds)
+    world = WORLDS[chosen.world]
+    asked = examination.questions(world, 4 if chosen.quick else 8, not chosen.quick)
+    chosen_things = (
+        half_of(things_of(world, kind), chosen.half, chosen.things) for kind in chosen.kinds
+    )
     for number, thing in chain.from_iterable(chosen_things):
-        exam = Exam(models, thing, asked)
+        exam = Exam(models, world, thing, asked)
         for name, words in (("initialiser", exam.initialiser), ("truth", exam.truth)):
             if words and (exam.name, 0, name) not in known:
                 yield row(Subject(exam, 0), name, [], exam.mark(Spoken(words)))
@@ -168,7 +177,7 @@ def row(subject: Subject, method: str, points: Sequence[Point], judged: Judged) 
         marks=judged.marks,
         steps=points[-1].step if points else 0,
         seconds=points[-1].seconds if points else 0.0,
-        norm=float(points[-1].vectors["clip_l"].norm(dim=-1).mean()) if points else None,
+        norm=mean_norm(points[-1].vectors) if points else None,
         curve=[
             (one.step, one.seconds, loss)
             for one, loss in zip(points, [*losses, judged.marks.loss], strict=False)
@@ -177,6 +186,11 @@ def row(subject: Subject, method: str, points: Sequence[Point], judged: Judged) 
         alone=judged.alone,
         edited=judged.edited,
     )
+
+
+def mean_norm(vectors: Mapping[str, Tensor]) -> float:
+    """How long a word's vectors are."""
+    return float(torch.cat([one.norm(dim=-1) for one in vectors.values()]).mean())
 
 
 def setting(chosen: argparse.Namespace) -> dict[str, object]:
@@ -192,7 +206,8 @@ def setting(chosen: argparse.Namespace) -> dict[str, object]:
         "half": chosen.half,
         "set": dict(chosen.set),
         "quick": chosen.quick,
-        "checkpoint": sha(chosen.checkpoint),
+        "world": chosen.world,
+        "checkpoint": sha(chosen.files),
     }
 
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw
 
-from toyworld import world
+from toyworld.worlds import WORLDS
 
-COMPOSITIONS = {" ".join(thing) for thing in world.HELD_OUT}
+COMPOSITIONS = {" ".join(thing) for world in WORLDS.values() for thing in world.held_out}
 OURS = "ours"
 GAP, MOST_STEPS, MOST_SECONDS, FASTER, EDITS = 0.9, 400, 180.0, 10.0, 0.1  # what we aim for
 SIDE, HEAD, LEFT = 128, 16, 130  # of the contact sheet, px

@@ -32,7 +32,7 @@ from ti_core.training.settings import TrainingSettings
 from ti_core.training.stopping import StoppingRule
 from ti_core.word.embedding import Embedding
 from ti_core.word.formats import read_embedding
-from toyworld import world
+from toyworld.worlds import TOYWORLD
 
 REPO = Path(__file__).resolve().parents[1]
 METHODS = {"spherical": SphericalSettings, "free": FreeSettings}
@@ -64,8 +64,8 @@ class Subject(NamedTuple):
     @property
     def pictures(self) -> Concept:
         """The concept to learn."""
-        shown = examination.scenes(self.exam.thing, f"shown {self.seed}", examination.SHOWN)
-        return examination.concept_of(shown, self.fit, self.masks, self.captions)
+        shown = self.exam.scenes(f"shown {self.seed}", examination.SHOWN)
+        return examination.concept_of(self.exam.world, shown, self.fit, self.masks, self.captions)
 
 
 Method = Callable[[Subject], list[Point]]
@@ -234,10 +234,10 @@ def check_conversion(models: Models, folder: Path) -> None:
     """
     from peers.pipeline import Outputs, Question, compare, outputs, remember
 
-    scene = world.random_scene(Random(0), world.HELD_OUT[0])
-    picture = in_floats(examination.concept_of([scene]).crops[0])
+    scene = TOYWORLD.random_scene(Random(0), TOYWORLD.held_out[0])
+    picture = in_floats(examination.concept_of(TOYWORLD, [scene]).crops[0])
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    text = examination.TEMPLATE.format(world.describe(scene.thing))
+    text = examination.TEMPLATE.format(TOYWORLD.describe(scene.thing))
     for position in (50, REMEMBERED, 950):
         hosts = Outputs(*examination.host_outputs(models, text, picture, noise, position))
         asked = Question(text, picture, noise, position)

@@ -8,7 +8,6 @@ curve, and a strip of pictures: the concept, a prompt before and after the train
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import json
 import os
@@ -132,15 +131,10 @@ def lay_out_base(base: Path) -> None:
 
 def checkpoint() -> Path:
     """Toyworld's checkpoint, assembled anew when its parts have changed."""
-    from toyworld.assembly import WEIGHTS, assemble
+    from toyworld.assembly import assembled
 
-    parts = (WEIGHTS, WEIGHTS.with_name("assembly.py"))
-    version = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:8]
-    file = CACHE / f"toyworld-{version}.safetensors"
-    if not file.is_file():
-        with step("Assembling the demo's checkpoint"):
-            assemble(file)
-    return file
+    with step("Assembling the demo's checkpoint"):
+        return assembled("toyworld")
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -153,9 +147,10 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 def subject(index: int) -> Image:
     """A picture of the concept, somewhere in front of something."""
-    from toyworld.world import Thing, random_scene, render
+    from toyworld.world import Thing
+    from toyworld.worlds import TOYWORLD
 
-    return render(random_scene(Random(index), Thing(*CONCEPT.split())))
+    return TOYWORLD.render(TOYWORLD.random_scene(Random(index), Thing(*CONCEPT.split())))
 
 
 def demo_prompt(object_info: dict[str, Any]) -> Prompt:

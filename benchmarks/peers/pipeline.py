@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from toyworld.assembly import LAYERS, POSITIONS, TEXT, UNET, VAE, VOCABULARY, WIDTH
+from toyworld.assembly import CLIP_L, TEXT, UNET, VAE
 
 LIBRARY: Any = diffusers  # Its names appear on their first use, where no type checker sees them.
 SCALE_FACTOR = 0.18215  # SD 1.x's, between VAE and UNet
@@ -29,7 +29,7 @@ def write_pipeline(checkpoint: Path, tokenizer: Path, folder: Path) -> None:
     """Convert a checkpoint; `tokenizer` is the folder of CLIP's. All weights become fp32."""
     state = {name: tensor.float() for name, tensor in load_file(checkpoint).items()}
     # The host's copy claims room for 8192 tokens.
-    words = CLIPTokenizer.from_pretrained(tokenizer, model_max_length=POSITIONS)
+    words = CLIPTokenizer.from_pretrained(tokenizer, model_max_length=CLIP_L.positions)
     words.save_pretrained(folder / "tokenizer")
     for name in ("vocab.json", "merges.txt"):  # which older versions of transformers read
         shutil.copy(tokenizer / name, folder / "tokenizer")
@@ -61,7 +61,7 @@ def unet(state: Mapping[str, Tensor]) -> Any:
         down_block_types=("CrossAttnDownBlock2D",),
         up_block_types=("CrossAttnUpBlock2D",),
         attention_head_dim=8,
-        cross_attention_dim=WIDTH,
+        cross_attention_dim=CLIP_L.width,
     )
     part = {name: weight for name, weight in state.items() if name.startswith(UNET)}
     network.load_state_dict(convert_ldm_unet_checkpoint(part, network.config))
@@ -71,13 +71,13 @@ def unet(state: Mapping[str, Tensor]) -> Any:
 def text_encoder(state: Mapping[str, Tensor]) -> CLIPTextModel:
     """CLIP-L."""
     config = CLIPTextConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
-        num_hidden_layers=LAYERS,
+        vocab_size=CLIP_L.vocabulary,
+        hidden_size=CLIP_L.width,
+        intermediate_size=4 * CLIP_L.width,
+        num_hidden_layers=CLIP_L.layers,
         num_attention_heads=12,
-        max_position_embeddings=POSITIONS,
-        projection_dim=WIDTH,
+        max_position_embeddings=CLIP_L.positions,
+        projection_dim=CLIP_L.width,
         hidden_act="quick_gelu",
     )
     network = CLIPTextModel(config)

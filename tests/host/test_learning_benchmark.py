@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from small import Loaded
 
 from ti_core.training.optimisers import FreeSettings, SphericalSettings
-from toyworld import world
+from toyworld.world import Scene
+from toyworld.worlds import TOYWORLD
 
 
 @pytest.mark.slow
@@ -66,7 +68,7 @@ def test_the_inputs_are_those_of_the_nodes_unless_they_are_set():
 
 
 def test_pictures_are_handed_on_whole_unless_picture_fit_is_set():
-    from examination import WHOLE, concept_of, scenes
+    from examination import WHOLE, concept_of
     from trainers import fit_of
 
     assert fit_of([("steps", "7")]) == WHOLE
@@ -74,12 +76,13 @@ def test_pictures_are_handed_on_whole_unless_picture_fit_is_set():
     assert fit == replace(WHOLE, zoom=0.1, variants=3)
     with pytest.raises(ValueError, match="no input 'rate'"):
         fit_of([("fit.rate", "1")])
-    shown = scenes(world.HELD_OUT[0], "shown 0", 2)
-    whole, cut = concept_of(shown, masks=True), concept_of(shown, fit)
+    draws = Random(0)
+    shown = [TOYWORLD.random_scene(draws) for _ in range(2)]
+    whole, cut = concept_of(TOYWORLD, shown, masks=True), concept_of(TOYWORLD, shown, fit)
     for scene, picture in zip(shown, whole.crops, strict=True):
-        assert (picture.numpy() == np.asarray(world.render(scene))).all()
+        assert (picture.numpy() == np.asarray(TOYWORLD.render(scene))).all()
     for scene, mask in zip(shown, whole.weights, strict=True):
-        assert mask is not None and float(mask[world.mask(scene) == 0].max()) == 0
+        assert mask is not None and float(mask[TOYWORLD.mask(scene) == 0].max()) == 0
         assert float(mask.mean()) == pytest.approx(1)
     assert len(cut.crops) == 6 and cut.weights == (None,) * 6
 
@@ -87,11 +90,11 @@ def test_pictures_are_handed_on_whole_unless_picture_fit_is_set():
 def test_captions_say_all_but_the_thing():
     from examination import concept_of
 
-    scene = world.Scene(world.HELD_OUT[0], "night", "left", "tiny")
-    (described,) = concept_of([scene], captions=True).pictures
+    scene = Scene(TOYWORLD.held_out[0], "night", "left", "tiny")
+    (described,) = concept_of(TOYWORLD, [scene], captions=True).pictures
     assert described.caption == "a photo of tiny {} on the left at night"
     assert described.wording.templates == ()
-    (bare,) = concept_of([scene]).pictures
+    (bare,) = concept_of(TOYWORLD, [scene]).pictures
     assert bare.caption == ""
 
 
@@ -99,7 +102,8 @@ def test_captions_say_all_but_the_thing():
 def test_the_gap_goes_from_the_initialiser_to_the_true_description(demo_models: Loaded):
     from examination import PLACEHOLDER, Exam, Models, Spoken, questions
 
-    exam = Exam(Models(*demo_models[:3]), world.HELD_OUT[0], questions(1, False))
+    asked = questions(TOYWORLD, 1, False)
+    exam = Exam(Models(*demo_models[:3]), TOYWORLD, TOYWORLD.held_out[0], asked)
     assert (exam.initialiser, exam.truth) == ("star", "striped purple star")
     first, last = exam.ends
     assert last is not None and first != last

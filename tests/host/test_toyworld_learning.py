@@ -8,11 +8,12 @@ from small import Loaded
 from torch import Tensor
 
 from ti_core.training import batches
-from toyworld import world
+from toyworld.world import Thing
+from toyworld.worlds import TOYWORLD
 
 pytestmark = pytest.mark.slow  # a minute and a half on a CPU core
 
-THING, ANOTHER = world.HELD_OUT[0], world.HELD_OUT[1]
+THING, ANOTHER = TOYWORLD.held_out[:2]
 SHORT, SHORTER = 40, 15  # steps; a right training has closed 0.6 of the gap, and 0.1
 # Of the way from the initialiser's loss to the true description's, on fresh pictures.
 LEARNED, UNTRAINED = 0.4, 0.25
@@ -24,10 +25,10 @@ def exam(demo_models: Loaded) -> Any:
     return exam_of(demo_models, THING)
 
 
-def exam_of(demo_models: Loaded, thing: world.Thing) -> Any:
+def exam_of(demo_models: Loaded, thing: Thing) -> Any:
     from examination import Exam, Models, questions
 
-    return Exam(Models(*demo_models[:3]), thing, questions(1, False))
+    return Exam(Models(*demo_models[:3]), TOYWORLD, thing, questions(TOYWORLD, 1, False))
 
 
 def learned(exam: Any, steps: int) -> Mapping[str, Tensor]:

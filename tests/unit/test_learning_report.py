@@ -22,7 +22,7 @@ from learning_report import (
 )
 from PIL import Image
 
-from toyworld import world
+from toyworld.worlds import TOYWORLD
 
 SETTING = {"device": "a test"}
 CURVE = ((10, 2.0, 0.5), (20, 4.0, 0.4), (40, 8.0, 0.41))
@@ -34,7 +34,7 @@ def row(method: str = "ours", thing: int = 0, **changes: Any) -> Row:
     )
     picture = Image.new("RGB", (64, 64), "red")
     rest = {"seed": 0, "steps": 40, "seconds": 8.0, "norm": 0.4, "curve": CURVE} | changes
-    name = " ".join(world.HELD_OUT[thing])
+    name = " ".join(TOYWORLD.held_out[thing])
     return Row(thing=name, method=method, marks=marks, **rest, **dict.fromkeys(PICTURES, picture))
 
 
@@ -121,8 +121,8 @@ def test_words_stand_beside_each_other_by_trainer():
     rows = [row("truth", steps=0), row(gap=0.1), row(gap=0.3, seed=1), row("free", thing=1)]
     assert gaps_by_word(rows).splitlines()[0] == "| word | ours | free |"
     assert gaps_by_word(rows).splitlines()[2:] == [
-        f"| {' '.join(world.HELD_OUT[0])} | 0.200 |  |",
-        f"| {' '.join(world.HELD_OUT[1])} |  | 0.950 |",
+        f"| {' '.join(TOYWORLD.held_out[0])} | 0.200 |  |",
+        f"| {' '.join(TOYWORLD.held_out[1])} |  | 0.950 |",
     ]
 
 
