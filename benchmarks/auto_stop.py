@@ -19,7 +19,7 @@ from statistics import fmean
 from typing import Any
 
 REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO))
+sys.path.append(str(REPO))
 
 import torch  # noqa: E402, I001
 from examination import PLACEHOLDER, Exam, Models, Spoken, questions  # noqa: E402

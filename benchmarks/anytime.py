@@ -1,0 +1,186 @@
+"""What does a run give that ends early? The word after so many steps, as it grows.
+
+    COMFYUI_PATH=... python benchmarks/anytime.py [--world NAME] [--things N] [--seeds N]
+
+Each word is learned with the defaults of the nodes (and `--set`): first a run of the fewest steps,
+then the same run with more, as somebody does who queues it again; what Stop and keep gives after
+that step, and what a run gives that was planned so, is the same word (tests hold it). Its loss on
+20 fresh pictures says how much of the gap between the initialiser and the true description it has
+closed, and that of the run's own validation how well the run itself can tell. Writes
+anytime-WORLD.json and .md into `--out`, adding to what is there of the same setting.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean, pstdev
+
+REPO = Path(__file__).resolve().parents[1]
+sys.path.append(str(REPO))
+
+from examination import PLACEHOLDER, Exam, Models, Spoken  # noqa: E402, I001 (finds the host)
+import folder_paths  # noqa: E402
+import torch  # noqa: E402
+from learning import half_of, pair  # noqa: E402
+from trainers import Subject, node_inputs, settings  # noqa: E402
+
+from ti_core.host.learn import Audience, LearnSettings, learn  # noqa: E402
+from ti_core.host.models.borrow import BorrowSettings  # noqa: E402
+from ti_core.host.models.text import create_embedding  # noqa: E402
+from toyworld import assembly, gate  # noqa: E402
+from toyworld.worlds import WORLDS  # noqa: E402
+
+STEPS = (10, 25, 50, 100, 200, 400)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A word after some steps: seconds of training, the share of the gap that is closed, the loss
+    on fresh pictures, and the run's own validation.
+    """
+
+    thing: str
+    seed: int
+    steps: int
+    seconds: float
+    gap: float
+    fresh: float
+    validation: float
+
+
+def main() -> None:
+    chosen = arguments()
+    setting = {"world": chosen.world, "half": chosen.half, "set": dict(chosen.set)}
+    file = chosen.out / f"anytime-{chosen.world}.json"
+    points = earlier(file, setting)
+    known = {(one.thing, one.seed) for one in points}
+    with torch.inference_mode(), tempfile.TemporaryDirectory() as user:
+        folder_paths.set_user_directory(user)
+        models = Models(*gate.loaded(chosen.files or assembly.assembled(chosen.world)))
+        world = WORLDS[chosen.world]
+        for seed in range(chosen.seeds):
+            for _, thing in half_of(world.held_out, chosen.half, chosen.things):
+                exam = Exam(models, world, thing, ())
+                if (exam.name, seed) not in known:
+                    points += learned(Subject(exam, seed), dict(chosen.set), chosen.steps)
+                    write(points, setting, file)
+    print(file.with_suffix(".md").read_text())
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--world", choices=WORLDS, default="toyworld")
+    parser.add_argument("--files", type=Path, help="of its model; assembled if not given")
+    parser.add_argument("--half", choices=["tune", "report"], default="report")
+    parser.add_argument("--things", type=int, default=8, help="at most so many")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, nargs="*", default=STEPS)
+    parser.add_argument("--set", nargs="*", default=[], metavar="INPUT=VALUE", type=pair)
+    parser.add_argument("--out", type=Path, default=REPO / "benchmarks" / "results")
+    return parser.parse_args()
+
+
+def learned(subject: Subject, changed: Mapping[str, str], steps: Sequence[int]) -> Iterator[Point]:
+    """The word of a run after each number of steps."""
+    exam, started = subject.exam, time.perf_counter()
+    for count in steps:
+        inputs = node_inputs({"auto_stop": "False", **changed, "steps": str(count)})
+        embedding = create_embedding(
+            exam.models.clip, PLACEHOLDER, exam.initialiser, inputs["vectors"]
+        )
+        lent = BorrowSettings(inputs["batch_size"], inputs["precision"], inputs["checkpointing"])
+        chosen = LearnSettings(settings(inputs, subject.seed), lent, inputs["keep"], "continue")
+        quiet = Audience(tell=lambda text: None)
+        word = learn(exam.models, subject.pictures, embedding, chosen, quiet).embedding
+        seconds = time.perf_counter() - started
+        (fresh,) = exam.losses([Spoken(PLACEHOLDER, word.vectors)])
+        validated: dict[str, float] = word.provenance["validation_loss"]  # type: ignore[assignment]
+        gap = exam.gap(fresh)
+        assert gap is not None  # All compositions have a true description.
+        point = Point(exam.name, subject.seed, count, seconds, gap, fresh, validated["learned"])
+        print(json.dumps(asdict(point)), flush=True)
+        yield point
+        started = time.perf_counter() - seconds  # The judging takes none of the training's time.
+
+
+def earlier(file: Path, setting: Mapping[str, object]) -> list[Point]:
+    """The points that were written there; ValueError if they were measured in another setting."""
+    if not file.exists():
+        return []
+    facts = json.loads(file.read_text())
+    if facts["setting"] != setting:
+        raise ValueError(f"{file} was measured with {facts['setting']}, not with {setting}.")
+    return [Point(**one) for one in facts["points"]]
+
+
+def write(points: Sequence[Point], setting: Mapping[str, object], file: Path) -> None:
+    """All points, and the table of their means."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"setting": setting, "points": [asdict(one) for one in points]}
+    file.write_text(json.dumps(facts, indent=1) + "\n")
+    file.with_suffix(".md").write_text(table(points, setting))
+
+
+def table(points: Sequence[Point], setting: Mapping[str, object]) -> str:
+    """Mean, spread and worst word after each number of steps, and how well the validation ranks."""
+    by_steps: dict[int, list[Point]] = defaultdict(list)
+    for one in points:
+        by_steps[one.steps].append(one)
+    lines = [
+        f"{setting}, {torch.get_num_threads()} threads",
+        "",
+        "| samples | words | gap closed | spread | worst | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for steps, some in sorted(by_steps.items()):
+        gaps = [one.gap for one in some]
+        lines.append(
+            f"| {steps} | {len(some)} | {fmean(gaps):.3f} | {pstdev(gaps):.3f} | {min(gaps):.2f} "
+            f"| {fmean(one.seconds for one in some):.0f} |"
+        )
+    found = [rank for run in runs(points) if (rank := agreement(run)) is not None]
+    lines += [
+        "",
+        f"Largest fall of a run from one row to the next: {largest_fall(points):.3f}. Within a "
+        f"run, {fmean(found):.2f} of the pairs of words are ranked by its validation as they are "
+        f"by fresh pictures."
+        if found
+        else "",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def runs(points: Sequence[Point]) -> list[list[Point]]:
+    """The points of each run, by steps."""
+    found: dict[tuple[str, int], list[Point]] = defaultdict(list)
+    for one in points:
+        found[one.thing, one.seed].append(one)
+    return [sorted(run, key=lambda one: one.steps) for run in found.values()]
+
+
+def largest_fall(points: Sequence[Point]) -> float:
+    """What a run lost at most of the gap between two of its points."""
+    falls = [a.gap - b.gap for run in runs(points) for a, b in zip(run, run[1:], strict=False)]
+    return max(falls, default=0.0)
+
+
+def agreement(run: Sequence[Point]) -> float | None:
+    """The share of pairs that validation and fresh pictures rank alike; None without any pairs."""
+    pairs = [
+        (a, b) for n, a in enumerate(run) for b in run[n + 1 :] if a.validation != b.validation
+    ]
+    alike = [(a.validation < b.validation) == (a.fresh < b.fresh) for a, b in pairs]
+    return fmean(alike) if alike else None
+
+
+if __name__ == "__main__":
+    main()
