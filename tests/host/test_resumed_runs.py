@@ -92,6 +92,19 @@ def test_a_finished_run_is_not_trained_again_and_more_steps_go_on(loaded: Loaded
     assert same(longer, run(loaded, 3))
 
 
+def test_fewer_steps_are_trained_anew_beside_the_longer_run_and_the_report_says_so(loaded: Loaded):
+    longer = stored(loaded, 4)
+    fewer = stored(loaded, 3)
+    assert len(fewer.losses) == 3
+    assert same(fewer, run(loaded, 3))
+    assert "A longer run is stored, of 4 steps" in fewer.report
+    assert "For 3 steps, training goes on from step 2 of it." in fewer.report
+    steps: list[int] = []
+    assert same(stored(loaded, 4, on_step=lambda now: steps.append(now.step)), longer)
+    assert steps == []
+    assert "goes on from the beginning" in stored(loaded, 1).report
+
+
 def test_stop_and_keep_gives_what_was_learned_until_other_steps_are_asked_for(loaded: Loaded):
     seen: list[int] = []
     stopped = stored(

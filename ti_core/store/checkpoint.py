@@ -20,10 +20,10 @@ FACTS_ROOM = 16 << 10  # bytes of names and facts; some 3,000 in practice
 METADATA = "run"
 GROUPS = ("vectors", "mean", "best", "memory")
 HISTORIES = ("losses", "rates")
+SAMPLED = ("best_losses", "last_losses", "closing_losses")
 FACTS = (
     "loss_scale",
     "initialiser_loss",
-    "closing_loss",
     "ended",
     "planned",
     "rollbacks",
@@ -103,6 +103,7 @@ def packed_state(state: RunState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         f"{group}/{key}": rows for group in GROUPS for key, rows in getattr(state, group).items()
     }
     tensors |= {name: doubles(getattr(state, name)) for name in HISTORIES}
+    tensors |= {name: getattr(state, name).clone() for name in SAMPLED}  # Two may be the same.
     tensors["validation_steps"] = torch.tensor([one.step for one in state.validations])
     tensors["validation_losses"] = doubles([one.loss for one in state.validations])
     facts = {name: getattr(state, name) for name in FACTS}
@@ -133,9 +134,9 @@ def unpacked_state(
         losses=histories["losses"],
         rates=histories["rates"],
         validations=validations(tensors, steps),
+        **sampled(tensors),
         loss_scale=number(facts, "loss_scale"),
         initialiser_loss=optional_number(facts, "initialiser_loss"),
-        closing_loss=optional_number(facts, "closing_loss"),
         ended=ending(facts),
         planned=whole_number(facts, "planned"),
         rollbacks=rollbacks(facts),
@@ -175,6 +176,15 @@ def numbers(tensors: Mapping[str, Tensor], name: str) -> list[float]:
     if not bool(values.isfinite().all()):
         raise ValueError(f"its history of {name} is not finite")
     return values.tolist()
+
+
+def sampled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The losses of the validation's samples; those at the end may be missing."""
+    found = {name: doubles(numbers(tensors, name)) for name in SAMPLED}
+    count, closing = len(found["best_losses"]), len(found["closing_losses"])
+    if not count or len(found["last_losses"]) != count or closing not in (0, count):
+        raise ValueError("the losses of its validations do not fit together")
+    return found
 
 
 def validations(tensors: Mapping[str, Tensor], steps: int) -> list[Validation]:

@@ -19,7 +19,7 @@ from .optimisers import Method, begin_method
 from .run import MOST_ROLLBACKS, Ended, RunState, copies
 from .settings import TrainingSettings
 from .stopping import nothing_more
-from .validation import due, fixed_samples, validation_loss
+from .validation import due, fixed_samples, validation_loss, validation_losses
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def train(
             if moving:
                 take_step(model, mover, draws, state, settings)
             if due(state.step, settings) and not state.validated:
-                state.validate(validation_loss(model, fixed, state.mean))
+                state.validate(validation_losses(model, fixed, state.mean))
         except NotFinite as error:
             if state.step == 0:
                 raise
@@ -204,7 +204,7 @@ def measure_start(
     before starts below it.
     """
     if not state.validations:
-        state.validate(validation_loss(model, fixed, state.vectors))
+        state.validate(validation_losses(model, fixed, state.vectors))
     if state.initialiser_loss is None:
         trained = embedding.has_origin and any(
             not rows.equal(embedding.initial[key]) for key, rows in embedding.vectors.items()
@@ -217,11 +217,11 @@ def measure_start(
 
 
 def measure_end(model: FrozenModel, fixed: Sequence[Batch], state: RunState) -> None:
-    """Validate the last mean, which may be the best."""
-    if state.validated or state.closing_loss is not None:
+    """Validate the last mean."""
+    if state.validated or state.closed:
         return
     try:
-        state.closing_loss = validation_loss(model, fixed, state.mean)
+        state.closing_losses = validation_losses(model, fixed, state.mean)
     except NotFinite as error:
         state.roll_back(str(error))
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from .stopping import Validation, best_of
+from .stopping import Validation, best_of, clearly_worse
 
 Keep = Literal["best", "last"]
 Ended = Literal["", "steps", "rule", "user", "memory", "not finite"]
@@ -15,6 +16,7 @@ MOST_ROLLBACKS = 3
 # Polynomial-decay averaging (Shamir and Zhang, arXiv 1212.1824, eta = 3): the mean looks back over
 # about the last quarter of the steps, however many there were.
 DECAY = 3
+NOTHING = torch.zeros(0, dtype=torch.float64)
 
 
 @dataclass
@@ -24,8 +26,9 @@ class RunState:
     memory, and what was measured.
 
     `initialiser_loss` is the validation loss of the word that training started from, the 100 %
-    line; `closing_loss` that of the mean at the end, which is no part of `validations`: a run that
-    goes on is the one that never ended. `ended` says why it is at its end, and `planned` of how
+    line. `best_losses` and `last_losses` `[n]` are those of the validation's samples, of the best
+    mean and of the one validated last; `closing_losses` of the mean at the end, which are no part
+    of `validations`: a run that goes on is the one that never ended. `ended` says why it is at its end, and `planned` of how
     many steps that was; `trouble` says what the last rollback was for; `origin` names what it was
     trained on.
     """
@@ -38,8 +41,10 @@ class RunState:
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     validations: list[Validation] = field(default_factory=list)
+    best_losses: Tensor = NOTHING
+    last_losses: Tensor = NOTHING
+    closing_losses: Tensor = NOTHING
     initialiser_loss: float | None = None
-    closing_loss: float | None = None
     ended: Ended = ""
     planned: int = 0
     rollbacks: int = 0
@@ -70,13 +75,25 @@ class RunState:
     @property
     def history(self) -> list[Validation]:
         """The validations, with that of the end."""
-        closing = [] if self.closing_loss is None else [Validation(self.step, self.closing_loss)]
-        return [*self.validations, *closing]
+        if not self.closed:
+            return self.validations
+        return [*self.validations, Validation(self.step, float(self.closing_losses.mean()))]
+
+    @property
+    def closed(self) -> bool:
+        """Whether the mean at the end has been validated, if not in its turn."""
+        return len(self.closing_losses) > 0
+
+    @property
+    def went_wrong(self) -> bool:
+        """Whether the mean that was validated last is clearly worse than the best one."""
+        latest = self.closing_losses if self.closed else self.last_losses
+        return clearly_worse(latest, self.best_losses)
 
     @property
     def choice(self) -> Validation:
-        """The validation of the best word."""
-        return best_of(self.history)
+        """The validation of the word that counts as best: the last, unless it went wrong."""
+        return best_of(self.validations) if self.went_wrong else self.history[-1]
 
     @property
     def share(self) -> float:
@@ -95,15 +112,17 @@ class RunState:
         """Take over what a step did."""
         self.vectors, self.mean = vectors, mean
         self.memory, self.loss_scale = memory, loss_scale
-        self.closing_loss = None
+        self.closing_losses = NOTHING
         self.losses.append(loss)
         self.rates.append(rate)
 
-    def validate(self, loss: float) -> None:
-        """Take over the validation loss of the mean."""
+    def validate(self, losses: Tensor) -> None:
+        """Take over the validation losses `[n]` of the mean."""
+        loss = float(losses.mean())
         if not self.validations or loss < best_of(self.validations).loss:
-            self.best = copies(self.mean)
+            self.best, self.best_losses = copies(self.mean), losses
         self.validations.append(Validation(self.step, loss))
+        self.last_losses = losses
 
     def roll_back(self, trouble: str) -> None:
         """Go back to the best word, with a method that remembers nothing of the way on which the
@@ -111,14 +130,14 @@ class RunState:
         """
         self.rollbacks, self.trouble = self.rollbacks + 1, trouble
         self.vectors, self.mean = copies(self.best), copies(self.best)
-        self.memory, self.closing_loss = {}, None
+        self.memory, self.closing_losses = {}, NOTHING
         if not self.validated:
             self.validations.append(Validation(self.step, best_of(self.validations).loss))
+        self.last_losses = self.best_losses
 
     def kept(self, keep: Keep) -> dict[str, Tensor]:
         """The vectors that the run gives."""
-        earlier = keep == "best" and self.choice.step < self.step
-        return copies(self.best if earlier else self.mean)
+        return copies(self.best if keep == "best" and self.went_wrong else self.mean)
 
     def kept_loss(self, keep: Keep) -> float:
         """The validation loss of these vectors, as far as it was measured: else the last one."""

@@ -80,24 +80,31 @@ def of_one_shape(shapes: Sequence[tuple[int, ...]], batch_size: int) -> Iterator
             yield places[start : start + batch_size]
 
 
-@torch.no_grad()
 def validation_loss(
     model: FrozenModel, drawn: Sequence[Batch], vectors: Mapping[str, Tensor]
 ) -> float:
-    """Mean native loss over the fixed samples, without gradient, each caption encoded once;
-    NotFinite if it is no number.
+    """Mean of the validation's losses."""
+    return float(validation_losses(model, drawn, vectors).mean())
+
+
+@torch.no_grad()
+def validation_losses(
+    model: FrozenModel, drawn: Sequence[Batch], vectors: Mapping[str, Tensor]
+) -> Tensor:
+    """Native losses `[n]` of the fixed samples, without gradient, each caption encoded once;
+    NotFinite if one is no number.
     """
     parts = [part for batch in drawn for part in batch.parts(model.rows)]
     captions = dict.fromkeys(caption for part in parts for caption in part.captions)
     heard = {caption: model.encode([caption], vectors)[0] for caption in captions}
     losses = [loss_with(model, part, [heard[one] for one in part.captions]) for part in parts]
-    loss = float(torch.cat(losses).mean())
-    if not math.isfinite(loss):
+    found = torch.cat(losses).cpu().double()
+    if not bool(found.isfinite().all()):
         raise NotFinite(
-            f"The validation loss is {loss}. The model overflows in this precision. Choose "
+            f"The validation loss is {float(found.mean())}. The model overflows in this precision. Choose "
             f"precision 'bf16' or 'fp32', or a lower learning rate."
         )
-    return loss
+    return found
 
 
 def due(step: int, settings: TrainingSettings) -> bool:
