@@ -28,9 +28,9 @@ class RunState:
     `initialiser_loss` is the validation loss of the word that training started from, the 100 %
     line. `best_losses` and `last_losses` `[n]` are those of the validation's samples, of the best
     mean and of the one validated last; `closing_losses` of the mean at the end, which are no part
-    of `validations`: a run that goes on is the one that never ended. `ended` says why it is at its end, and `planned` of how
-    many steps that was; `trouble` says what the last rollback was for; `origin` names what it was
-    trained on.
+    of `validations`: a run that goes on is the one that never ended. `ended` says why it is at its
+    end, and `planned` of how many steps that was; `trouble` says what the last rollback was for;
+    `origin` names what it was trained on.
     """
 
     vectors: dict[str, Tensor]

@@ -101,8 +101,8 @@ def validation_losses(
     found = torch.cat(losses).cpu().double()
     if not bool(found.isfinite().all()):
         raise NotFinite(
-            f"The validation loss is {float(found.mean())}. The model overflows in this precision. Choose "
-            f"precision 'bf16' or 'fp32', or a lower learning rate."
+            f"The validation loss is {float(found.mean())}. The model overflows in this precision. "
+            f"Choose precision 'bf16' or 'fp32', or a lower learning rate."
         )
     return found
 

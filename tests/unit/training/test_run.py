@@ -313,9 +313,7 @@ def test_the_run_stops_when_nothing_more_is_learned_and_not_before():
 
 
 def test_the_rule_saves_steps_within_a_default_run():
-    chosen = replace(
-        settings(400, "0.4", "auto", batch_size=1), rule=StoppingRule(), method=SphericalSettings()
-    )
+    chosen = replace(settings(400, "0.4", "falling", batch_size=1), rule=StoppingRule())
     state, whole = ran(chosen), ran(replace(chosen, rule=None))
     assert (state.ended, whole.step) == ("rule", 400)
     assert 160 <= state.step < 400
