@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...word.embedding import Embedding, check_initialiser, check_placeholder, initial_rows
 from ...word.families import check_fit
+from ...word.vocabulary import ordinary_norm
 from .overlay import STAND_IN, Word, numbers_in, overlaid, parts, shared_start, with_word
 
 VOCABULARY_CHUNK = 4096
@@ -51,9 +52,11 @@ class Encoder:
         return rows(where[None], out_dtype=torch.float32)[0].cpu()
 
     def vocabulary_norm(self) -> float:
-        """Mean norm of all the vocabulary's vectors."""
+        """Mean norm of the vectors of the vocabulary's ordinary words."""
         chunks = torch.arange(table(self.model).weight.shape[0]).split(VOCABULARY_CHUNK)
-        return float(torch.cat([self.rows(chunk.tolist()).norm(dim=-1) for chunk in chunks]).mean())
+        return ordinary_norm(
+            torch.cat([self.rows(chunk.tolist()).norm(dim=-1) for chunk in chunks])
+        )
 
 
 def table(model: Any) -> Any:
