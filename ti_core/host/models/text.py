@@ -114,6 +114,18 @@ def lists_of_words(tokenizer: Any, keys: Iterable[str]) -> dict[str, str]:
     return {key: of_number[number] for key, number in numbers.items() if number in of_number}
 
 
+def without_weights(clip: CLIP) -> list[str]:
+    """The encoders to which a weight, as in `(word:1.5)`, is text."""
+    found = encoders(clip)
+    probe = Word(PROBE, {key: torch.zeros(1, encoder.width) for key, encoder in found.items()})
+    tokens = overlaid(clip.tokenizer, PROBE, probe).numbered(f"({PROBE}:1.5)")
+    return [
+        key
+        for key, encoder in found.items()
+        if all(weight == 1.0 for chunk in tokens[encoder.tokens] for _, weight, *_ in chunk)
+    ]
+
+
 def check_fits(embedding: Embedding, clip: CLIP) -> None:
     """Raise ValueError that names both sides and the fitting checkpoint, unless every vector of the
     embedding belongs to an encoder of the CLIP; the host would drop it with a warning.
