@@ -30,7 +30,7 @@ BY_UNET_LOADER = ("SD 3", "Flux", "Flux.2 Klein", "HunyuanImage", "Wan", "LTX")
 NO_SMALL_VAE_FILE = ("Flux.2 Klein",)
 # Whose words the host itself reads out of files.
 BY_NAME = ("SD 1.x", "SDXL", "SD 3", "Flux", "Chroma", "Z-Image", "Flux.2 Klein", "Krea 2", "LTX")
-AS_LETTERS = ("Qwen-Image", "HunyuanImage", "AuraFlow", "Wan", "Lumina 2", "HunyuanDiT", "Anima")
+OTHERS = ("Qwen-Image", "HunyuanImage", "AuraFlow", "Wan", "Lumina 2", "HunyuanDiT", "Anima")
 LARGE = {"SD 3", "SDXL", "Anima", "Flux.2 Klein"}
 
 
@@ -98,7 +98,7 @@ def drawn(name: str, way: str, clip: list[Any], text: str = TEXT) -> Prompt:
     "name",
     [
         pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else [])
-        for name in (*BY_NAME, *AS_LETTERS)
+        for name in (*BY_NAME, *OTHERS)
     ],
 )
 def test_each_family_learns_saves_and_samples_in_a_graph(server: Server, name: str):
