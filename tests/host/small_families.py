@@ -1,12 +1,14 @@
-"""Small models of more of the host's families, with narrow text encoders and random weights;
-without anything of the pack.
+"""Small models of the host's families, with narrow text encoders and random weights; without
+anything of the pack.
 
 Vectors are 64 wide here instead of 1024 to 4096, so that a vocabulary of 150,000 tokens is drawn
 in a moment.
 """
 
 import functools
-from dataclasses import dataclass
+import json
+import re
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import comfy.supported_models as families
@@ -17,6 +19,7 @@ import comfy.text_encoders.hunyuan_image as hunyuan_image
 import comfy.text_encoders.hydit as hydit
 import comfy.text_encoders.kandinsky5 as kandinsky5
 import comfy.text_encoders.krea2 as krea2
+import comfy.text_encoders.lt as lt
 import comfy.text_encoders.lumina2 as lumina2
 import comfy.text_encoders.pixart_t5 as pixart
 import comfy.text_encoders.qwen_image as qwen_image
@@ -26,12 +29,25 @@ import comfy.text_encoders.z_image as z_image
 import folder_paths
 import host_tokenizers
 import torch
+from comfy.ldm.lightricks.vae.causal_video_autoencoder import VideoVAE
+from comfy.ldm.wan.vae import WanVAE
 from comfy.model_patcher import ModelPatcher
-from comfy.sd import CLIP
-from comfy.sd1_clip import SDTokenizer
+from comfy.sd import CLIP, VAE
+from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer, SDTokenizer
 from comfy.sdxl_clip import SDXLClipModel, SDXLTokenizer
 from comfy.supported_models_base import ClipTarget
-from small_models import SHALLOW, patcher
+from comfy.taesd.taesd import TAESD
+from small_models import (
+    SDXL_UNET,
+    SHALLOW,
+    SMALL_CHROMA,
+    SMALL_FLUX,
+    SMALL_QWEN_IMAGE,
+    SMALL_SD3,
+    SMALL_UNET,
+    SMALL_ZIMAGE,
+    patcher,
+)
 from tiny_checkpoint import randomised
 
 WIDTH = 64
@@ -40,8 +56,10 @@ LLAMA = {"intermediate_size": 64, "num_attention_heads": 1, "num_key_value_heads
 BERT = {"intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2}
 T5 = {"d_ff": 64, "d_kv": 16, "num_heads": 4, "num_layers": 2}
 # Klein takes hidden states of Qwen up to the 27th layer, Krea 2 up to the 35th.
-LAYERS = {"qwen3_4b": 28, "qwen3vl_4b": 36, "qwen3_06b": 3, "qwen25_7b": 4, "gemma2_2b": 3}
+LAYERS = {"qwen3_4b": 28, "qwen3_8b": 28, "qwen3vl_4b": 36, "qwen3_06b": 3, "qwen25_7b": 4}
+LAYERS |= {"gemma2_2b": 3}
 CLIP_KEYS = ("clip_l", "clip_g")  # have one width in all models
+LOUDER = 8
 
 
 def narrow(width: int) -> dict[str, Any]:
@@ -69,12 +87,18 @@ class SmallText:
 class SmallFamily:
     """How a small model of a family is made: the host's own class with a layout, and its text
     encoders; `channels` of its latents.
+
+    `told` is what the host has to read of the layout in a file, beside the weights. `loud` are
+    weights that are drawn eight times larger: pictures hear a text through attention that is spread
+    over all tokens, and through small gates, until a training has made it louder.
     """
 
     model: type
     layout: dict[str, Any]
     text: SmallText
     channels: int = 16
+    told: dict[str, Any] = field(default_factory=dict)
+    loud: str = ""
 
 
 FLUX2_KLEIN = SmallFamily(
@@ -85,12 +109,12 @@ FLUX2_KLEIN = SmallFamily(
         "out_channels": 128,
         "context_in_dim": 3 * WIDTH,
         "vec_in_dim": None,
-        "hidden_size": 64,
+        "hidden_size": 128,
         "mlp_ratio": 3.0,
-        "num_heads": 2,
+        "num_heads": 1,
         "depth": 2,
         "depth_single_blocks": 2,
-        "axes_dim": [8, 8, 8, 8],
+        "axes_dim": [32, 32, 32, 32],
         "theta": 2000,
         "patch_size": 1,
         "qkv_bias": False,
@@ -116,6 +140,7 @@ AURAFLOW = SmallFamily(
     },
     SmallText(aura_t5.AuraT5Tokenizer, aura_t5.AuraT5Model),
     channels=4,
+    loud="attn.w1v",
 )
 LUMINA2 = SmallFamily(
     families.Lumina2,
@@ -141,13 +166,39 @@ WAN = SmallFamily(
     {
         "image_model": "wan2.1",
         "model_type": "t2v",
-        "dim": 64,
+        "dim": 128,
         "ffn_dim": 128,
         "text_dim": WIDTH,
-        "num_heads": 2,
+        "num_heads": 1,
         "num_layers": 2,
     },
     SmallText(wan.WanT5Tokenizer, wan.te()),
+    told={"transformer": {"text_dim": WIDTH}},
+)
+LTX_LAYOUT = {
+    "in_channels": 128,
+    "cross_attention_dim": 128,
+    "attention_head_dim": 32,
+    "num_attention_heads": 4,
+    "caption_channels": WIDTH,
+    "num_layers": 2,
+}
+LTX_VAE = {
+    "dims": 3,
+    "latent_channels": 128,
+    "blocks": [["res_x", 1], *3 * [["compress_all", 1]], ["res_x", 1]],
+    "norm_layer": "pixel_norm",
+    "patch_size": 4,
+    "latent_log_var": "uniform",
+    "encoder_base_channels": 16,
+    "decoder_base_channels": 16,
+}
+LTX = SmallFamily(
+    families.LTXV,
+    {"image_model": "ltxv", **LTX_LAYOUT},
+    SmallText(lt.LTXVT5Tokenizer, lt.ltxv_te()),
+    channels=128,
+    told={"transformer": LTX_LAYOUT, "vae": LTX_VAE},
 )
 HUNYUAN_DIT = SmallFamily(
     families.HunyuanDiT,
@@ -192,12 +243,12 @@ HUNYUAN_IMAGE = SmallFamily(
         "patch_size": [1, 1],
         "vec_in_dim": None,
         "context_in_dim": WIDTH,
-        "hidden_size": 64,
-        "mlp_ratio": 2.0,
-        "num_heads": 2,
+        "hidden_size": 128,
+        "mlp_ratio": 4.0,
+        "num_heads": 1,
         "depth": 2,
         "depth_single_blocks": 2,
-        "axes_dim": [16, 16],
+        "axes_dim": [64, 64],
         "theta": 256,
         "qkv_bias": True,
         "guidance_embed": False,
@@ -209,6 +260,7 @@ HUNYUAN_IMAGE = SmallFamily(
     },
     SmallText(hunyuan_image.HunyuanImageTokenizer, hunyuan_image.te(byt5=False)),
     channels=64,
+    loud="txt_attn.qkv|img_attn.proj",
 )
 KREA2 = SmallFamily(
     families.Krea2,
@@ -224,46 +276,89 @@ KREA2 = SmallFamily(
         "txtkvheads": 2,
     },
     SmallText(krea2.Krea2Tokenizer, krea2.te()),
+    loud=r"^blocks\..*attn.wv",
 )
 FAMILIES = {
     "Flux.2 Klein": FLUX2_KLEIN,
     "AuraFlow": AURAFLOW,
     "Lumina 2": LUMINA2,
     "Wan": WAN,
+    "LTX": LTX,
     "HunyuanDiT": HUNYUAN_DIT,
     "Anima": ANIMA,
     "HunyuanImage": HUNYUAN_IMAGE,
     "Krea 2": KREA2,
 }
 
-
-# Whose own nodes encode prompts, beside those of FAMILIES.
+# Whose gradients are tested with text encoders of full width (small_models), or are those of
+# another family.
+MORE_FAMILIES = {
+    "Flux.2 Klein 9B": replace(
+        FLUX2_KLEIN, text=SmallText(flux.KleinTokenizer8B, flux.klein_te(model_type="qwen3_8b"))
+    ),
+    "SD 1.x": SmallFamily(
+        families.SD15,
+        {**SMALL_UNET, "context_dim": 768},
+        SmallText(SD1Tokenizer, SD1ClipModel),
+        channels=4,
+    ),
+    "SDXL": SmallFamily(
+        families.SDXL, SDXL_UNET, SmallText(SDXLTokenizer, SDXLClipModel), channels=4
+    ),
+    "SD 3": SmallFamily(
+        families.SD3,
+        SMALL_SD3,
+        SmallText(sd3.SD3Tokenizer, sd3.sd3_clip(), 4096),  # T5 beside CLIP filled up to 4096
+    ),
+    "Flux": SmallFamily(
+        families.Flux,
+        {**SMALL_FLUX, "context_in_dim": WIDTH},
+        SmallText(flux.FluxTokenizer, flux.flux_clip()),
+    ),
+    "Chroma": SmallFamily(
+        families.Chroma,
+        {**SMALL_CHROMA, "context_in_dim": WIDTH},
+        SmallText(pixart.PixArtTokenizer, pixart.pixart_te()),
+    ),
+    "Z-Image": SmallFamily(
+        families.ZImage,
+        {**SMALL_ZIMAGE, "cap_feat_dim": WIDTH},
+        SmallText(z_image.ZImageTokenizer, z_image.te()),
+    ),
+    "Qwen-Image": SmallFamily(
+        families.QwenImage,
+        {**SMALL_QWEN_IMAGE, "joint_attention_dim": WIDTH},
+        SmallText(qwen_image.QwenImageTokenizer, qwen_image.te()),
+    ),
+}
+ALL_FAMILIES = {**FAMILIES, **MORE_FAMILIES}
+# Whose own nodes encode prompts, beside those of the families.
 TEXTS = {
-    "SDXL": SmallText(SDXLTokenizer, SDXLClipModel),
-    "SD 3": SmallText(sd3.SD3Tokenizer, sd3.sd3_clip(), 4096),  # T5 beside CLIP filled up to 4096
-    "Flux": SmallText(flux.FluxTokenizer, flux.flux_clip()),
     "PixArt": SmallText(pixart.PixArtTokenizer, pixart.pixart_te()),
-    "Qwen-Image": SmallText(qwen_image.QwenImageTokenizer, qwen_image.te()),
-    "Z-Image": SmallText(z_image.ZImageTokenizer, z_image.te()),
     "Kandinsky 5": SmallText(kandinsky5.Kandinsky5Tokenizer, kandinsky5.te()),
 }
 
 
-@functools.cache
-def small_model(name: str) -> ModelPatcher:
-    """A family's diffusion model, once."""
+def made_model(name: str) -> ModelPatcher:
+    """A family's diffusion model."""
     with torch.inference_mode():
-        family = FAMILIES[name]
-        return patcher(family.model(dict(family.layout)), {})
+        family = ALL_FAMILIES[name]
+        made = patcher(family.model(dict(family.layout)), {})
+        network = made.model.diffusion_model
+        if name == "SD 3":
+            network.pos_embed.zero_()  # A buffer that a checkpoint would fill.
+        for weight_name, weight in network.named_parameters():
+            if family.loud and re.search(family.loud, weight_name):
+                weight.mul_(LOUDER)
+        return made
 
 
-@functools.cache
-def small_text(name: str) -> CLIP:
-    """A family's text encoders with random weights, once, without their towers for pictures; its
+def made_text(name: str) -> CLIP:
+    """A family's text encoders with random weights, without their towers for pictures; its
     tokenizer takes files of that width.
     """
     with torch.inference_mode():
-        text = FAMILIES[name].text if name in FAMILIES else TEXTS[name]
+        text = ALL_FAMILIES[name].text if name in ALL_FAMILIES else TEXTS[name]
         target = ClipTarget(text.tokenizer, text.encoders)
         target.params = {}
         folders: Any = folder_paths.get_folder_paths("embeddings")
@@ -278,3 +373,28 @@ def small_text(name: str) -> CLIP:
                 del module.visual
         randomised(clip.cond_stage_model, torch.Generator().manual_seed(1))
         return clip
+
+
+small_model = functools.cache(made_model)
+small_text = functools.cache(made_text)
+
+
+@torch.inference_mode()
+def made_vae(name: str) -> VAE:
+    """A small VAE whose latents have the family's channels: the host's own kind for films, which
+    pictures of Qwen-Image and Anima are to it, TAESD for the others.
+    """
+    family = ALL_FAMILIES[name]
+    shape: Any = family.model.latent_format()
+    network: Any
+    if name == "LTX":
+        network = VideoVAE(config=LTX_VAE)
+        for statistics in network.buffers():
+            statistics.fill_(1.0)
+    elif shape.latent_dimensions == 3:
+        network = WanVAE(dim=8, z_dim=16, temperal_downsample=[False, True, True])
+    else:
+        network = TAESD(latent_channels=family.channels)
+    state = randomised(network, torch.Generator().manual_seed(2)).state_dict()
+    known = {"tae_latent_channels": family.channels, "config": json.dumps(family.told)}
+    return VAE(sd=state, metadata=known)

@@ -56,18 +56,25 @@ SMALL_UNET = {
     "legacy": False,
     "num_head_channels": 64,
 }
+SDXL_UNET = {
+    **SMALL_UNET,
+    "adm_in_channels": 2816,
+    "num_classes": "sequential",
+    "context_dim": 2048,
+    "use_linear_in_transformer": True,
+}
 SMALL_FLUX = {
     "image_model": "flux",
     "in_channels": 16,
     "out_channels": 16,
     "vec_in_dim": 768,
     "context_in_dim": 4096,
-    "hidden_size": 64,
-    "mlp_ratio": 2.0,
-    "num_heads": 2,
+    "hidden_size": 128,
+    "mlp_ratio": 4.0,
+    "num_heads": 1,
     "depth": 2,
     "depth_single_blocks": 2,
-    "axes_dim": [8, 12, 12],
+    "axes_dim": [16, 56, 56],
     "theta": 10000,
     "patch_size": 2,
     "qkv_bias": True,
@@ -188,10 +195,8 @@ def small_sd1() -> Loaded:
 @torch.inference_mode()
 def small_sdxl(v_prediction: bool = False) -> tuple[ModelPatcher, CLIP]:
     """An SDXL with a UNet of one level and three-layer text encoders."""
-    layout = {**SMALL_UNET, "adm_in_channels": 2816, "num_classes": "sequential"}
-    layout |= {"context_dim": 2048, "use_linear_in_transformer": True}
     marks: dict[str, Any] = {"v_pred": torch.tensor([])} if v_prediction else {}
-    model = patcher(families.SDXL(layout), marks)
+    model = patcher(families.SDXL(dict(SDXL_UNET)), marks)
     return model, text_encoders(ClipTarget(SDXLTokenizer, SDXLClipModel))
 
 

@@ -109,7 +109,7 @@ def picture(server: Server, outputs: dict[str, Any]) -> bytes:
 
 
 def saved_path(outputs: dict[str, Any]) -> Path:
-    return Path(outputs["save"]["text"][0].removeprefix("Saved "))
+    return Path(outputs["save"]["text"][0].splitlines()[0].removeprefix("Saved "))
 
 
 def from_checkpoint(prompt: Prompt) -> Prompt:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 SLOT = re.compile(r"\{\}|\[name\]|\[trigger\]")
+WEIGHTED = re.compile(r"(?<!\\)\((?P<text>[^()]*):\s*\d*\.?\d+\s*\)")
 SPEAKERS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|turn>", "<|start|>")
 NO_SPEAKER = "".join(f"(?<!{re.escape(mark)})" for mark in (*SPEAKERS, "<|"))
 
@@ -39,6 +40,11 @@ def replace_words(
 def says(text: str, word: str) -> bool:
     """Whether the text contains the word, bare or as `embedding:word`."""
     return replace_words(text, {word: "\0"}) != text
+
+
+def weighted(text: str, word: str) -> bool:
+    """Whether the text gives the word a weight in figures, as in `(my-cat:1.2)`."""
+    return any(says(match["text"], word) for match in WEIGHTED.finditer(text))
 
 
 def filled_in(caption: str, placeholder: str) -> str:

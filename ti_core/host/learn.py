@@ -11,6 +11,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 
 from ..concept.concept import Concept, check_words
+from ..concept.placeholder import weighted
 from ..store.run_store import SAVE_EVERY, Resume, RunStore
 from ..training.latents import Latents, shape_of
 from ..training.loop import is_over, train
@@ -24,7 +25,7 @@ from .models.borrow import BorrowSettings, borrowed
 from .models.encode import encode_pictures
 from .models.host_model import HostModel
 from .models.memory import out_of_memory, peak_memory, release_memory, reset_peak, total_memory
-from .models.text import check_fits
+from .models.text import check_fits, without_weights
 from .nearest_words import vocabularies
 from .page.previews import Previews
 from .provenance import inherited, origin, provenance
@@ -122,6 +123,7 @@ class Session:
         remedy.
         """
         steps = self.settings.training.schedule.steps
+        self.note_weights()
         with torch.inference_mode(False):  # What is learned is to be normal tensors.
             self.state = self.store.load(self.embedding.vectors, steps)
         self.taken_up_at = self.step
@@ -157,6 +159,19 @@ class Session:
         """Tell the user now, and in the report."""
         self.notes.append(text)
         self.audience.tell(text)
+
+    def note_weights(self) -> None:
+        """Note that captions give the word a weight which text encoders do not know."""
+        word, count = self.embedding.placeholder, len(self.concept.pictures)
+        if not any(weighted(self.concept.text(picture, word), word) for picture in range(count)):
+            return
+        deaf = without_weights(self.models.clip)
+        if deaf:
+            self.note(
+                f"Captions give '{word}' a weight, whose brackets and figures are text to "
+                f"{', '.join(deaf)}. Leave the weight out, and use strength in Apply Embedding "
+                f"to CLIP."
+            )
 
     def give_up(self) -> RunState:
         """The state, if anything was learned; else RuntimeError."""

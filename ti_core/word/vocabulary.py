@@ -7,6 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Rows of zeros, untrained ones and a few special tokens (2 % of a vocabulary at most) count for
+# something in a mean only if they are much longer or shorter than the others.
+ORDINARY = 4.0  # times as long or as short as the middle one, at most
+
 
 class Neighbour(NamedTuple):
     """A token of the vocabulary and the cosine of its angle to a vector."""
@@ -22,6 +26,12 @@ class Vocabulary(NamedTuple):
 
     norm: float
     nearest: Sequence[Sequence[Neighbour]]
+
+
+def ordinary_norm(norms: Tensor) -> float:
+    """Mean of the norms `[n]` of a vocabulary's rows, without those that are no ordinary word's."""
+    middle = norms[norms > 0].median()
+    return float(norms[(norms > middle / ORDINARY) & (norms < middle * ORDINARY)].mean())
 
 
 def nearest_rows(rows: Tensor, table: Iterable[Tensor], count: int) -> tuple[Tensor, Tensor]:

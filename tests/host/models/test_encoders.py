@@ -8,7 +8,7 @@ import host_tokenizers
 import pytest
 import torch
 
-from ti_core.host.models.text import encoders
+from ti_core.host.models.text import encoders, without_weights
 
 # Of each kind of model: its tokenizer, the class (or what makes it) of its text encoders, and the
 # keys and widths of the vectors that a word has there.
@@ -47,6 +47,11 @@ NUMBERS_ALONE = {
 }
 
 
+# As docs/models.md says; brackets and figures are text to the others.
+READ_WEIGHTS = {"clip_l", "t5xxl", "pile_t5xl", "umt5xxl", "chinese_roberta", "mt5xl", "gemma2_2b"}
+READ_WEIGHTS |= {"qwen25_3b", "llama", "jina_clip_2"}
+
+
 def clip_without_weights(tokenizer: str, model: str) -> Any:
     """Tokenizer and text encoders of a kind of model, with weights that have shapes alone."""
     module, _, name = model.partition(".")
@@ -63,6 +68,13 @@ def test_the_text_encoders_of_a_model_are_found(name: str):
     model, expected = KINDS[name]
     found = encoders(clip_without_weights(name, model))
     assert {key: encoder.width for key, encoder in found.items()} == expected
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_text_encoders_that_read_weights_of_words_are_told_apart(name: str):
+    model, keys = KINDS[name]
+    found = without_weights(clip_without_weights(name, model))
+    assert set(found) == keys.keys() - READ_WEIGHTS
 
 
 @pytest.mark.parametrize("name", NUMBERS_ALONE)

@@ -21,16 +21,18 @@ from comfy_extras.nodes_sd3 import CLIPTextEncodeSD3
 from comfy_extras.nodes_zimage import TextEncodeZImageOmni
 from sample_embeddings import write  # pyright: ignore[reportMissingImports]
 from small import Loaded, concept, latents, settings, word
-from small_families import FAMILIES, small_model, small_text
+from small_families import FAMILIES, made_vae, small_model, small_text
 from test_gradients import check_against_differences
 from torch import Tensor
 
 from ti_core.concept.concept import Concept
 from ti_core.concept.wording import Wording
+from ti_core.host.learn import LearnSettings, Models, learn
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
-from ti_core.training.loop import train
-from ti_core.training.validation import validation_batches, validation_loss
+from ti_core.training.loop import gradient
+from ti_core.training.optimisers import SphericalSettings, begin_method
+from ti_core.training.validation import validation_batches
 from ti_core.word.embedding import Embedding
 from ti_core.word.families import host_reading
 
@@ -39,9 +41,6 @@ TEXT = "a photo of {}, on a table"
 
 
 LARGE = {"Flux.2 Klein", "Anima", "SD 3"}
-# The other random models hardly hear a text: in them the loss moves by less than the noise of five
-# steps.
-HEARING = ("Flux.2 Klein", "Lumina 2", "Wan", "HunyuanDiT", "Anima")
 
 
 def marked(names: Iterable[str]) -> list[Any]:
@@ -52,9 +51,8 @@ def marked(names: Iterable[str]) -> list[Any]:
 
 @pytest.mark.parametrize("name", marked(FAMILIES))
 def test_the_gradient_of_each_family_agrees_with_finite_differences(name: str):
-    """Where the loss is flat, short differences drown in its rounding."""
-    channels, reach = FAMILIES[name].channels, 1e-2 if name == "HunyuanImage" else 1e-3
-    check_against_differences(small_model(name), small_text(name), "auto", channels, reach=reach)
+    channels = FAMILIES[name].channels
+    check_against_differences(small_model(name), small_text(name), "auto", channels, reach=1e-3)
 
 
 def one_picture() -> Concept:
@@ -64,18 +62,32 @@ def one_picture() -> Concept:
     return replace(whole, pictures=(replace(whole.pictures[0], wording=wording),))
 
 
-@pytest.mark.parametrize("name", marked(HEARING))
-def test_the_validation_loss_of_each_family_falls(name: str):
+@pytest.mark.parametrize("name", marked(FAMILIES))
+def test_the_loss_of_each_family_falls(name: str):
+    """On fixed samples: the noise of others is louder than a word of a random model."""
     model, clip = small_model(name), small_text(name)
     made, clean = word(clip), latents(1, FAMILIES[name].channels)
     if model.model.latent_format.latent_dimensions == 3:
         clean = [latent[:, None] for latent in clean]  # a film of one frame
     with borrowed(model, clip, made, clean[0].shape, BorrowSettings(4)) as frozen:
-        drawn = validation_batches(frozen, one_picture(), clean, "my-cat", 8, 4)
-        before = validation_loss(frozen, drawn, made.vectors)
-        *_, last = train(frozen, one_picture(), clean, made, settings(5, "0.3", batch_size=4))
-        after = validation_loss(frozen, drawn, last.vectors)
-    assert after < 0.9995 * before
+        drawn = validation_batches(frozen, one_picture(), clean, "my-cat", 4, 4)
+        mover = begin_method(SphericalSettings(), made.vectors, frozen.vocabulary_norms)
+        losses = []
+        for _ in range(4):
+            losses.append(gradient(frozen, mover.vectors, drawn, 1.0)[0])
+            mover.step(0.3)
+    assert losses[-1] < 0.999 * losses[0]
+
+
+@pytest.mark.parametrize(("name", "reads"), [("Qwen-Image", False), ("Lumina 2", True)])
+def test_a_weight_that_a_text_encoder_takes_for_text_is_reported(name: str, reads: bool):
+    wording = Wording()
+    picture = replace(concept(1).pictures[0], caption="a (my-cat:1.2)", wording=wording)
+    models = Models(small_model(name), small_text(name), made_vae(name))
+    chosen = LearnSettings(settings(1), BorrowSettings(2))
+    captioned = Concept((picture,), "captions")
+    report = learn(models, captioned, word(models.clip), chosen).report
+    assert ("brackets and figures are text to qwen25_7b." in report) is not reads
 
 
 def learned(clip: CLIP, placeholder: str = "my-cat") -> Embedding:
@@ -123,7 +135,7 @@ def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, "Flux.2 Klein 9B"])
 def test_each_family_hears_a_word_in_training_and_applied_alike(name: str, loaded: Loaded):
     """Difference 0.0, also of what comes beside the tokens; and a word that has not learned
     anything is its initialiser.
@@ -138,7 +150,7 @@ def test_each_family_hears_a_word_in_training_and_applied_alike(name: str, loade
     assert not different(encoded(apply_embedding(clip, untrained, 1.0), caption), plain)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, "Flux.2 Klein 9B"])
 def test_each_family_reads_a_file_as_save_tells(name: str):
     """A reference is read alike from the file and by Apply, or as letters, or not at all."""
     clip = small_text(name)

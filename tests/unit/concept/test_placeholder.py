@@ -2,7 +2,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ti_core.concept.placeholder import lacks_placeholder, replace_words, with_placeholder
+from ti_core.concept.placeholder import (
+    lacks_placeholder,
+    replace_words,
+    weighted,
+    with_placeholder,
+)
 from ti_core.concept.templates import OBJECT_TEMPLATES, STYLE_TEMPLATES
 
 
@@ -93,3 +98,18 @@ def test_a_speaker_of_a_chat_template_is_no_word(text: str):
 def test_references_can_be_replaced_by_something_else_than_bare_words():
     said = replace_words("my-cat and embedding:my-cat, a", {"my-cat": "X"}, {"my-cat": "Y"})
     assert said == "X and Y, a"
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("a (my-cat:1.2) here", True),
+        ("a (big My-Cat : .8)", True),
+        ("a my-cat (in a box:1.2)", False),
+        ("a (my-cat) at 1:1.2", False),
+        (r"a \(my-cat:1.2\)", False),
+        ("(my-cats:1.2)", False),
+    ],
+)
+def test_a_weight_of_the_word_is_seen(text: str, given: bool):
+    assert weighted(text, "my-cat") == given

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ti_core.word.embedding import Embedding
 from ti_core.word.inspection import ROW, inspection_picture, inspection_report
-from ti_core.word.vocabulary import Neighbour, Vocabulary, nearest_rows
+from ti_core.word.vocabulary import Neighbour, Vocabulary, nearest_rows, ordinary_norm
 
 
 def test_nearest_rows_are_the_same_in_pieces_and_whole():
@@ -18,6 +18,14 @@ def test_nearest_rows_are_the_same_in_pieces_and_whole():
 
 def test_more_neighbours_than_tokens_are_all_of_them():
     assert nearest_rows(rows(1, 8), [rows(3, 8, 1)], 50)[1].shape == (1, 3)
+
+
+def test_the_norm_of_a_vocabulary_is_that_of_its_ordinary_rows():
+    """Rows of zeros, untrained ones and a few long special ones leave it as it is, to the bit."""
+    words = rows(1000, 32).norm(dim=-1)
+    others = torch.cat([torch.zeros(1200), torch.full((60,), 0.01), torch.full((20,), 500.0)])
+    assert ordinary_norm(words) == float(words.mean())
+    assert ordinary_norm(torch.cat([others, words, others])) == float(words.mean())
 
 
 def test_the_report_tells_encoders_norms_neighbours_recipe_and_readers():

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...word.embedding import Embedding, check_initialiser, check_placeholder, initial_rows
 from ...word.families import check_fit
+from ...word.vocabulary import ordinary_norm
 from .overlay import STAND_IN, Word, numbers_in, overlaid, parts, shared_start, with_word
 
 VOCABULARY_CHUNK = 4096
@@ -51,9 +52,11 @@ class Encoder:
         return rows(where[None], out_dtype=torch.float32)[0].cpu()
 
     def vocabulary_norm(self) -> float:
-        """Mean norm of all the vocabulary's vectors."""
+        """Mean norm of the vectors of the vocabulary's ordinary words."""
         chunks = torch.arange(table(self.model).weight.shape[0]).split(VOCABULARY_CHUNK)
-        return float(torch.cat([self.rows(chunk.tolist()).norm(dim=-1) for chunk in chunks]).mean())
+        return ordinary_norm(
+            torch.cat([self.rows(chunk.tolist()).norm(dim=-1) for chunk in chunks])
+        )
 
 
 def table(model: Any) -> Any:
@@ -109,6 +112,18 @@ def lists_of_words(tokenizer: Any, keys: Iterable[str]) -> dict[str, str]:
     mark = probe.lexicon.marks[PROBE]
     numbers = {key: probe.lexicon.numbers[mark, key][0] for key in keys}
     return {key: of_number[number] for key, number in numbers.items() if number in of_number}
+
+
+def without_weights(clip: CLIP) -> list[str]:
+    """The encoders to which a weight, as in `(word:1.5)`, is text."""
+    found = encoders(clip)
+    probe = Word(PROBE, {key: torch.zeros(1, encoder.width) for key, encoder in found.items()})
+    tokens = overlaid(clip.tokenizer, PROBE, probe).numbered(f"({PROBE}:1.5)")
+    return [
+        key
+        for key, encoder in found.items()
+        if all(weight == 1.0 for chunk in tokens[encoder.tokens] for _, weight, *_ in chunk)
+    ]
 
 
 def check_fits(embedding: Embedding, clip: CLIP) -> None:
