@@ -42,7 +42,6 @@ METHODS = {
         "pre_run",
         "set_model_compute_dtype",
     ),
-    "comfy.model_patcher.ModelPatcherDynamic": ("get_non_dynamic_delegate",),
     "comfy.sd.CLIP": ("clone", "encode_from_tokens", "load_model", "tokenize"),
     "comfy.sd.VAE": ("decode", "encode"),
     "comfy.sd1_clip.SDTokenizer": ("_try_get_embedding", "tokenize_with_weights"),

@@ -1,4 +1,4 @@
-"""How the host's models are lent: dynamic VRAM's delegate, partial loading, hooks, memory."""
+"""How the host's models are lent: hooks, memory."""
 
 from pathlib import Path
 from typing import Any
@@ -6,66 +6,11 @@ from typing import Any
 import comfy.hooks
 import pytest
 import torch
-from comfy.model_patcher import ModelPatcher, ModelPatcherDynamic
-from comfy.sd import CLIP
-from small import Loaded, concept, load_checkpoint, settings, small_sdxl, word
+from small import Loaded, load_checkpoint, small_sdxl, word
 
-from ti_core.host.learn import LearnSettings, Models, learn
 from ti_core.host.models import borrow
 from ti_core.host.models.borrow import BorrowSettings, borrowed
-from ti_core.host.models.gradients import weights
-from ti_core.host.models.memory import check_loaded, memory_estimate
-
-
-class Dynamic(ModelPatcher):
-    """A patcher that says of itself what dynamic VRAM's says, and has its real delegate; without an
-    NVIDIA GPU the host gives no real one.
-    """
-
-    non_dynamic_delegate_model = None
-    get_non_dynamic_delegate = ModelPatcherDynamic.get_non_dynamic_delegate
-
-    def is_dynamic(self) -> bool:
-        return True
-
-
-def dynamic(loaded: Loaded) -> tuple[ModelPatcher, CLIP]:
-    """MODEL and CLIP as dynamic VRAM would hand them over."""
-    model, clip = loaded.model.clone(), loaded.clip.clone()
-    model.__class__ = clip.patcher.__class__ = Dynamic
-    return model, clip
-
-
-@pytest.mark.slow
-def test_dynamic_vram_trains_on_delegates_and_learns_the_same(checkpoint_file: Path):
-    loaded = load_checkpoint(checkpoint_file, torch.float32)
-    lent, made = BorrowSettings(2), word(loaded.clip)
-    chosen = LearnSettings(settings(2), lent)
-    plain = learn(Models(*loaded), concept(), made, chosen)
-    model, clip = dynamic(loaded)
-    own = [tensor for *_, tensor in weights([model.model, clip.cond_stage_model])]
-    with borrowed(model, clip, made, (4, 8, 8), lent) as frozen:
-        used = weights([frozen.model, frozen.clip.cond_stage_model])
-        assert not {id(tensor) for *_, tensor in used} & {id(tensor) for tensor in own}
-        assert frozen.clip.patcher.model is frozen.clip.cond_stage_model
-    through = learn(Models(model, clip, loaded.vae), concept(), made, chosen)
-    assert through.embedding.vectors["clip_l"].equal(plain.embedding.vectors["clip_l"])
-
-
-def test_a_model_without_a_delegate_is_an_error_with_the_remedy(loaded: Loaded):
-    model, clip = dynamic(loaded)
-    model.cached_patcher_init = None
-    with pytest.raises(RuntimeError, match="--disable-dynamic-vram"):
-        with borrowed(model, clip, word(clip), (4, 8, 8), BorrowSettings(1)):
-            pass
-
-
-def test_a_partly_loaded_model_is_refused(checkpoint_file: Path):
-    """A real partial load, as --lowvram makes it."""
-    model = load_checkpoint(checkpoint_file, torch.float32).model
-    model.patch_model(model.load_device, lowvram_model_memory=2**20)
-    with pytest.raises(RuntimeError, match="Only a part of BaseModel fits"):
-        check_loaded(model)
+from ti_core.host.models.memory import memory_estimate
 
 
 def test_a_clip_with_hooks_is_refused(loaded: Loaded):

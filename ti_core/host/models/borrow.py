@@ -12,11 +12,12 @@ from comfy.patcher_extension import merge_nested_dicts
 from comfy.sd import CLIP
 
 from ...word.embedding import Embedding
+from .compatibility import end_prefetches
+from .fetched import let_go
 from .gradients import attention_with_backward, mutates, training_flag
 from .host_model import HostModel
 from .memory import (
     CHECKPOINTED_SHARE,
-    check_loaded,
     compute_dtype,
     free_memory,
     memory_estimate,
@@ -56,7 +57,7 @@ def borrowed(
     """MODEL and CLIP, loaded together and ready to train; afterwards they are as they were."""
     check_fits(embedding, clip)
     check_hooks(clip)
-    own_model, own_clip = training_clones(model, clip)
+    own_model, own_clip = model.clone(), clip.clone()
     set_precision(own_model, settings.precision)
     own_model.model_options.setdefault("transformer_options", {})[
         "optimized_attention_override"
@@ -69,10 +70,7 @@ def borrowed(
     def load() -> None:
         # Under the host's own inference mode, because a patch may write into weights that are
         # inference tensors (ComfyUI issue 13527).
-        memory.load_models_gpu(
-            [own_model, own_clip.patcher], memory_required=needed, force_full_load=True
-        )
-        check_loaded(own_model, own_clip.patcher)
+        memory.load_models_gpu([own_model, own_clip.patcher], memory_required=needed)
         own_model.pre_run()
 
     try:
@@ -87,6 +85,11 @@ def borrowed(
                 settings.rows,
                 settings.offload,
             )
+    except BaseException:
+        end_prefetches()
+        let_go(own_model.model)
+        let_go(own_clip.cond_stage_model)
+        raise
     finally:
         own_model.cleanup()
         give_back(model, clip)
@@ -99,25 +102,6 @@ def check_hooks(clip: CLIP) -> None:
             "This CLIP carries hooks (Set CLIP Hooks), which training would ignore. Connect the "
             "CLIP from before that node. LoRAs from a LoRA loader do take part."
         )
-
-
-def training_clones(model: Any, clip: Any) -> tuple[ModelPatcher, CLIP]:
-    """Clones that share the weights. With dynamic VRAM weights move under autograd's feet (core
-    ops.py:433), so that the host's non-dynamic delegate stands in.
-    """
-    own_clip = clip.clone()
-    try:
-        own_model = model.get_non_dynamic_delegate() if model.is_dynamic() else model.clone()
-        if clip.patcher.is_dynamic():
-            own_clip.patcher = clip.patcher.get_non_dynamic_delegate()
-            own_clip.cond_stage_model = own_clip.patcher.model
-    except RuntimeError as error:
-        raise RuntimeError(
-            f"This model cannot be trained under dynamic VRAM, because its loader does not let "
-            f"ComfyUI load it without ({error}). Start ComfyUI with --disable-dynamic-vram, or use "
-            f"a loader node of ComfyUI itself."
-        ) from error
-    return own_model, own_clip
 
 
 def set_precision(model: ModelPatcher, precision: Precision) -> None:
@@ -136,6 +120,9 @@ def set_precision(model: ModelPatcher, precision: Precision) -> None:
         return
     if wanted == stored:
         model.add_object_patch("manual_cast_dtype", None)
+    elif model.is_dynamic():
+        # It casts every weight anyway, and the other call would have all of them moved again.
+        model.add_object_patch("manual_cast_dtype", wanted)
     else:
         model.set_model_compute_dtype(wanted)
 
@@ -163,6 +150,4 @@ def give_back(model: ModelPatcher, clip: CLIP) -> None:
     """Load the given patchers in place of the clones, which takes the clones' patches off the
     shared modules; nothing is copied where the weights are the same.
     """
-    clones = [patcher for patcher in (model, clip.patcher) if not patcher.is_dynamic()]
-    if clones:
-        memory.load_models_gpu(clones)
+    memory.load_models_gpu([model, clip.patcher])

@@ -15,6 +15,7 @@ from torch.autograd.graph import save_on_cpu
 
 from ...training.objective import Prediction
 from ...word.embedding import Embedding
+from .fetched import fetching_forwards, private_casts
 from .gradients import (
     blocks,
     differentiable,
@@ -61,8 +62,7 @@ class HostModel:
         self.prediction: Prediction = prediction(schedule)
         self.sigma_data = float(getattr(schedule, "sigma_data", 1.0))
         self.loss_scale = FP16_LOSS_SCALE if self.compute_dtype == torch.float16 else 1.0
-        self.lent_weights = differentiable(self.model, clip.cond_stage_model)
-        self.lent_forwards = list(self.trainable_forwards())
+        self.lend()
         self.vocabulary_norms = {
             key: encoders(clip)[key].vocabulary_norm() for key in embedding.vectors
         }
@@ -72,10 +72,15 @@ class HostModel:
         """What the diffusion model computes in."""
         return self.model.get_dtype_inference()
 
+    def lend(self) -> None:
+        """Find out how the host holds the weights; it may hold them otherwise after each load."""
+        self.lent_weights = differentiable(self.model, self.clip.cond_stage_model)
+        self.lent_forwards = list(self.trainable_forwards())
+
     @contextmanager
     def differentiable(self) -> Iterator[None]:
         keeping = save_on_cpu() if self.offload else nullcontext()
-        with self.lent_weights, forwards(self.lent_forwards), keeping:
+        with self.lent_weights, forwards(self.lent_forwards), private_casts(), keeping:
             yield
 
     @contextmanager
@@ -89,11 +94,14 @@ class HostModel:
             with training_flag(False):
                 yield
             self.load()
+        self.lend()
 
     def trainable_forwards(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
-        """The modules that need another forward to be trained through: what works in place, and
-        what is to be checkpointed.
+        """The modules that need another forward to be trained through: those whose weights are
+        fetched, what works in place, and what is to be checkpointed.
         """
+        yield from fetching_forwards(self.clip.cond_stage_model)
+        yield from fetching_forwards(self.model)
         for module in self.clip.cond_stage_model.modules():
             if isinstance(module, CLIPLayer):
                 forward = out_of_place(module)

@@ -8,8 +8,9 @@ from typing import Any
 import comfy.model_management as memory
 import torch
 from comfy.clip_model import CLIPLayer
-from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
+
+from .compatibility import end_prefetches
 
 # Activations per latent pixel and byte of the compute dtype: an SD 1.5 UNet at 512 px, where the
 # host's memory_usage_factor is 1, adds 2.2 GB in fp32 and 1.2 GB in bf16, CLIP included
@@ -59,20 +60,6 @@ def native_dtypes(device: torch.device) -> list[torch.dtype]:
     return [torch.float32, *(dtype for dtype, good in halves if good)]
 
 
-def check_loaded(*patchers: ModelPatcher) -> None:
-    """Raise RuntimeError if the host kept a part of the weights off the device: it would cast them
-    through buffers that it overwrites while autograd still needs them.
-    """
-    for patcher in patchers:
-        if getattr(patcher.model, "model_lowvram", False):
-            raise RuntimeError(
-                f"Only a part of {type(patcher.model).__name__} fits into the memory of "
-                f"{patcher.load_device}, and training does not work with ComfyUI's partial "
-                f"loading. Lower the resolution or the batch size, free memory (close other models "
-                f"and programs), or start ComfyUI without --lowvram and --novram."
-            )
-
-
 def out_of_memory(error: Exception) -> bool:
     """Whether an error says that there is no memory left, on the device or in the computer."""
     return (
@@ -85,6 +72,7 @@ def out_of_memory(error: Exception) -> bool:
 def release_memory() -> None:
     """Give all memory back that the host's models take."""
     gc.collect()
+    end_prefetches()
     memory.unload_all_models()
     memory.soft_empty_cache()
 

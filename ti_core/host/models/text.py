@@ -30,6 +30,7 @@ class Encoder:
     tokenizer: SDTokenizer
     model: Any
     tokens: str
+    device: torch.device
 
     def token_ids(self, text: str) -> list[int]:
         """Ids of a text's tokens as they are behind another word, without start, end and padding;
@@ -44,10 +45,12 @@ class Encoder:
 
     def rows(self, ids: list[int]) -> Tensor:
         """The vocabulary's vectors of some ids, fp32 on the CPU `[n, dim]`; asks the module rather
-        than its weight, which may lie elsewhere.
+        than its weight, which may lie elsewhere. Where dynamic VRAM manages the table, it would be
+        copied as a whole for ids on the CPU (core ops.py cast_bias_weight).
         """
         rows = table(self.model)
-        where = torch.tensor(ids, device=rows.weight.device)
+        device = self.device if hasattr(rows, "_v") else rows.weight.device
+        where = torch.tensor(ids, device=device)
         return rows(where[None], out_dtype=torch.float32)[0].cpu()
 
     def vocabulary_norm(self) -> float:
@@ -78,8 +81,9 @@ def encoders(clip: CLIP) -> dict[str, Encoder]:
             f"model. Use the CLIP of another model."
         )
     lists = lists_of_words(clip.tokenizer, pairs)
+    device = clip.patcher.load_device
     return {
-        key: Encoder(key, table(model).weight.shape[-1], part, model, lists[key])
+        key: Encoder(key, table(model).weight.shape[-1], part, model, lists[key], device)
         for key, (part, model) in pairs.items()
         if key in lists
     }
