@@ -96,8 +96,8 @@ class Card:
     streams: int = 2
     draws: random.Random = field(default_factory=lambda: random.Random(0))
     vbars: list["ModelVBAR"] = field(default_factory=list)  # The last has the highest priority.
+    buffers: list["VRAMBuffer"] = field(default_factory=list)
     serial: int = 0
-    transfers: int = 0
 
     @property
     def resident(self) -> int:
@@ -108,6 +108,13 @@ class Card:
     def pinned(self) -> int:
         """Pins that nobody has taken back."""
         return sum(sum(vbar.pins.values()) for vbar in self.vbars)
+
+    def spans(self) -> list[range]:
+        """The addresses of its memory, cast buffers included."""
+        return [
+            range(one.base_addr, one.base_addr + len(one.memory))
+            for one in (*self.vbars, *self.buffers)
+        ]
 
     def make_room(self, pages: int, wanted: Iterable[int], owner: "ModelVBAR") -> bool:
         """Evict until `pages` more fit; pages of what is more important stay."""
@@ -190,19 +197,22 @@ class ModelVBAR:
 class VRAMBuffer:
     """As `comfy_aimdo.vram_buffer.VRAMBuffer`; what lies in it is lost when it is used again."""
 
+    card: Card
+
     def __init__(self, *_: Any):
-        self.memory, self.base_addr, self.used = mmap.mmap(-1, 2**32), 0, 0
+        self.memory, self.used = mmap.mmap(-1, 2**30), 0
+        self.base_addr = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        self.card.buffers.append(self)
 
     def size(self) -> int:
         return self.used
 
     def get(self, size: int, offset: int = 0) -> tuple[Any, int, int]:
         if offset == 0:
-            start = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
-            ctypes.memset(start, POISON, self.used)
+            ctypes.memset(self.base_addr, POISON, self.used)
             self.used = 0
         self.used = max(self.used, offset + size)
-        return self, offset, size
+        return self, self.base_addr + offset, size
 
 
 class HostBuffer:
@@ -256,12 +266,13 @@ def without_the_guards_for_cpus(function: Callable[..., Any]) -> Callable[..., A
 def dynamic_vram(card: Card) -> Iterator[Card]:
     """Dynamic VRAM on `card`; see `dynamic` for models of it."""
     pool = [Stream() for _ in range(card.streams)]
-    made = type("ModelVBAR", (ModelVBAR,), {"card": card})
+    vbar = type("ModelVBAR", (ModelVBAR,), {"card": card})
+    buffer = type("VRAMBuffer", (VRAMBuffer,), {"card": card})
     changes: list[tuple[Any, str, Any]] = [
-        (comfy_aimdo.model_vbar, "ModelVBAR", made),
+        (comfy_aimdo.model_vbar, "ModelVBAR", vbar),
         (comfy_aimdo.model_vbar, "vbars_analyze", lambda *_: 0),
         (comfy_aimdo.model_vbar, "vbars_reset_watermark_limits", lambda: None),
-        (comfy_aimdo.vram_buffer, "VRAMBuffer", VRAMBuffer),
+        (comfy_aimdo.vram_buffer, "VRAMBuffer", buffer),
         (comfy_aimdo.host_buffer, "HostBuffer", HostBuffer),
         (comfy_aimdo.torch, "aimdo_to_tensor", tensor_at),
         (memory, "is_device_cpu", lambda device: device.type == "cpu" and device.index is None),
@@ -274,8 +285,12 @@ def dynamic_vram(card: Card) -> Iterator[Card]:
     with ExitStack() as stack:
         for owner, name, value in changes:
             stack.enter_context(patch.object(owner, name, value))
-        yield card
-        memory.unload_all_models()
+        try:
+            yield card
+        finally:
+            memory.unload_all_models()
+            card.vbars.clear()
+            card.buffers.clear()
 
 
 def dynamic(model: ModelPatcher, clip: CLIP) -> tuple[ModelPatcher, CLIP]:

@@ -8,7 +8,7 @@ import torch
 from comfy.clip_model import CLIPTextModel
 from comfy.sd import CLIP
 from comfy.sd1_clip import SDClipModel, SDTokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...word.embedding import Embedding, check_initialiser, check_placeholder, initial_rows
 from ...word.families import check_fit
@@ -45,11 +45,14 @@ class Encoder:
 
     def rows(self, ids: list[int]) -> Tensor:
         """The vocabulary's vectors of some ids, fp32 on the CPU `[n, dim]`; asks the module rather
-        than its weight, which may lie elsewhere. Where dynamic VRAM manages the table, it would be
-        copied as a whole for ids on the CPU (core ops.py cast_bias_weight).
+        than its weight, which may lie elsewhere, unless dynamic VRAM would move the whole table for
+        it (core ops.py cast_bias_weight).
         """
         rows = table(self.model)
-        device = self.device if hasattr(rows, "_v") else rows.weight.device
+        managed = hasattr(rows, "_v")
+        if managed and type(rows.weight) is nn.Parameter and not rows.weight.is_meta:
+            return rows.weight[ids].float()
+        device = self.device if managed else rows.weight.device
         where = torch.tensor(ids, device=device)
         return rows(where[None], out_dtype=torch.float32)[0].cpu()
 
