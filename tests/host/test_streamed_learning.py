@@ -1,6 +1,7 @@
 """Whole runs on models whose weights the host streams: they learn the same, and leave no trace."""
 
 import gc
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from test_learn import differences, sampled, state
 from torch import Tensor
 
 from ti_core.host.learn import Audience, Learned, LearnSettings, Models, learn
+from ti_core.host.models import fetched
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.page.previews import Previews
 from ti_core.training.preview_pictures import PreviewSettings
@@ -136,6 +138,37 @@ def test_a_run_goes_on_after_the_memory_was_full_in_a_backward_pass(
         assert "There was not enough memory" in found.report
         torch.testing.assert_close(found.embedding.vectors["clip_l"], plainly[0])
         assert card is None or card.pinned == 0
+
+
+def test_the_report_says_what_was_streamed(loaded: Loaded):
+    """Two samples in one call, three passes over what is not there, two with all kept."""
+    with dynamic_vram(Card(evicts=1.0)):
+        models = Loaded(*dynamic(loaded.model, loaded.clip), loaded.vae)
+        found = run(models, 1)
+    said = re.search(r"a step copies ([\d.]+) GiB", found.report)
+    assert said is not None
+    managed = [m for part in parts_of(models) for m in part.modules() if hasattr(m, "_v")]
+    once = sum(module.weight.nbytes for module in managed) / 2**30
+    assert once < float(said[1]) < 2.5 * once
+    assert "Not all weights stay" not in run(loaded, 1).report
+
+
+def parts_of(loaded: Loaded) -> tuple[Any, Any]:
+    """The diffusion model and the text encoders."""
+    return loaded.model.model, loaded.clip.cond_stage_model
+
+
+@pytest.mark.parametrize("name", ["partly loaded", "evicts at once"])
+def test_a_wrong_gradient_through_streamed_weights_ends_before_the_first_step(
+    loaded: Loaded, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    right = fetched.linear_backward
+    monkeypatch.setattr(fetched, "linear_backward", lambda *given: 1.1 * right(*given))
+    seen: list[int] = []
+    with world(name, loaded) as (models, _):
+        with pytest.raises(RuntimeError, match=r"input_blocks\.1\.1 \(SpatialTransformer\)"):
+            run(models, on_step=lambda state: seen.append(state.step))
+    assert seen == []
 
 
 def bytes_of_tensors(card: Card | None) -> int:

@@ -1,16 +1,16 @@
 """How the host's models are lent: hooks, memory."""
 
-from pathlib import Path
 from typing import Any
 
 import comfy.hooks
 import pytest
 import torch
-from small import Loaded, load_checkpoint, small_sdxl, word
+from small import Loaded, small_sdxl, word
 
 from ti_core.host.models import borrow
 from ti_core.host.models.borrow import BorrowSettings, borrowed
-from ti_core.host.models.memory import memory_estimate
+from ti_core.host.models.memory import needed
+from ti_core.host.models.plan import Activations
 
 
 def test_a_clip_with_hooks_is_refused(loaded: Loaded):
@@ -27,30 +27,22 @@ def test_a_clip_with_hooks_is_refused(loaded: Loaded):
 def test_checkpointing_is_chosen_when_the_memory_would_not_suffice(
     loaded: Loaded, monkeypatch: pytest.MonkeyPatch, choice: Any, free: int, expected: bool
 ):
-    monkeypatch.setattr(borrow, "free_memory", lambda device: free)
+    monkeypatch.setattr(borrow, "budget", lambda model: free)
     lent = BorrowSettings(1, checkpointing=choice)
     with borrowed(loaded.model, loaded.clip, word(loaded.clip), (4, 8, 8), lent) as frozen:
         assert frozen.checkpointed == expected
 
 
-def test_weights_that_are_cast_are_checkpointed(checkpoint_file: Path):
-    loaded = load_checkpoint(checkpoint_file, torch.bfloat16)
-    made = word(loaded.clip)
-    for precision, expected in (("fp32", True), ("auto", False)):
-        lent = BorrowSettings(1, precision)  # type: ignore[arg-type]
-        with borrowed(loaded.model, loaded.clip, made, (4, 8, 8), lent) as frozen:
-            assert frozen.checkpointed == expected
+def test_the_estimate_grows_with_rows_area_and_precision(demo_models: Loaded):
+    def estimate(rows: int, side: int) -> Activations:
+        return needed(demo_models.model, demo_models.clip, rows, (4, side, side))
 
-
-def test_the_memory_estimate_grows_with_rows_area_and_precision(demo_models: Loaded):
-    def estimate(rows: int, side: int) -> int:
-        return memory_estimate(demo_models.model, demo_models.clip, rows, (4, side, side))
-
-    encoder = estimate(0, 64)
-    assert encoder > 300 * 2**20  # The fp32 copies of CLIP-L's fp16 layers.
-    assert estimate(1, 64) - encoder == pytest.approx(1.6 * 2**30, rel=0.05)
-    assert estimate(4, 64) - encoder == pytest.approx(4 * (estimate(1, 64) - encoder), rel=1e-6)
-    assert estimate(1, 128) - encoder == pytest.approx(4 * (estimate(1, 64) - encoder), rel=1e-6)
+    assert estimate(1, 64).full > 3 * estimate(1, 64).lean
+    assert estimate(4, 64).full == pytest.approx(4 * estimate(1, 64).full, rel=1e-6)
+    assert estimate(1, 128).lean > 3 * estimate(1, 64).lean
+    halves = demo_models.model.clone()
+    halves.set_model_compute_dtype(torch.bfloat16)
+    assert needed(halves, demo_models.clip, 1, (4, 64, 64)).full < 0.6 * estimate(1, 64).full
 
 
 def test_an_unknown_kind_of_prediction_is_refused_by_name():

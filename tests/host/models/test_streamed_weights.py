@@ -234,6 +234,7 @@ def quantised(layout: str, full_precision: bool) -> ModelPatcher:
     made = ops.mixed_precision_ops({}, torch.float32, full_precision_mm=full_precision)
     plain = models("SD 1")[0].model.diffusion_model
     model = stored(plain.state_dict(), torch.float32, made)
+    module: Any
     for name, module in model.model.diffusion_model.named_modules():
         if isinstance(module, made.Linear):
             weight = plain.get_submodule(name).weight.detach()

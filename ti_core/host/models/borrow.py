@@ -16,13 +16,8 @@ from .compatibility import end_prefetches
 from .fetched import let_go
 from .gradients import attention_with_backward, mutates, training_flag
 from .host_model import HostModel
-from .memory import (
-    CHECKPOINTED_SHARE,
-    compute_dtype,
-    free_memory,
-    memory_estimate,
-    native_dtypes,
-)
+from .memory import budget, native_dtypes, needed, weights_of
+from .plan import Activations, Plan, planned
 from .text import check_fits
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -37,13 +32,15 @@ DTYPES: dict[str, torch.dtype] = {
 @dataclass(frozen=True)
 class BorrowSettings:
     """How to run the borrowed models; `rows` is how many samples are denoised together, `offload`
-    keeps what the backward pass needs in the host's memory.
+    keeps what the backward pass needs in the host's memory, `room` is how much the step may take of
+    what it is estimated to take.
     """
 
     rows: int
     precision: Precision = "auto"
     checkpointing: Checkpointing = "auto"
     offload: bool = False
+    room: float = 1.0
 
 
 @contextmanager
@@ -63,27 +60,19 @@ def borrowed(
         "optimized_attention_override"
     ] = attention_with_backward
     merge_wrappers(own_model)
-    needed = memory_estimate(own_model, own_clip, settings.rows, latent_shape)
-    if settings.checkpointing == "on":
-        needed = int(needed * CHECKPOINTED_SHARE)
+    plan = training_plan(own_model, own_clip, settings, latent_shape)
 
-    def load() -> None:
+    def load(activations: int) -> None:
         # Under the host's own inference mode, because a patch may write into weights that are
         # inference tensors (ComfyUI issue 13527).
-        memory.load_models_gpu([own_model, own_clip.patcher], memory_required=needed)
+        memory.load_models_gpu(in_order(own_model, own_clip.patcher), memory_required=activations)
         own_model.pre_run()
 
     try:
-        load()
+        load(plan.activations)
         with torch.inference_mode(False), torch.enable_grad(), training_flag():
             yield HostModel(
-                own_model,
-                own_clip,
-                embedding,
-                checkpointed(own_model, settings.checkpointing, needed),
-                load,
-                settings.rows,
-                settings.offload,
+                own_model, own_clip, embedding, plan, load, settings.rows, settings.offload
             )
     except BaseException:
         end_prefetches()
@@ -136,14 +125,23 @@ def merge_wrappers(model: ModelPatcher) -> None:
     merge_nested_dicts(options.setdefault("callbacks", {}), model.callbacks, copy_dict1=False)
 
 
-def checkpointed(model: Any, choice: Checkpointing, needed: int) -> bool:
-    """Whether blocks run again in the backward pass instead of keeping their activations."""
-    if choice != "auto":
-        return choice == "on"
-    network = model.model.diffusion_model
-    # Where weights are cast, autograd would keep a copy of every one of them.
-    casts = compute_dtype(model) != model.model.get_dtype()
-    return casts or mutates(network) or needed > free_memory(model.load_device)
+def training_plan(
+    model: Any, clip: CLIP, settings: BorrowSettings, latent_shape: Sequence[int]
+) -> Plan:
+    """What a step takes, and what of the models stays on the device meanwhile."""
+    took = needed(model, clip, settings.rows, latent_shape)
+    again = {"on": True, "off": False}.get(settings.checkpointing)
+    if mutates(model.model.diffusion_model):
+        again = True
+    wanted = Activations(*(int(one * settings.room) for one in took))
+    return planned(weights_of(model, clip), wanted, budget(model), again)
+
+
+def in_order(model: ModelPatcher, encoders: ModelPatcher) -> list[ModelPatcher]:
+    """Both, so that what does not fit is first of all the encoders: the host loads the last of a
+    list first, and moves first what it has loaded first under dynamic VRAM.
+    """
+    return [model, encoders] if model.is_dynamic() else [encoders, model]
 
 
 def give_back(model: ModelPatcher, clip: CLIP) -> None:

@@ -2,8 +2,10 @@
 pass, let go, and fetched again in the backward pass.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import comfy.ops as ops
@@ -205,18 +207,71 @@ def let_go(root: nn.Module) -> None:
     `finally` before 0.33), so that dynamic VRAM can move it again.
     """
     for module in root.modules():
-        if getattr(module, "_v", None) is not None:
+        managed: Any = getattr(module, "_v", None)
+        if managed is not None:
             module.__dict__.pop("_prefetch", None)
-            bar, place, size = module._v
+            bar, place, size = managed
             bar.unpin(place, size)
 
 
+@dataclass
+class Streamed:
+    """Bytes of weights that the host has copied to the device in some calls; if `timed`, in how
+    many seconds, for which the device has to wait.
+    """
+
+    calls: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    timed: bool = False
+
+    def per_step(self, calls: int) -> str:
+        """What a step of some calls copies, and how long the first call waited for it; '' where all
+        weights stay.
+        """
+        if not self.bytes:
+            return ""
+        copied = self.bytes / max(1, self.calls) * calls / 2**30
+        return (
+            f"Not all weights stay on the device: a step copies {copied:.2f} GiB of them to it, "
+            f"which took {self.seconds * calls:.2f} s of the first one."
+        )
+
+    def lend(self, host: Callable[..., Any], s: Any, input: Any, *more: Any, **options: Any) -> Any:
+        """`host(s, input, ...)`, noted if the weights were not there."""
+        device = more[1] if input is None else input.device
+        before, started = getattr(s, "_v_signature", None), self.clock(device)
+        found = host(s, input, *more, **options)
+        if moved(s, before, device):
+            self.bytes += sum(one.nbytes for one in (s.weight, s.bias) if one is not None)
+            self.seconds += self.clock(device) - started
+        return found
+
+    def clock(self, device: Any) -> float:
+        """Seconds, when the device has done what it was told."""
+        if self.timed and device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() if self.timed else 0.0
+
+
+def moved(s: Any, signature: Any, device: Any) -> bool:
+    """Whether the host had to copy a module's weights: they are elsewhere, or were not on the card
+    with the `signature` that they had (core ops.py cast_modules_with_vbar).
+    """
+    if getattr(s, "_v", None) is not None:
+        return s._v_signature is None or s._v_signature is not signature
+    return s.weight.device != device
+
+
 @contextmanager
-def private_casts() -> Iterator[None]:
+def private_casts(streamed: Streamed | None = None) -> Iterator[None]:
     """Give whoever asks the host for weights while gradients are recorded copies of his own, which
     autograd may keep (core ops.py cast_bias_weight hands out buffers that it uses again).
     """
-    host = ops.cast_bias_weight
+    original, noted = ops.cast_bias_weight, streamed or Streamed()
+
+    def host(*asked: Any, **options: Any) -> Any:
+        return noted.lend(original, *asked, **options)
 
     def cast_bias_weight(
         s: Any,
@@ -229,7 +284,7 @@ def private_casts() -> Iterator[None]:
     ) -> tuple[Any, ...]:
         asked = (s, input, dtype, device, bias_dtype)
         if not torch.is_grad_enabled():
-            return host(*asked, offloadable, **more)
+            return host(*asked, offloadable=offloadable, **more)
         with torch.no_grad():
             weight, bias, lent = host(*asked, offloadable=True, **more)
             try:
@@ -242,7 +297,7 @@ def private_casts() -> Iterator[None]:
     try:
         yield
     finally:
-        ops.cast_bias_weight = host
+        ops.cast_bias_weight = original
 
 
 def kept(tensor: Tensor | None, parameter: Tensor | None) -> Tensor | None:

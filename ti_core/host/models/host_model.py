@@ -1,5 +1,6 @@
 """The host's models as the engine wants them: captions to conditioning, noisy latents to x0."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -15,7 +16,7 @@ from torch.autograd.graph import save_on_cpu
 
 from ...training.objective import Prediction
 from ...word.embedding import Embedding
-from .fetched import fetching_forwards, private_casts
+from .fetched import Streamed, fetching_forwards, private_casts
 from .gradients import (
     blocks,
     differentiable,
@@ -26,10 +27,18 @@ from .gradients import (
     recomputed,
     training_flag,
 )
+from .memory import out_of_memory
+from .plan import Plan
+from .streaming_check import Witness, witnesses
 from .text import Word, encoders, with_word
 from .with_backward import with_backward
 
+log = logging.getLogger(__name__)
+
 FP16_LOSS_SCALE = 2.0**14
+# Where a step takes less than this share of its memory, the models are loaded again, with some room
+# beside what it took.
+ENOUGH, MARGIN = 0.8, 1.1
 
 
 class HostModel:
@@ -42,8 +51,8 @@ class HostModel:
         model: ModelPatcher,
         clip: CLIP,
         embedding: Embedding,
-        checkpointed: bool,
-        load: Callable[[], None],
+        plan: Plan,
+        load: Callable[[int], None],
         rows: int,
         offload: bool,
     ):
@@ -52,9 +61,11 @@ class HostModel:
         self.embedding = embedding
         self.device = model.load_device
         self.options = model.model_options
-        self.checkpointed = checkpointed
+        self.plan = plan
         self.patcher = model
         self.load = load
+        self.streamed = Streamed(timed=True)
+        self.watching: list[Witness] = []
         self.rows = rows
         self.offload = offload
         schedule = self.model.model_sampling
@@ -72,16 +83,65 @@ class HostModel:
         """What the diffusion model computes in."""
         return self.model.get_dtype_inference()
 
+    @property
+    def checkpointed(self) -> bool:
+        """Whether blocks run again in the backward pass."""
+        return self.plan.recompute
+
     def lend(self) -> None:
         """Find out how the host holds the weights; it may hold them otherwise after each load."""
         self.lent_weights = differentiable(self.model, self.clip.cond_stage_model)
-        self.lent_forwards = list(self.trainable_forwards())
+        self.lent_forwards = dict(self.trainable_forwards())
 
     @contextmanager
     def differentiable(self) -> Iterator[None]:
         keeping = save_on_cpu() if self.offload else nullcontext()
-        with self.lent_weights, forwards(self.lent_forwards), private_casts(), keeping:
+        with self.lent_weights, self.fetching(), keeping:
             yield
+        self.streamed.calls += 1
+        self.streamed.timed = False  # In the first call only: the device waits for it.
+
+    @contextmanager
+    def fetching(self) -> Iterator[None]:
+        """Ask the host for every weight that does not stay, whenever it is used."""
+        with forwards(self.lent_forwards.items()), private_casts(self.streamed):
+            yield
+
+    def watch_streaming(self) -> None:
+        """Remember what the first block whose weights are fetched is given in the next step."""
+        self.watching = witnesses(self.model.diffusion_model, self.compute_dtype)
+        for witness in self.watching:
+            witness.forward = self.lent_forwards.get(witness.block, witness.forward)
+            self.lent_forwards[witness.block] = witness
+
+    def check_streaming(self) -> None:
+        """Raise RuntimeError if the gradient through that block is another one than through weights
+        that stay.
+        """
+        self.lend()
+        for seen in [one for one in self.watching if one.given is not None]:
+            try:
+                with self.lent_weights, with_backward():
+                    seen.check(self.fetching(), mutates(self.model.diffusion_model))
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                log.info("No memory to compare the gradient of %s: %s", seen.name, error)
+        self.watching = []
+
+    def settle(self, peak: int | None) -> None:
+        """Load more of the weights if a step took much less memory than it was given; `peak` is
+        what the device held, None where nobody counts that.
+        """
+        held = int(self.patcher.loaded_size() + self.clip.patcher.loaded_size())
+        if peak is None or self.patcher.is_dynamic() or not self.streamed.bytes:
+            return
+        took = int(MARGIN * (peak - held))
+        if took < ENOUGH * self.plan.activations:
+            self.plan = self.plan._replace(activations=took)
+            with torch.inference_mode(), training_flag(False):
+                self.load(took)
+            self.lend()
 
     @contextmanager
     def set_aside(self) -> Iterator[None]:
@@ -93,7 +153,7 @@ class HostModel:
         with torch.inference_mode():
             with training_flag(False):
                 yield
-            self.load()
+            self.load(self.plan.activations)
         self.lend()
 
     def trainable_forwards(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
