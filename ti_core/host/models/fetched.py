@@ -128,7 +128,7 @@ def is_affine(module: nn.Module) -> bool:
     """
     kind = type(module)
     ours = [getattr(kind, name, None) for name in ("forward", "forward_comfy_cast_weights")]
-    if any(getattr(method, "__module__", "") != ops.__name__ for method in ours):
+    if any(getattr(method, "__module__", "") != "comfy.ops" for method in ours):
         return False
     if injected(module):
         return False
