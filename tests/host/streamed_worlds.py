@@ -288,7 +288,7 @@ def dynamic_vram(card: Card) -> Iterator[Card]:
         try:
             yield card
         finally:
-            memory.unload_all_models()
+            memory.free_memory(1e32, CARD)
             card.vbars.clear()
             card.buffers.clear()
 

@@ -156,3 +156,16 @@ def test_a_step_that_took_less_gives_the_rest_to_the_weights(
         assert loads == [frozen.plan.activations]
         assert loads[0] == pytest.approx(0.55 * planned_for, rel=0.01)
         loss_and_gradient(frozen, leaves(made), 4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("checkpointing", ["off", "on"])
+def test_a_step_on_a_card_stays_within_its_plan(demo_models: Loaded, checkpointing: Any):
+    model, clip, _ = demo_models
+    made, lent = word(clip), BorrowSettings(2, checkpointing=checkpointing)
+    with borrowed(model, clip, made, (4, 8, 8), lent) as frozen:
+        loss_and_gradient(frozen, leaves(made), 4)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        loss_and_gradient(frozen, leaves(made), 4)
+        assert torch.cuda.max_memory_allocated() - before <= frozen.plan.activations + 2**27
