@@ -5,11 +5,13 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+import comfy.model_management as memory
+import comfy.model_prefetch as prefetch
 import comfy.ops as ops
 import comfy.supported_models as families
 import pytest
 import torch
-from comfy.model_patcher import ModelPatcher
+from comfy.model_patcher import ModelPatcher, ModelPatcherDynamic
 from comfy.quant_ops import QUANT_ALGOS, QuantizedTensor
 from comfy.sd import CLIP
 from comfy.text_encoders.sd3_clip import SD3Tokenizer, sd3_clip
@@ -18,12 +20,15 @@ from comfy.weight_adapter.lora import LoRAAdapter
 from small import small_sd1, small_sdxl, word
 from small_families import WIDTH, small_model, small_text
 from small_models import SMALL_FLUX, SMALL_SD3, SMALL_UNET, SMALL_ZIMAGE, patcher, text_encoders
-from streamed_worlds import Card, dynamic, dynamic_vram, partly_loaded
+from streamed_worlds import CARD, Card, dynamic, dynamic_vram, partly_loaded
 from test_gradients import leaves, loss_and_gradient
+from tiny_checkpoint import randomised
 from torch import Tensor, nn
 
 from ti_core.host.models import host_model
 from ti_core.host.models.borrow import BorrowSettings, borrowed
+from ti_core.host.models.fetched import fetching, fetching_forwards, private_casts
+from ti_core.host.models.gradients import differentiable, forwards
 
 Pair = tuple[ModelPatcher, CLIP]
 Gradient = tuple[float, dict[str, Tensor]]
@@ -196,10 +201,17 @@ def test_a_lora_beside_the_weights_takes_part():
         check_same(gradient((model, clip)), expected, 1e-6)
 
 
-def stored(state: dict[str, Tensor], dtype: torch.dtype, operations: Any = None) -> ModelPatcher:
-    """An SD 1.x with weights of a state, stored in a dtype and computed in fp32."""
+def stored(
+    state: dict[str, Tensor],
+    dtype: torch.dtype,
+    operations: Any = None,
+    cast: torch.dtype | None = torch.float32,
+) -> ModelPatcher:
+    """An SD 1.x with weights of a state, stored in a dtype; the host computes in `cast`, None for
+    the dtype that it is stored in.
+    """
     family: Any = families.SD15({**SMALL_UNET, "context_dim": 768, "dtype": dtype})
-    family.set_inference_dtype(dtype, None if dtype == torch.float32 else torch.float32)
+    family.set_inference_dtype(dtype, None if dtype == cast else cast)
     family.custom_operations = operations
     model = family.get_model({}, "")
     model.diffusion_model.load_state_dict(state, strict=False)
@@ -227,6 +239,17 @@ def test_weights_stored_in_fewer_bits_give_the_gradient_of_what_they_stand_for(d
     model = stored(models("SD 1")[0].model.diffusion_model.state_dict(), dtype)
     check_same(gradient((model, clip)), expected, 1e-6)
     everywhere((model, clip), expected, 1e-6)
+
+
+def test_another_precision_than_the_hosts_is_computed_in_wherever_the_weights_lie():
+    clip = models("SD 1")[1]
+    expected = gradient((rounded(lambda weight: weight.bfloat16().float()), clip))
+    state = models("SD 1")[0].model.diffusion_model.state_dict()
+    model = stored(state, torch.bfloat16, cast=None)
+    assert model.model.get_dtype_inference() == torch.bfloat16
+    check_same(gradient((model, clip)), expected, 1e-6)
+    everywhere((model, clip), expected, 1e-6)
+    assert model.model.get_dtype_inference() == torch.bfloat16
 
 
 def quantised(layout: str, full_precision: bool) -> ModelPatcher:
@@ -279,6 +302,26 @@ def test_fast_kernels_of_quantised_weights_train(layout: str):
     everywhere(pair, found)
 
 
+def test_the_fast_linear_for_fp8_trains_and_leaves_its_input_alone():
+    """The host clamps the input in place, which autograd would not notice (core fp8_linear)."""
+    clip = models("SD 1")[1]
+    exact = gradient((rounded(lambda weight: weight.to(torch.float8_e4m3fn).float()), clip))
+    state = models("SD 1")[0].model.diffusion_model.state_dict()
+    pair = stored(state, torch.float8_e4m3fn, ops.fp8_ops), clip
+    found = gradient(pair)
+    assert found[0] != exact[0]  # What goes through is rounded to fp8.
+    assert torch.cosine_similarity(found[1]["clip_l"], exact[1]["clip_l"]).min() > 0.99
+    everywhere(pair, found)
+    layer = ops.fp8_ops.Linear(16, 16, dtype=torch.float8_e4m3fn)
+    layer.weight = nn.Parameter(torch.ones(16, 16).to(torch.float8_e4m3fn), requires_grad=False)
+    layer.bias = nn.Parameter(torch.zeros(16), requires_grad=False)
+    with torch.inference_mode(False), torch.enable_grad():
+        x = torch.full((2, 16), 500.0).requires_grad_()
+        fetching(layer, layer.forward)(x).sum().backward()
+    assert x.eq(500.0).all()
+    assert x.grad is not None and x.grad.eq(16.0).all()
+
+
 class OwnFormat(ops.manual_cast):
     """The operations of a loader with a format of its own, like GGUF's."""
 
@@ -310,3 +353,43 @@ def test_a_file_of_another_dtype_than_the_model_trains_under_dynamic_vram():
             setattr(module, name, nn.Parameter(value.bfloat16(), requires_grad=False))
     with dynamic_vram(Card(evicts=0.5)):
         check_same(gradient(dynamic(model, clip)), expected, 1e-6)
+
+
+class Prefetched(nn.Module):
+    """Blocks that are fetched ahead, as the host does it in video models (core ldm/lightricks)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(ops.manual_cast.Linear(128, 128) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        queue = prefetch.make_prefetch_queue(
+            list(self.blocks), CARD, {"prefetch_dynamic_vbars": True}
+        )
+        for block in self.blocks:
+            prefetch.prefetch_queue_pop(queue, CARD, block)
+            x = block(x).tanh()
+        prefetch.prefetch_queue_pop(queue, CARD, None)
+        return x
+
+
+def test_blocks_that_the_host_fetches_ahead_train(monkeypatch: pytest.MonkeyPatch):
+    network = Prefetched()
+    randomised(network, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(memory, "NUM_STREAMS", 2)
+    found = []
+    with dynamic_vram(Card(evicts=1.0)) as card:
+        for plain in (True, False):
+            if not plain:
+                patcher = ModelPatcherDynamic(network, CARD, torch.device("cpu"))
+                memory.load_models_gpu([patcher])
+                assert all(hasattr(block, "_v") for block in network.blocks)
+            with torch.inference_mode(False), torch.enable_grad():
+                x = torch.linspace(-1, 1, 256).view(2, 128).requires_grad_()
+                lent = differentiable(network)
+                with lent, forwards(fetching_forwards(network)), private_casts():
+                    network(x).sum().backward()
+            found.append(x.grad)
+        assert card.pinned == 0
+        prefetch.cleanup_prefetch_queues()
+    assert found[0].equal(found[1])
