@@ -183,18 +183,21 @@ def test_a_lora_in_force_takes_part():
     everywhere(pair, expected)
 
 
-def test_a_lora_beside_the_weights_takes_part():
-    """The host's bypass injects another forward into each module."""
-    model, clip = models("SD 1")
-    model, draws, manager = (
-        model.clone(),
-        torch.Generator().manual_seed(8),
-        BypassInjectionManager(),
-    )
+def with_bypass(model: ModelPatcher) -> ModelPatcher:
+    """With a LoRA that the host computes beside every linear."""
+    model, manager = model.clone(), BypassInjectionManager()
+    draws = torch.Generator().manual_seed(8)
     for name, module in model.model.named_modules():
         if isinstance(module, nn.Linear):
             manager.add_adapter(name, LoRAAdapter(set(), lora(module, draws)))
     model.set_injections("bypass_lora", manager.create_injections(model.model))
+    return model
+
+
+def test_a_lora_beside_the_weights_takes_part():
+    """The host's bypass injects another forward into each module."""
+    model, clip = models("SD 1")
+    model = with_bypass(model)
     expected = gradient((model, clip))
     assert expected[0] != whole("SD 1", "off")[0]
     with partly_loaded():
@@ -353,6 +356,25 @@ def test_a_file_of_another_dtype_than_the_model_trains_under_dynamic_vram():
             setattr(module, name, nn.Parameter(value.bfloat16(), requires_grad=False))
     with dynamic_vram(Card(evicts=0.5)):
         check_same(gradient(dynamic(model, clip)), expected, 1e-6)
+
+
+@pytest.mark.parametrize("kind", ["fp8 stored", "fp8 fast", "int8 fast", "bypass", "own format"])
+def test_the_check_before_the_first_step_lets_right_gradients_pass(kind: str):
+    """Of what rounds on its way, and of what is not known."""
+    model, clip = models("SD 1")
+    state = model.model.diffusion_model.state_dict()
+    made: dict[str, Callable[[], ModelPatcher]] = {
+        "fp8 stored": lambda: stored(state, torch.float8_e4m3fn),
+        "fp8 fast": lambda: stored(state, torch.float8_e4m3fn, ops.fp8_ops),
+        "int8 fast": lambda: quantised("int8_tensorwise", full_precision=False),
+        "bypass": lambda: with_bypass(model),
+        "own format": lambda: stored(state, torch.float32, OwnFormat),
+    }
+    with partly_loaded():
+        with borrowed(made[kind](), clip, word(clip), (4, 8, 8), BorrowSettings(2)) as frozen:
+            frozen.watch_streaming()
+            loss_and_gradient(frozen, leaves(word(clip)), 4)
+            frozen.check_streaming()
 
 
 class Prefetched(nn.Module):

@@ -32,8 +32,8 @@ DTYPES: dict[str, torch.dtype] = {
 @dataclass(frozen=True)
 class BorrowSettings:
     """How to run the borrowed models; `rows` is how many samples are denoised together, `offload`
-    keeps what the backward pass needs in the host's memory, `room` is how much the step may take of
-    what it is estimated to take.
+    keeps what the backward pass needs in the host's memory, `room` is what a step is given of the
+    memory that it is estimated to take.
     """
 
     rows: int
