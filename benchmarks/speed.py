@@ -3,9 +3,11 @@
     COMFYUI_PATH=... python benchmarks/speed.py PICTURES [--dtype fp32 bf16] [--steps 5]
 
 Makes a random checkpoint of that shape once (860 M weights in the UNet), then measures each
-subject in a process of its own: seconds per warm step, and the memory that it adds above the loaded
-models at its peak. The bare loop is the floor of our overhead: the host's CLIP and UNet, forward
-and backward, with one live vector and nothing else. Runs unchanged on a CPU and on an NVIDIA GPU.
+subject in a process of its own: seconds per warm step, the memory that it adds above the loaded
+models at its peak, and what autograd keeps between forward and backward, weights that are there
+anyway not counted. Streamed is training as with --novram: no weight stays loaded. The bare loop is
+the floor of our overhead: the host's CLIP and UNet, forward and backward, with one live vector and
+nothing else. Runs unchanged on a CPU and on an NVIDIA GPU.
 Writes benchmarks/results/speed-DEVICE.json and .md.
 """
 
@@ -20,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,14 @@ SD15_UNET = {
     "legacy": False,
 }
 RESOLUTION = 512
-SUBJECTS = ("training", "training, checkpointed", "bare loop", "sampling")
+SUBJECTS = (
+    "training",
+    "training, streamed",
+    "training, checkpointed",
+    "training, checkpointed and streamed",
+    "bare loop",
+    "sampling",
+)
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -88,7 +98,11 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     dtype = getattr(torch, DTYPES[chosen.dtype[0]])
     subjects: dict[str, Callable[..., Any]] = {
         "training": our_training,
-        "training, checkpointed": our_training_checkpointed,
+        "training, streamed": partial(our_training, streamed=True),
+        "training, checkpointed": partial(our_training, checkpointing="on"),
+        "training, checkpointed and streamed": partial(
+            our_training, checkpointing="on", streamed=True
+        ),
         "bare loop": bare_loop,
         "sampling": sampling,
     }
@@ -99,6 +113,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         "seconds_per_step": statistics.median(seconds),
         "all_seconds": seconds,
         "added_memory_mib": round(memory["added"] / 2**20),
+        "kept_mib": round(memory.get("kept", 0) / 2**20),
         **machine(),
     }
 
@@ -154,12 +169,44 @@ def peak_memory(device: Any) -> Iterator[dict[str, int]]:
         watcher.join()
 
 
-def our_training_checkpointed(dtype: Any, pictures: Path, steps: int) -> Any:
-    """Our training with gradient checkpointing."""
-    return our_training(dtype, pictures, steps, "on")
+@contextmanager
+def kept_memory(weights: Any) -> Iterator[dict[str, int]]:
+    """Bytes that autograd keeps of what is done inside the block, each memory once, without
+    `weights`.
+    """
+    import torch
+
+    found = {"kept": 0}
+    seen = {one.untyped_storage().data_ptr() for one in weights}
+
+    def keep(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in seen:
+            seen.add(storage.data_ptr())
+            found["kept"] += storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield found
 
 
-def our_training(dtype: Any, pictures: Path, steps: int, checkpointing: str = "off") -> Any:
+@contextmanager
+def novram(chosen: bool) -> Iterator[None]:
+    """Let the host load nothing, as --novram does (core model_management.py load_models_gpu)."""
+    from comfy.model_management import LoadedModel
+
+    load = LoadedModel.model_load
+    if chosen:
+        LoadedModel.model_load = lambda self, room=0, **more: load(self, 0.1, **more)
+    try:
+        yield
+    finally:
+        LoadedModel.model_load = load
+
+
+def our_training(
+    dtype: Any, pictures: Path, steps: int, checkpointing: str = "off", streamed: bool = False
+) -> Any:
     """Our training as the node runs it, batch 1, one vector; the first step is not counted."""
     import torch
 
@@ -185,16 +232,22 @@ def our_training(dtype: Any, pictures: Path, steps: int, checkpointing: str = "o
         concept = concept_of(sources, Recipe("object", Wording(TEMPLATES["object"]), fit))
         embedding = create_embedding(clip, "my-concept", "object", 1)
         latents = encode_pictures(vae, model.model.latent_format, concept.crops)
-        rates = schedule("0.02", steps + 1, "cosine")
+        rates = schedule("0.02", steps + 2, "cosine")
         settings = TrainingSettings(rates, SphericalSettings(), rule=None)
         lent = BorrowSettings(1, "auto", checkpointing)  # type: ignore[arg-type]
-        with borrowed(model, clip, embedding, shape_of(latents[0]), lent) as frozen:
+        with (
+            novram(streamed),
+            borrowed(model, clip, embedding, shape_of(latents[0]), lent) as frozen,
+        ):
             assert frozen.compute_dtype == dtype
             with peak_memory(model.load_device) as memory:
                 run = train(frozen, concept, latents, embedding, settings)
                 next(run)  # It measures the start.
                 seconds = [synchronised(lambda: next(run), frozen.device) for _ in range(steps + 1)]
-    return seconds[1:], memory
+            own = (*model.model.parameters(), *clip.cond_stage_model.parameters())
+            with kept_memory(own) as kept:
+                next(run)
+    return seconds[1:], {**memory, **kept}
 
 
 def bare_loop(dtype: Any, pictures: Path, steps: int) -> Any:
@@ -301,7 +354,7 @@ def line(row: dict[str, Any]) -> str:
     """One row of the table."""
     return (
         f"| {row['subject']} | {row['dtype']} | {row['seconds_per_step']:.3f} "
-        f"| {row['added_memory_mib']} |"
+        f"| {row['added_memory_mib']} | {row['kept_mib'] or '-'} |"
     )
 
 
@@ -311,8 +364,8 @@ def write(rows: list[dict[str, Any]]) -> None:
     name = "cpu" if rows[0]["device"].startswith("CPU") else rows[0]["device"].replace(" ", "-")
     (RESULTS / f"speed-{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
     table = [
-        "| subject | dtype | s/step | added memory, MiB | x bare loop |",
-        "|---|---|---|---|---|",
+        "| subject | dtype | s/step | added memory, MiB | kept, MiB | x bare loop |",
+        "|---|---|---|---|---|---|",
     ]
     for row in rows:
         floor = next(r for r in rows if r["subject"] == "bare loop" and r["dtype"] == row["dtype"])

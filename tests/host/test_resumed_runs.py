@@ -273,7 +273,7 @@ def test_remedies_come_in_order_and_end():
     while (remedy := next_remedy(lent)) is not None:
         lent, text = remedy
         texts.append(text.split()[0])
-    assert texts == ["parts", "2", "1", "intermediate"]
+    assert texts == ["parts", "2", "1", "intermediate", "more", "more"]
 
 
 def test_offloading_changes_no_gradient(loaded: Loaded):

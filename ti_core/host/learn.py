@@ -34,6 +34,7 @@ from .run_key import run_key, run_store
 log = logging.getLogger(__name__)
 
 NEIGHBOURS = 3
+MOST_ROOM = 2.0  # Of what a step is estimated to take; whoever needs more has another problem.
 
 
 class Models(NamedTuple):
@@ -210,13 +211,20 @@ class Session:
                 self.audience.tell(text)
         else:
             vectors = self.state.vectors
+        frozen.watch_streaming()
         seconds = measured_step(
             frozen, self.concept, latents, self.embedding.placeholder, vectors, training
         )
+        frozen.check_streaming()
+        parts = math.ceil(training.batch_size / frozen.rows) * training.accumulation
+        streaming = frozen.streamed.per_step(parts)
         found = Preflight(
             seconds, peak_memory(frozen.device), total_memory(frozen.device), frozen.checkpointed
         )
         self.audience.tell(preflight_line(found, training.schedule.steps - self.step))
+        if streaming:
+            self.note(streaming)
+        frozen.settle(found.peak)
 
     def steps(self, frozen: HostModel, latents: Sequence[Latents]) -> None:
         """The run on borrowed models; whatever ends it, its state is stored."""
@@ -275,6 +283,8 @@ def next_remedy(lent: BorrowSettings) -> tuple[BorrowSettings, str] | None:
         return replace(lent, rows=rows), f"{text} denoised at a time"
     if not lent.offload:
         return replace(lent, offload=True), "intermediate results wait in main memory"
+    if lent.room < MOST_ROOM:
+        return replace(lent, room=1.5 * lent.room), "more of the weights wait in main memory"
     return None
 
 

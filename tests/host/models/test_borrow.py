@@ -1,71 +1,16 @@
-"""How the host's models are lent: dynamic VRAM's delegate, partial loading, hooks, memory."""
+"""How the host's models are lent: hooks, memory."""
 
-from pathlib import Path
 from typing import Any
 
 import comfy.hooks
 import pytest
 import torch
-from comfy.model_patcher import ModelPatcher, ModelPatcherDynamic
-from comfy.sd import CLIP
-from small import Loaded, concept, load_checkpoint, settings, small_sdxl, word
+from small import Loaded, small_sdxl, word
 
-from ti_core.host.learn import LearnSettings, Models, learn
 from ti_core.host.models import borrow
 from ti_core.host.models.borrow import BorrowSettings, borrowed
-from ti_core.host.models.gradients import weights
-from ti_core.host.models.memory import check_loaded, memory_estimate
-
-
-class Dynamic(ModelPatcher):
-    """A patcher that says of itself what dynamic VRAM's says, and has its real delegate; without an
-    NVIDIA GPU the host gives no real one.
-    """
-
-    non_dynamic_delegate_model = None
-    get_non_dynamic_delegate = ModelPatcherDynamic.get_non_dynamic_delegate
-
-    def is_dynamic(self) -> bool:
-        return True
-
-
-def dynamic(loaded: Loaded) -> tuple[ModelPatcher, CLIP]:
-    """MODEL and CLIP as dynamic VRAM would hand them over."""
-    model, clip = loaded.model.clone(), loaded.clip.clone()
-    model.__class__ = clip.patcher.__class__ = Dynamic
-    return model, clip
-
-
-@pytest.mark.slow
-def test_dynamic_vram_trains_on_delegates_and_learns_the_same(checkpoint_file: Path):
-    loaded = load_checkpoint(checkpoint_file, torch.float32)
-    lent, made = BorrowSettings(2), word(loaded.clip)
-    chosen = LearnSettings(settings(2), lent)
-    plain = learn(Models(*loaded), concept(), made, chosen)
-    model, clip = dynamic(loaded)
-    own = [tensor for *_, tensor in weights([model.model, clip.cond_stage_model])]
-    with borrowed(model, clip, made, (4, 8, 8), lent) as frozen:
-        used = weights([frozen.model, frozen.clip.cond_stage_model])
-        assert not {id(tensor) for *_, tensor in used} & {id(tensor) for tensor in own}
-        assert frozen.clip.patcher.model is frozen.clip.cond_stage_model
-    through = learn(Models(model, clip, loaded.vae), concept(), made, chosen)
-    assert through.embedding.vectors["clip_l"].equal(plain.embedding.vectors["clip_l"])
-
-
-def test_a_model_without_a_delegate_is_an_error_with_the_remedy(loaded: Loaded):
-    model, clip = dynamic(loaded)
-    model.cached_patcher_init = None
-    with pytest.raises(RuntimeError, match="--disable-dynamic-vram"):
-        with borrowed(model, clip, word(clip), (4, 8, 8), BorrowSettings(1)):
-            pass
-
-
-def test_a_partly_loaded_model_is_refused(checkpoint_file: Path):
-    """A real partial load, as --lowvram makes it."""
-    model = load_checkpoint(checkpoint_file, torch.float32).model
-    model.patch_model(model.load_device, lowvram_model_memory=2**20)
-    with pytest.raises(RuntimeError, match="Only a part of BaseModel fits"):
-        check_loaded(model)
+from ti_core.host.models.memory import needed
+from ti_core.host.models.plan import Activations
 
 
 def test_a_clip_with_hooks_is_refused(loaded: Loaded):
@@ -82,30 +27,22 @@ def test_a_clip_with_hooks_is_refused(loaded: Loaded):
 def test_checkpointing_is_chosen_when_the_memory_would_not_suffice(
     loaded: Loaded, monkeypatch: pytest.MonkeyPatch, choice: Any, free: int, expected: bool
 ):
-    monkeypatch.setattr(borrow, "free_memory", lambda device: free)
+    monkeypatch.setattr(borrow, "budget", lambda model: free)
     lent = BorrowSettings(1, checkpointing=choice)
     with borrowed(loaded.model, loaded.clip, word(loaded.clip), (4, 8, 8), lent) as frozen:
         assert frozen.checkpointed == expected
 
 
-def test_weights_that_are_cast_are_checkpointed(checkpoint_file: Path):
-    loaded = load_checkpoint(checkpoint_file, torch.bfloat16)
-    made = word(loaded.clip)
-    for precision, expected in (("fp32", True), ("auto", False)):
-        lent = BorrowSettings(1, precision)  # type: ignore[arg-type]
-        with borrowed(loaded.model, loaded.clip, made, (4, 8, 8), lent) as frozen:
-            assert frozen.checkpointed == expected
+def test_the_estimate_grows_with_rows_area_and_precision(demo_models: Loaded):
+    def estimate(rows: int, side: int) -> Activations:
+        return needed(demo_models.model, demo_models.clip, rows, (4, side, side))
 
-
-def test_the_memory_estimate_grows_with_rows_area_and_precision(demo_models: Loaded):
-    def estimate(rows: int, side: int) -> int:
-        return memory_estimate(demo_models.model, demo_models.clip, rows, (4, side, side))
-
-    encoder = estimate(0, 64)
-    assert encoder > 300 * 2**20  # The fp32 copies of CLIP-L's fp16 layers.
-    assert estimate(1, 64) - encoder == pytest.approx(1.6 * 2**30, rel=0.05)
-    assert estimate(4, 64) - encoder == pytest.approx(4 * (estimate(1, 64) - encoder), rel=1e-6)
-    assert estimate(1, 128) - encoder == pytest.approx(4 * (estimate(1, 64) - encoder), rel=1e-6)
+    assert estimate(1, 64).full > 3 * estimate(1, 64).lean
+    assert estimate(4, 64).full == pytest.approx(4 * estimate(1, 64).full, rel=1e-6)
+    assert estimate(1, 128).lean > 3 * estimate(1, 64).lean
+    halves = demo_models.model.clone()
+    halves.set_model_compute_dtype(torch.bfloat16)
+    assert needed(halves, demo_models.clip, 1, (4, 64, 64)).full < 0.6 * estimate(1, 64).full
 
 
 def test_an_unknown_kind_of_prediction_is_refused_by_name():

@@ -12,16 +12,12 @@ from comfy.patcher_extension import merge_nested_dicts
 from comfy.sd import CLIP
 
 from ...word.embedding import Embedding
+from .compatibility import end_prefetches
+from .fetched import let_go
 from .gradients import attention_with_backward, mutates, training_flag
 from .host_model import HostModel
-from .memory import (
-    CHECKPOINTED_SHARE,
-    check_loaded,
-    compute_dtype,
-    free_memory,
-    memory_estimate,
-    native_dtypes,
-)
+from .memory import budget, native_dtypes, needed, weights_of
+from .plan import Activations, Plan, planned
 from .text import check_fits
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -36,13 +32,15 @@ DTYPES: dict[str, torch.dtype] = {
 @dataclass(frozen=True)
 class BorrowSettings:
     """How to run the borrowed models; `rows` is how many samples are denoised together, `offload`
-    keeps what the backward pass needs in the host's memory.
+    keeps what the backward pass needs in the host's memory, `room` is what a step is given of the
+    memory that it is estimated to take.
     """
 
     rows: int
     precision: Precision = "auto"
     checkpointing: Checkpointing = "auto"
     offload: bool = False
+    room: float = 1.0
 
 
 @contextmanager
@@ -56,37 +54,31 @@ def borrowed(
     """MODEL and CLIP, loaded together and ready to train; afterwards they are as they were."""
     check_fits(embedding, clip)
     check_hooks(clip)
-    own_model, own_clip = training_clones(model, clip)
+    own_model, own_clip = model.clone(), clip.clone()
     set_precision(own_model, settings.precision)
     own_model.model_options.setdefault("transformer_options", {})[
         "optimized_attention_override"
     ] = attention_with_backward
     merge_wrappers(own_model)
-    needed = memory_estimate(own_model, own_clip, settings.rows, latent_shape)
-    if settings.checkpointing == "on":
-        needed = int(needed * CHECKPOINTED_SHARE)
+    plan = training_plan(own_model, own_clip, settings, latent_shape)
 
-    def load() -> None:
+    def load(activations: int) -> None:
         # Under the host's own inference mode, because a patch may write into weights that are
         # inference tensors (ComfyUI issue 13527).
-        memory.load_models_gpu(
-            [own_model, own_clip.patcher], memory_required=needed, force_full_load=True
-        )
-        check_loaded(own_model, own_clip.patcher)
+        memory.load_models_gpu(in_order(own_model, own_clip.patcher), memory_required=activations)
         own_model.pre_run()
 
     try:
-        load()
+        load(plan.activations)
         with torch.inference_mode(False), torch.enable_grad(), training_flag():
             yield HostModel(
-                own_model,
-                own_clip,
-                embedding,
-                checkpointed(own_model, settings.checkpointing, needed),
-                load,
-                settings.rows,
-                settings.offload,
+                own_model, own_clip, embedding, plan, load, settings.rows, settings.offload
             )
+    except BaseException:
+        end_prefetches()
+        let_go(own_model.model)
+        let_go(own_clip.cond_stage_model)
+        raise
     finally:
         own_model.cleanup()
         give_back(model, clip)
@@ -99,25 +91,6 @@ def check_hooks(clip: CLIP) -> None:
             "This CLIP carries hooks (Set CLIP Hooks), which training would ignore. Connect the "
             "CLIP from before that node. LoRAs from a LoRA loader do take part."
         )
-
-
-def training_clones(model: Any, clip: Any) -> tuple[ModelPatcher, CLIP]:
-    """Clones that share the weights. With dynamic VRAM weights move under autograd's feet (core
-    ops.py:433), so that the host's non-dynamic delegate stands in.
-    """
-    own_clip = clip.clone()
-    try:
-        own_model = model.get_non_dynamic_delegate() if model.is_dynamic() else model.clone()
-        if clip.patcher.is_dynamic():
-            own_clip.patcher = clip.patcher.get_non_dynamic_delegate()
-            own_clip.cond_stage_model = own_clip.patcher.model
-    except RuntimeError as error:
-        raise RuntimeError(
-            f"This model cannot be trained under dynamic VRAM, because its loader does not let "
-            f"ComfyUI load it without ({error}). Start ComfyUI with --disable-dynamic-vram, or use "
-            f"a loader node of ComfyUI itself."
-        ) from error
-    return own_model, own_clip
 
 
 def set_precision(model: ModelPatcher, precision: Precision) -> None:
@@ -136,6 +109,9 @@ def set_precision(model: ModelPatcher, precision: Precision) -> None:
         return
     if wanted == stored:
         model.add_object_patch("manual_cast_dtype", None)
+    elif model.is_dynamic():
+        # It casts every weight anyway, and the other call would have all of them moved again.
+        model.add_object_patch("manual_cast_dtype", wanted)
     else:
         model.set_model_compute_dtype(wanted)
 
@@ -149,20 +125,27 @@ def merge_wrappers(model: ModelPatcher) -> None:
     merge_nested_dicts(options.setdefault("callbacks", {}), model.callbacks, copy_dict1=False)
 
 
-def checkpointed(model: Any, choice: Checkpointing, needed: int) -> bool:
-    """Whether blocks run again in the backward pass instead of keeping their activations."""
-    if choice != "auto":
-        return choice == "on"
-    network = model.model.diffusion_model
-    # Where weights are cast, autograd would keep a copy of every one of them.
-    casts = compute_dtype(model) != model.model.get_dtype()
-    return casts or mutates(network) or needed > free_memory(model.load_device)
+def training_plan(
+    model: Any, clip: CLIP, settings: BorrowSettings, latent_shape: Sequence[int]
+) -> Plan:
+    """What a step takes, and what of the models stays on the device meanwhile."""
+    took = needed(model, clip, settings.rows, latent_shape)
+    again = {"on": True, "off": False}.get(settings.checkpointing)
+    if mutates(model.model.diffusion_model):
+        again = True
+    wanted = Activations(*(int(one * settings.room) for one in took))
+    return planned(weights_of(model, clip), wanted, budget(model), again)
+
+
+def in_order(model: ModelPatcher, encoders: ModelPatcher) -> list[ModelPatcher]:
+    """Both, so that what does not fit is first of all the encoders: the host loads the last of a
+    list first, and moves first what it has loaded first under dynamic VRAM.
+    """
+    return [model, encoders] if model.is_dynamic() else [encoders, model]
 
 
 def give_back(model: ModelPatcher, clip: CLIP) -> None:
     """Load the given patchers in place of the clones, which takes the clones' patches off the
     shared modules; nothing is copied where the weights are the same.
     """
-    clones = [patcher for patcher in (model, clip.patcher) if not patcher.is_dynamic()]
-    if clones:
-        memory.load_models_gpu(clones)
+    memory.load_models_gpu([model, clip.patcher])

@@ -88,3 +88,14 @@ def plain_kernel(namespace: str, name: str) -> Callable[..., Any] | None:
     from comfy_kitchen.backends import eager
 
     return getattr(eager, name, None)
+
+
+def end_prefetches() -> None:
+    """Let go of the blocks that the host has fetched ahead (comfy/model_prefetch.py, since 0.20),
+    as it does at the end of a node.
+    """
+    try:
+        from comfy.model_prefetch import cleanup_prefetch_queues
+    except ImportError:
+        return
+    cleanup_prefetch_queues()

@@ -59,11 +59,13 @@ class differentiable:  # noqa: N801 - reads like torch.no_grad
 
 
 def weights(modules: Iterable[nn.Module]) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
-    """Every parameter and buffer, with the slot that holds it; quantised tensors are left out,
-    because the host's own function differentiates them.
+    """Every parameter and buffer that stays where it is, with the slot that holds it: without
+    quantised tensors and what dynamic VRAM manages, which are fetched whenever they are used.
     """
     for module in modules:
         for child in module.modules():
+            if hasattr(child, "_v"):
+                continue
             for slots in (child._parameters, child._buffers):
                 for name, tensor in list(slots.items()):
                     if type(tensor) in (Tensor, nn.Parameter):
@@ -146,13 +148,13 @@ def forwards(replacements: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> It
     try:
         for module, forward in replacements:
             replaced.append((module, module.__dict__.get("forward")))
-            module.forward = forward
+            module.__dict__["forward"] = forward  # nn.Module.__setattr__ takes its time.
         yield
     finally:
         for module, own in reversed(replaced):
             del module.__dict__["forward"]
             if own is not None:
-                module.forward = own
+                module.__dict__["forward"] = own
 
 
 def out_of_place(layer: CLIPLayer) -> Callable[..., Tensor]:

@@ -15,6 +15,7 @@ from torch.autograd.graph import save_on_cpu
 
 from ...training.objective import Prediction
 from ...word.embedding import Embedding
+from .fetched import Streamed, fetching_forwards, private_casts
 from .gradients import (
     blocks,
     differentiable,
@@ -25,10 +26,15 @@ from .gradients import (
     recomputed,
     training_flag,
 )
+from .plan import Plan
+from .streaming_check import Witness, witnesses
 from .text import Word, encoders, with_word
 from .with_backward import with_backward
 
 FP16_LOSS_SCALE = 2.0**14
+# Where a step takes less than this share of its memory, the models are loaded again, with some room
+# beside what it took.
+ENOUGH, MARGIN = 0.8, 1.1
 
 
 class HostModel:
@@ -41,8 +47,8 @@ class HostModel:
         model: ModelPatcher,
         clip: CLIP,
         embedding: Embedding,
-        checkpointed: bool,
-        load: Callable[[], None],
+        plan: Plan,
+        load: Callable[[int], None],
         rows: int,
         offload: bool,
     ):
@@ -51,9 +57,11 @@ class HostModel:
         self.embedding = embedding
         self.device = model.load_device
         self.options = model.model_options
-        self.checkpointed = checkpointed
+        self.plan = plan
         self.patcher = model
         self.load = load
+        self.streamed = Streamed(timed=True)
+        self.watching: list[Witness] = []
         self.rows = rows
         self.offload = offload
         schedule = self.model.model_sampling
@@ -61,8 +69,7 @@ class HostModel:
         self.prediction: Prediction = prediction(schedule)
         self.sigma_data = float(getattr(schedule, "sigma_data", 1.0))
         self.loss_scale = FP16_LOSS_SCALE if self.compute_dtype == torch.float16 else 1.0
-        self.lent_weights = differentiable(self.model, clip.cond_stage_model)
-        self.lent_forwards = list(self.trainable_forwards())
+        self.lend()
         self.vocabulary_norms = {
             key: encoders(clip)[key].vocabulary_norm() for key in embedding.vectors
         }
@@ -72,11 +79,61 @@ class HostModel:
         """What the diffusion model computes in."""
         return self.model.get_dtype_inference()
 
+    @property
+    def checkpointed(self) -> bool:
+        """Whether blocks run again in the backward pass."""
+        return self.plan.recompute
+
+    def lend(self) -> None:
+        """Find out how the host holds the weights; it may hold them otherwise after each load."""
+        self.lent_weights = differentiable(self.model, self.clip.cond_stage_model)
+        self.lent_forwards = dict(self.trainable_forwards())
+
     @contextmanager
     def differentiable(self) -> Iterator[None]:
         keeping = save_on_cpu() if self.offload else nullcontext()
-        with self.lent_weights, forwards(self.lent_forwards), keeping:
+        with self.lent_weights, self.fetching(), keeping:
             yield
+        self.streamed.calls += 1
+        self.streamed.timed = False  # In the first call only: the device waits for it.
+
+    @contextmanager
+    def fetching(self) -> Iterator[None]:
+        """Ask the host for every weight that does not stay, whenever it is used."""
+        with forwards(self.lent_forwards.items()), private_casts(self.streamed):
+            yield
+
+    def watch_streaming(self) -> None:
+        """Remember what the first block whose weights are fetched is given in the next step."""
+        self.watching = witnesses(self.model.diffusion_model, self.compute_dtype)
+        for witness in self.watching:
+            witness.forward = self.lent_forwards.get(witness.block, witness.forward)
+            self.lent_forwards[witness.block] = witness
+
+    def check_streaming(self) -> None:
+        """Raise RuntimeError if the gradient through that block is another one than through weights
+        that stay.
+        """
+        self.lend()
+        for seen in [one for one in self.watching if one.given is not None]:
+            with self.lent_weights, with_backward():
+                seen.check(self.fetching(), mutates(self.model.diffusion_model))
+        self.watching = []
+
+    def settle(self, peak: int | None) -> None:
+        """Load more of the weights if a step took much less memory than it was given; `peak` is
+        what the device held, None where nobody counts that.
+        """
+        held = int(self.patcher.loaded_size() + self.clip.patcher.loaded_size())
+        if peak is None or self.patcher.is_dynamic() or not self.streamed.bytes:
+            return
+        took = int(MARGIN * (peak - held))
+        if took < ENOUGH * self.plan.activations:
+            self.plan = self.plan._replace(activations=took)
+            self.lent_weights.forget()
+            with torch.inference_mode(), training_flag(False):
+                self.load(took)
+            self.lend()
 
     @contextmanager
     def set_aside(self) -> Iterator[None]:
@@ -88,12 +145,15 @@ class HostModel:
         with torch.inference_mode():
             with training_flag(False):
                 yield
-            self.load()
+            self.load(self.plan.activations)
+        self.lend()
 
     def trainable_forwards(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
-        """The modules that need another forward to be trained through: what works in place, and
-        what is to be checkpointed.
+        """The modules that need another forward to be trained through: those whose weights are
+        fetched, what works in place, and what is to be checkpointed.
         """
+        yield from fetching_forwards(self.clip.cond_stage_model)
+        yield from fetching_forwards(self.model)
         for module in self.clip.cond_stage_model.modules():
             if isinstance(module, CLIPLayer):
                 forward = out_of_place(module)

@@ -1,21 +1,21 @@
 """What training takes of the device's memory, and what is left of it."""
 
 import gc
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import comfy.model_management as memory
 import torch
 from comfy.clip_model import CLIPLayer
-from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 
-# Activations per latent pixel and byte of the compute dtype: an SD 1.5 UNet at 512 px, where the
-# host's memory_usage_factor is 1, adds 2.2 GB in fp32 and 1.2 GB in bf16, CLIP included
-# (benchmarks/results/speed-cpu.md). Checkpointing keeps a third of that.
-ACTIVATION_BYTES = 0.1 * 2**20
-CHECKPOINTED_SHARE = 0.4
+from .compatibility import end_prefetches
+from .plan import Activations, Weights, activations
+
+# Numbers that a CLIP layer keeps for the backward pass, per token and width: what its linears,
+# norms and attention are given, and four times the width between them.
+NUMBERS_PER_LAYER = 18
+TOKENS = 77
 
 
 def compute_dtype(model: Any) -> torch.dtype:
@@ -23,29 +23,49 @@ def compute_dtype(model: Any) -> torch.dtype:
     return model.get_model_object("manual_cast_dtype") or model.model.get_dtype()
 
 
-def memory_estimate(model: Any, clip: CLIP, rows: int, latent_shape: Sequence[int]) -> int:
-    """Bytes that a training step needs beyond the weights, without checkpointing; the host's own
-    estimate is for sampling, which keeps no activations.
+def needed(model: Any, clip: CLIP, rows: int, latent_shape: Sequence[int]) -> Activations:
+    """Bytes that a training step needs beyond the weights; the host's own estimate is for sampling,
+    which keeps no activations.
     """
-    area = rows * math.prod(latent_shape[1:])
-    size = memory.dtype_size(compute_dtype(model))
-    activations = area * size * ACTIVATION_BYTES * model.model.memory_usage_factor
-    return int(activations) + cast_bytes(clip)
+    found = activations(
+        type(model.model).__name__,
+        model.model.memory_usage_factor,
+        rows,
+        latent_shape,
+        memory.dtype_size(compute_dtype(model)),
+    )
+    text = rows * text_activations(clip)
+    return Activations(found.full + text, found.lean + text // NUMBERS_PER_LAYER)
 
 
-def cast_bytes(clip: CLIP) -> int:
-    """What autograd keeps of the CLIP layers' weights, which the host casts to fp32 (sd.py:265);
-    other encoders are checkpointed block by block.
+def text_activations(clip: CLIP) -> int:
+    """Bytes that a caption's way through CLIP keeps, in fp32 (core sd.py:265); other encoders are
+    recomputed block by block.
     """
     layers = [m for m in clip.cond_stage_model.modules() if isinstance(m, CLIPLayer)]
-    cast = [w for m in layers for w in m.parameters() if w.dtype != torch.float32]
-    return sum(4 * weight.numel() for weight in cast)
+    widths = sum(layer.layer_norm1.normalized_shape[0] for layer in layers)
+    return 4 * TOKENS * NUMBERS_PER_LAYER * widths
 
 
-def free_memory(device: torch.device) -> int:
-    """Free bytes on the device."""
-    free: Any = memory.get_free_memory(device)
-    return int(free)
+def weights_of(model: Any, clip: CLIP) -> Weights:
+    """Bytes of weights that a device of its own has to hold; the CPU holds them anyway."""
+    if memory.is_device_cpu(model.load_device):
+        return Weights(0, 0)
+    return Weights(model.model_size(), clip.patcher.model_size())
+
+
+def budget(model: Any) -> int:
+    """Bytes of the device that training can have: what is free, and what the host would unload.
+    What dynamic VRAM holds counts as free there.
+    """
+    device = model.load_device
+    lent: list[Any] = [one for one in memory.current_loaded_models if one.device == device]
+    if memory.is_device_cpu(device):
+        lent = []
+    alive = [one for one in lent if one.model is not None and not one.model.is_dynamic()]
+    loaded = sum(one.model_loaded_memory() for one in alive)
+    free: Any = model.get_free_memory(device)
+    return int(free + loaded - memory.extra_reserved_memory())
 
 
 def native_dtypes(device: torch.device) -> list[torch.dtype]:
@@ -57,20 +77,6 @@ def native_dtypes(device: torch.device) -> list[torch.dtype]:
         (torch.float16, memory.should_use_fp16(device)),
     ]
     return [torch.float32, *(dtype for dtype, good in halves if good)]
-
-
-def check_loaded(*patchers: ModelPatcher) -> None:
-    """Raise RuntimeError if the host kept a part of the weights off the device: it would cast them
-    through buffers that it overwrites while autograd still needs them.
-    """
-    for patcher in patchers:
-        if getattr(patcher.model, "model_lowvram", False):
-            raise RuntimeError(
-                f"Only a part of {type(patcher.model).__name__} fits into the memory of "
-                f"{patcher.load_device}, and training does not work with ComfyUI's partial "
-                f"loading. Lower the resolution or the batch size, free memory (close other models "
-                f"and programs), or start ComfyUI without --lowvram and --novram."
-            )
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -85,6 +91,7 @@ def out_of_memory(error: Exception) -> bool:
 def release_memory() -> None:
     """Give all memory back that the host's models take."""
     gc.collect()
+    end_prefetches()
     memory.unload_all_models()
     memory.soft_empty_cache()
 

@@ -8,7 +8,7 @@ import torch
 from comfy.clip_model import CLIPTextModel
 from comfy.sd import CLIP
 from comfy.sd1_clip import SDClipModel, SDTokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...word.embedding import Embedding, check_initialiser, check_placeholder, initial_rows
 from ...word.families import check_fit
@@ -31,6 +31,7 @@ class Encoder:
     tokenizer: SDTokenizer
     model: Any
     tokens: str
+    device: torch.device
 
     def token_ids(self, text: str) -> list[int]:
         """Ids of a text's tokens as they are behind another word, without start, end and padding;
@@ -45,10 +46,15 @@ class Encoder:
 
     def rows(self, ids: list[int]) -> Tensor:
         """The vocabulary's vectors of some ids, fp32 on the CPU `[n, dim]`; asks the module rather
-        than its weight, which may lie elsewhere.
+        than its weight, which may lie elsewhere, unless dynamic VRAM would move the whole table for
+        it (core ops.py cast_bias_weight).
         """
         rows = table(self.model)
-        where = torch.tensor(ids, device=rows.weight.device)
+        managed = hasattr(rows, "_v")
+        if managed and type(rows.weight) is nn.Parameter and not rows.weight.is_meta:
+            return rows.weight[ids].float()
+        device = self.device if managed else rows.weight.device
+        where = torch.tensor(ids, device=device)
         return rows(where[None], out_dtype=torch.float32)[0].cpu()
 
     def vocabulary_norm(self) -> float:
@@ -81,8 +87,9 @@ def encoders(clip: CLIP) -> dict[str, Encoder]:
             f"model. Use the CLIP of another model."
         )
     lists = lists_of_words(clip.tokenizer, pairs)
+    device = clip.patcher.load_device
     return {
-        key: Encoder(key, table(model).weight.shape[-1], part, model, lists[key])
+        key: Encoder(key, table(model).weight.shape[-1], part, model, lists[key], device)
         for key, (part, model) in pairs.items()
         if key in lists
     }
