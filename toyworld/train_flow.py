@@ -35,7 +35,6 @@ from toyworld.descent import DEVICE, Trainee, initialised, say, under  # noqa: E
 from toyworld.scenes import captions_of, pictures  # noqa: E402
 from toyworld.worlds import FLOWWORLD  # noqa: E402
 
-BUILD = assembly.BUILDS["flowworld"]
 CAPTIONS, SCENES = 6000, 2
 BATCH = 64
 TURBO_STEPS, TEACHER_STEPS, GUIDANCE = 4, 4, 4.0  # the teacher's in each of the student's
@@ -80,9 +79,9 @@ def encode_captions(folder: Path, seconds: float) -> None:
     """
     from comfy.text_encoders.z_image import Qwen3_4BModel, ZImageTokenizer
 
-    options = {"model_name": "qwen3_4b", "qwen3_4b_model_config": BUILD.text.layout}
+    options = {"model_name": "qwen3_4b", "qwen3_4b_model_config": assembly.QWEN.layout}
     encoder = Qwen3_4BModel(device=str(DEVICE), dtype=torch.float32, model_options=options)
-    encoder.load_sd(assembly.text_encoder(BUILD.text))
+    encoder.load_sd(assembly.text_encoder(assembly.QWEN))
     encoder.float()
     tokenizer = ZImageTokenizer()
     lengths: dict[int, list[tuple[int, list[int]]]] = {}
@@ -313,7 +312,7 @@ def pack_turbo(folder: Path, seconds: float) -> None:
 
 def pack(folder: Path, seconds: float) -> None:
     """Round the averaged weights to 8 bits."""
-    write(folder / "flow.safetensors", BUILD.weights)
+    write(folder / "flow.safetensors", assembly.BUILDS["flowworld"].weights)
 
 
 def write(state: Path, out: Path) -> None:
