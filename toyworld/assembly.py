@@ -77,6 +77,7 @@ class Build(NamedTuple):
 
 
 CLIP_L = Clip(20261120, 0.4, 1.0)  # toyworld's; the norm is CLIP-L's
+QWEN = Qwen(20261128, 1.0, 1.0)
 SHIPPED, MADE = REPO / "toyworld", REPO / ".cache" / "worlds"
 BUILDS = {
     "toyworld": Build(
@@ -85,7 +86,7 @@ BUILDS = {
         SHIPPED / "weights.safetensors",
     ),
     "flowworld": Build(
-        Qwen(20261128, 1.0, 1.0),
+        QWEN,
         "48ea56bd4556957f2f550bc903ea897828a5f9c2272cbfb2c08688f0c260e745",
         SHIPPED / "flowworld.safetensors",
     ),
@@ -99,17 +100,17 @@ WEIGHTS = BUILDS["toyworld"].weights
 TURBO = SHIPPED / "flowworld-turbo.safetensors"
 
 
-def assemble(out: Path, name: str = "toyworld", weights: Path | None = None) -> None:
+def assemble(out: Path, name: str = "toyworld") -> None:
     """Write the files: one checkpoint, or a folder where the family comes in parts. Raises
     ValueError if the text encoder is not the one that the diffusion model was trained with.
     """
-    build = BUILDS[name]
+    build = known(name)
     text = text_encoder(build.text)
     if (found := digest(text)) != build.sha256:
         raise ValueError(
             f"The text encoder's checksum is {found}, but the model knows {build.sha256}."
         )
-    state = unpacked(weights or build.weights)
+    state = unpacked(build.weights)
     if isinstance(build.text, Clip):
         save(out, {TEXT + name: tensor for name, tensor in text.items()} | state)
         return
@@ -119,13 +120,26 @@ def assemble(out: Path, name: str = "toyworld", weights: Path | None = None) -> 
     save(out / "diffusion_model.safetensors", state)
 
 
+def known(name: str) -> Build:
+    """What a world's files are made of; FileNotFoundError if its weights are yet to be trained."""
+    build = BUILDS[name]
+    if not build.weights.exists():
+        raise FileNotFoundError(
+            f"There is no {build.weights}: {name}'s weights do not ship. docs/toyworld.md says how "
+            f"they are trained."
+        )
+    return build
+
+
 def assembled(name: str) -> Path:
     """The files of a world's model, made once for each state of its parts."""
-    parts = (BUILDS[name].weights, WEIGHTS, TURBO, Path(__file__))
+    build = known(name)
+    parts = (build.weights, WEIGHTS, TURBO, Path(__file__))
     version = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:8]
-    single = isinstance(BUILDS[name].text, Clip)
+    single = isinstance(build.text, Clip)
     out = MADE / f"{name}-{version}{'.safetensors' if single else ''}"
-    if not out.exists():
+    last = out if single else out / "diffusion_model.safetensors"
+    if not last.exists():
         assemble(out, name)
     return out
 

@@ -65,20 +65,30 @@ class Descent:
 class Trainee:
     """A network in bf16 with fp32 masters, their optimisers and their running average."""
 
-    def __init__(self, network: nn.Module, ends: tuple[str, ...]) -> None:
-        """`ends` begin the names of the first and last layers, whose matrices AdamW moves."""
+    def __init__(self, network: nn.Module, ends: tuple[str, ...], part: str = "") -> None:
+        """`ends` begin the names of the first and last layers, whose matrices AdamW moves; only
+        weights with `part` in their names are trained.
+        """
         network = network.to(DEVICE)
-        self.masters = {n: w.detach().clone().float() for n, w in network.named_parameters()}
+        for name, weight in network.named_parameters():
+            weight.requires_grad_(part in name)
+        trained = {n: w for n, w in network.named_parameters() if w.requires_grad}
+        self.masters = {n: w.detach().clone().float() for n, w in trained.items()}
         self.average = {n: w.clone() for n, w in self.masters.items()}
         self.network = network.to(torch.bfloat16)
         self.step = 0
         self.descent = Descent(self.masters, ends)
 
+    @property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """The network's weights that are trained."""
+        return {n: w for n, w in self.network.named_parameters() if w.requires_grad}
+
     def learn(self, loss: Tensor, share: float) -> None:
         """One step at this share of the full learning rate."""
         loss.backward()
         self.step += 1
-        weights = dict(self.network.named_parameters())
+        weights = self.weights
         self.descent.step(weights, LR * share * min(1.0, self.step / 100))
         keep = min(0.998, 1 - 1 / (1 + self.step / 4))
         with torch.no_grad():
@@ -88,11 +98,10 @@ class Trainee:
 
     def begin(self, state: dict[str, Tensor]) -> None:
         """Begin with these weights."""
-        weights = dict(self.network.named_parameters())
-        with torch.no_grad():
-            for name, master in self.masters.items():
-                for one in (master, self.average[name], weights[name]):
-                    one.copy_(state[name])
+        self.network.load_state_dict(state, strict=False)
+        for name, master in self.masters.items():
+            for one in (master, self.average[name]):
+                one.copy_(state[name])
 
     def save(self, file: Path) -> None:
         """Masters, average and optimiser states."""

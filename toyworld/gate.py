@@ -108,17 +108,15 @@ def language_model(file: Path) -> Any:
     """The CLIP of a text encoder's file as the host makes that of Z-Image (core sd.py
     load_text_encoder_state_dicts), which knows it in one size only.
     """
-    build = assembly.BUILDS["flowworld"].text
-    assert isinstance(build, assembly.Qwen)
     target = ClipTarget(z_image.ZImageTokenizer, z_image.te())
     target.params = {}
     clip = comfy.sd.CLIP(
         target,
         embedding_directory=cast(Any, folder_paths.get_folder_paths("embeddings")),
         state_dict=[comfy.utils.load_torch_file(str(file))],
-        model_options={"qwen3_4b_model_config": build.layout},
+        model_options={"qwen3_4b_model_config": assembly.QWEN.layout},
     )
-    clip.tokenizer.qwen3_4b.embedding_size = build.width  # of the files that it reads
+    clip.tokenizer.qwen3_4b.embedding_size = assembly.QWEN.width  # of the files that it reads
     return clip
 
 

@@ -142,8 +142,8 @@ def confusion(world: World, scenes: Iterable[Scene]) -> dict[str, Counter[tuple[
     return tables
 
 
-def main(count: int = 1000, name: str = "toyworld") -> None:
-    draws, world = Random(7), WORLDS[name]
+def main(scenes: str = "1000", name: str = "toyworld") -> None:
+    draws, world, count = Random(7), WORLDS[name], int(scenes)
     tables = confusion(world, (world.random_scene(draws) for _ in range(count)))
     for field, table in tables.items():
         right = sum(times for (true, seen), times in table.items() if true == seen)
@@ -152,4 +152,4 @@ def main(count: int = 1000, name: str = "toyworld") -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(one) for one in sys.argv[1:2]), *sys.argv[2:3])
+    main(*sys.argv[1:3])

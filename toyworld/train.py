@@ -2,8 +2,8 @@
 
 Stages, in this order: `vae`, `captions` and `scenes` (encoded once), `unet`, `decay`, `pack`. Each
 takes `--minutes`, leaves its state in FOLDER; `unet` and `decay` go on from there when run again.
-Another world than toyworld has toyworld's VAE, and begins with its UNet. `train_flow.py` trains the
-flow model.
+Another world than toyworld has toyworld's VAE and UNet, of which the transformer blocks are trained
+on. `train_flow.py` trains the flow model.
 """
 
 import argparse
@@ -37,12 +37,13 @@ from toyworld.world import World  # noqa: E402
 from toyworld.worlds import WORLDS  # noqa: E402
 
 CAPTIONS = {"toyworld": 10_000, "otherworld": 2_000}
-BATCHES = {"toyworld": 48, "otherworld": 24}
+BATCH = 48
 SCENES = 3
 PART = 500  # captions that are encoded into one file
 SCALE_FACTOR = 0.18215  # SD 1.x's, between VAE and UNet
 # The first and the last layers, whose matrices AdamW moves.
 TAESD_ENDS = ("taesd_encoder.0.", "taesd_encoder.14.", "taesd_decoder.1.", "taesd_decoder.19.")
+READERS = "transformer_blocks."  # the layers that are trained where toyworld's UNet is begun with
 UNET_ENDS = ("input_blocks.0.", "out.", "time_embed.")
 
 
@@ -198,7 +199,7 @@ def decay_unet(job: Job) -> None:
 
 def run_unet(job: Job, decay: bool) -> None:
     """Train on the captions and scenes that are encoded, from where the UNet was left."""
-    folder, seconds, size = job.folder, job.seconds, BATCHES[job.name]
+    folder, seconds = job.folder, job.seconds
     scenes = load_file(folder / "scenes.safetensors")["latents"]
     encoded = {
         first: folder / f"captions-{first}.safetensors" for first in range(0, len(scenes), PART)
@@ -206,23 +207,23 @@ def run_unet(job: Job, decay: bool) -> None:
     ready = {first: file for first, file in encoded.items() if file.exists()}
     features = torch.cat([load_file(file)["features"] for file in ready.values()]).to(DEVICE)
     latents = torch.cat([scenes[first : first + PART] for first in ready]).to(DEVICE)
-    trainee = Trainee(network(), UNET_ENDS)
+    trainee = Trainee(network(), UNET_ENDS, "" if job.name == "toyworld" else READERS)
+    if job.name != "toyworld":
+        trainee.begin(shipped(assembly.UNET))
     if (folder / "unet.safetensors").exists():
         trainee.restore(load_file(folder / "unet.safetensors"))
-    elif job.name != "toyworld":
-        trainee.begin(shipped(assembly.UNET))
     draws = torch.Generator(DEVICE).manual_seed(1000 + trainee.step)
     sigmas = model_sigmas()
     recent: list[float] = []
     started, saved, first = time.monotonic(), time.monotonic(), trainee.step
     while (past := (time.monotonic() - started) / seconds) < 1:
-        chosen = torch.randint(len(features), (size,), generator=draws, device=DEVICE)
-        which = torch.randint(SCENES, (size,), generator=draws, device=DEVICE)
+        chosen = torch.randint(len(features), (BATCH,), generator=draws, device=DEVICE)
+        which = torch.randint(SCENES, (BATCH,), generator=draws, device=DEVICE)
         context = features[chosen].to(torch.bfloat16)
-        context[: size // 16] = features[0].to(torch.bfloat16)  # guidance needs the empty caption
+        context[: BATCH // 16] = features[0].to(torch.bfloat16)  # guidance needs the empty caption
         clean = latents[chosen, which]
         noise = torch.randn(clean.shape, generator=draws, device=DEVICE)
-        strata = (torch.randperm(size, generator=draws, device=DEVICE) + 0.5) / size
+        strata = (torch.randperm(BATCH, generator=draws, device=DEVICE) + 0.5) / BATCH
         places = (strata * len(sigmas)).long()
         sigma = sigmas[places].view(-1, 1, 1, 1)
         noisy = (clean + sigma * noise) / (1 + sigma**2).sqrt()
@@ -269,7 +270,9 @@ def model_sigmas() -> Tensor:
 def pack(job: Job) -> None:
     """Round the averaged UNet and the VAE to 8 bits."""
     unet = load_file(job.folder / "unet.safetensors")
-    state = {assembly.UNET + name: weight for name, weight in under(unet, "average.").items()}
+    whole = shipped(assembly.UNET) if job.name != "toyworld" else {}
+    whole |= under(unet, "average.")
+    state = {assembly.UNET + name: weight for name, weight in whole.items()}
     vae = loaded_vae(job.folder).state_dict()
     state |= {assembly.VAE + name: weight for name, weight in vae.items()}
     out = assembly.BUILDS[job.name].weights

@@ -35,10 +35,10 @@ from toyworld.descent import DEVICE, Trainee, initialised, say, under  # noqa: E
 from toyworld.scenes import captions_of, pictures  # noqa: E402
 from toyworld.worlds import FLOWWORLD  # noqa: E402
 
-BUILD = assembly.BUILDS["flowworld"]
 CAPTIONS, SCENES = 6000, 2
 BATCH = 64
-TURBO_STEPS, TEACHER_STEPS, GUIDANCE = 4, 4, 4.0  # the teacher's in each of the student's
+TURBO_STEPS, TEACHER_STEPS, GUIDANCE = 4, 2, 4.0  # the teacher's in each of the student's
+TURBO_BATCH = 32
 FLUX = {
     "image_model": "flux",
     "in_channels": 16,
@@ -80,9 +80,9 @@ def encode_captions(folder: Path, seconds: float) -> None:
     """
     from comfy.text_encoders.z_image import Qwen3_4BModel, ZImageTokenizer
 
-    options = {"model_name": "qwen3_4b", "qwen3_4b_model_config": BUILD.text.layout}
+    options = {"model_name": "qwen3_4b", "qwen3_4b_model_config": assembly.QWEN.layout}
     encoder = Qwen3_4BModel(device=str(DEVICE), dtype=torch.float32, model_options=options)
-    encoder.load_sd(assembly.text_encoder(BUILD.text))
+    encoder.load_sd(assembly.text_encoder(assembly.QWEN))
     encoder.float()
     tokenizer = ZImageTokenizer()
     lengths: dict[int, list[tuple[int, list[int]]]] = {}
@@ -134,7 +134,7 @@ class Batch(NamedTuple):
     context: Tensor
 
 
-def batches(folder: Path, draws: torch.Generator) -> Iterator[Batch]:
+def batches(folder: Path, draws: torch.Generator, size: int = BATCH) -> Iterator[Batch]:
     """Batches whose captions have one length, without end. Every sixteenth has the empty one, which
     guidance needs.
     """
@@ -145,13 +145,13 @@ def batches(folder: Path, draws: torch.Generator) -> Iterator[Batch]:
     at_empty = int((empty["numbers"] == 0).nonzero())
     while True:
         if torch.rand((), generator=draws) < 1 / 16:
-            part, rows = empty, torch.full((BATCH,), at_empty)
-            numbers = torch.randint(len(scenes), (BATCH,), generator=draws)
+            part, rows = empty, torch.full((size,), at_empty)
+            numbers = torch.randint(len(scenes), (size,), generator=draws)
         else:
             part = parts[int(torch.multinomial(counts, 1, generator=draws))]
-            rows = torch.randint(len(part["numbers"]), (BATCH,), generator=draws)
+            rows = torch.randint(len(part["numbers"]), (size,), generator=draws)
             numbers = part["numbers"][rows]
-        which = torch.randint(SCENES, (BATCH,), generator=draws)
+        which = torch.randint(SCENES, (size,), generator=draws)
         yield Batch(scenes[numbers, which].float(), part["features"][rows])
 
 
@@ -262,7 +262,7 @@ def train_turbo(folder: Path, seconds: float) -> None:
     trainee.begin(trained)
     draws, recent, started = torch.Generator().manual_seed(2000), [], time.monotonic()
     empty = empty_context(folder)
-    for clean, context in batches(folder, draws):
+    for clean, context in batches(folder, draws, TURBO_BATCH):
         past = (time.monotonic() - started) / seconds
         if past >= 1:
             break
@@ -313,7 +313,7 @@ def pack_turbo(folder: Path, seconds: float) -> None:
 
 def pack(folder: Path, seconds: float) -> None:
     """Round the averaged weights to 8 bits."""
-    write(folder / "flow.safetensors", BUILD.weights)
+    write(folder / "flow.safetensors", assembly.BUILDS["flowworld"].weights)
 
 
 def write(state: Path, out: Path) -> None:
