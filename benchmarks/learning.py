@@ -23,7 +23,7 @@ from itertools import chain, product
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO))
+sys.path.append(str(REPO))
 
 import examination  # noqa: E402  (first of all that imports the host)
 import torch  # noqa: E402
