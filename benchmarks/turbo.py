@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO))
+sys.path.append(str(REPO))
 
 import torch  # noqa: E402, I001
 from examination import PLACEHOLDER, Exam, Models, Spoken, questions  # noqa: E402
@@ -89,11 +89,8 @@ def write(rows: Sequence[Drawn], changed: Mapping[str, str], out: Path) -> None:
             for mark in ("concept", "edit")
         ]
         lines.append(f"| {said} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
-    settings = changed or "the nodes' defaults"
-    lines += [
-        "",
-        f"{len(things)} words ({', '.join(things)}), learned on the flow model; {settings}.",
-    ]
+    settings = ", ".join(f"{name} {value}" for name, value in changed.items()) or "the defaults"
+    lines += ["", f"Learned on the flow model with {settings}: {', '.join(things)}."]
     (out / "turbo.md").write_text("\n".join(lines) + "\n")
     gate.contact_sheet([row.picture for row in rows], 6).save(out / "turbo.png", optimize=True)
 
