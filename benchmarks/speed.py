@@ -195,13 +195,14 @@ def novram(chosen: bool) -> Iterator[None]:
     """Let the host load nothing, as --novram does (core model_management.py load_models_gpu)."""
     from comfy.model_management import LoadedModel
 
-    load = LoadedModel.model_load
+    host: Any = LoadedModel
+    load = host.model_load
     if chosen:
-        LoadedModel.model_load = lambda self, room=0, **more: load(self, 0.1, **more)
+        host.model_load = lambda self, room=0, **more: load(self, 0.1, **more)
     try:
         yield
     finally:
-        LoadedModel.model_load = load
+        host.model_load = load
 
 
 def our_training(

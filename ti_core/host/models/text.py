@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from comfy.clip_model import CLIPTextModel
+from comfy.model_management import get_torch_device
 from comfy.sd import CLIP
 from comfy.sd1_clip import SDClipModel, SDTokenizer
 from torch import Tensor, nn
@@ -31,7 +32,6 @@ class Encoder:
     tokenizer: SDTokenizer
     model: Any
     tokens: str
-    device: torch.device
 
     def token_ids(self, text: str) -> list[int]:
         """Ids of a text's tokens as they are behind another word, without start, end and padding;
@@ -53,7 +53,7 @@ class Encoder:
         managed = hasattr(rows, "_v")
         if managed and type(rows.weight) is nn.Parameter and not rows.weight.is_meta:
             return rows.weight[ids].float()
-        device = self.device if managed else rows.weight.device
+        device = get_torch_device() if managed else rows.weight.device
         where = torch.tensor(ids, device=device)
         return rows(where[None], out_dtype=torch.float32)[0].cpu()
 
@@ -87,9 +87,8 @@ def encoders(clip: CLIP) -> dict[str, Encoder]:
             f"model. Use the CLIP of another model."
         )
     lists = lists_of_words(clip.tokenizer, pairs)
-    device = clip.patcher.load_device
     return {
-        key: Encoder(key, table(model).weight.shape[-1], part, model, lists[key], device)
+        key: Encoder(key, table(model).weight.shape[-1], part, model, lists[key])
         for key, (part, model) in pairs.items()
         if key in lists
     }
