@@ -12,7 +12,7 @@ from ti_core.word.inspection import inspection_report
 
 
 def test_the_line_says_step_loss_validation_speed_and_what_is_left():
-    state = RunState({}, {}, 1.0)
+    state = RunState({}, {}, {}, 1.0)
     state.losses = [0.1] * 120
     assert progress_line(state, 400, 0.12345, 0.52) == (
         "step 120/400, loss 0.1235, 0.52 s/step, 2:26 left"
@@ -25,7 +25,7 @@ def test_progress_is_counted_from_where_the_run_goes_on():
     shown: list[int] = []
     progress = Progress(400, None)
     progress.bar.update_absolute = shown.append  # type: ignore[method-assign, assignment]
-    state = RunState({}, {}, 1.0)
+    state = RunState({}, {}, {}, 1.0)
     for step in (50, 51, 52):
         state.losses = [0.1] * step
         progress(state)
@@ -40,7 +40,7 @@ def test_the_line_is_told_from_what_was_said_before_where_lines_run_together(
     monkeypatch.setattr("ti_core.host.page.progress.say", lambda text, node_id: shown.append(text))
     progress = Progress(400, None)
     progress.tell("A step takes 1.00 s.")
-    state = RunState({}, {}, 1.0)
+    state = RunState({}, {}, {}, 1.0)
     for step in (0, 1):
         state.losses = [0.1] * step
         progress(state)
