@@ -97,7 +97,7 @@ def test_a_node_has_its_widgets_and_sockets(view: View, node_type: str) -> None:
 
 def test_choosing_the_method_changes_its_inputs_and_what_is_sent(view: View) -> None:
     node = add(view, "TrainTextualInversion")
-    for method, inputs, rate in (("free", FREE, "0.005"), ("spherical", SPHERICAL, "0.2")):
+    for method, inputs, rate in (("free", FREE, "0.005"), ("spherical", SPHERICAL, "0.4")):
         view.page.evaluate(CHOOSE, [node, "method", method])
         settle(view.page)
         expected = (*TRAINING[0], *inputs, *TRAINING[1])

@@ -92,7 +92,8 @@ def start(comfyui: Path, base: Path) -> Server:
 
 def training(name: str, **changes: Any) -> Prompt:
     """The training without sampling, stored."""
-    settled = {"steps": STEPS, "batch_size": 1, "auto_stop": False, "resume": "continue"}
+    settled = {"steps": STEPS, "batch_size": 1, "auto_stop": False}
+    settled |= {"schedule": "auto", "resume": "continue"}
     named = {f"train__{key}": value for key, value in settled.items()}
     nodes = graph(**{**named, "save__name": name, **changes})
     return {name: nodes[name] for name in ("load", "concept", "word", "train", "save")}

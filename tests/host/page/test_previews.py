@@ -134,7 +134,8 @@ def test_the_word_that_the_run_gives_is_drawn_at_the_end(
 ):
     made = word(loaded.clip)
     artist = previews(loaded, made)
-    ended = RunState(*(dict(made.vectors) for _ in range(3)), 1.0, losses=[0.5] * 5)
+    first, mean, best = (dict(made.vectors) for _ in range(3))
+    ended = RunState(first, mean, best, 1.0, losses=[0.5] * 5)
     ended.validations = [Validation(0, 2.0), Validation(3, 1.0)]
     ended.best_losses = ended.last_losses = torch.tensor([0.9, 1.1])
     ended.closing_losses = torch.tensor([1.4, 1.6])
