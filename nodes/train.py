@@ -164,8 +164,9 @@ ADVANCED_INPUTS = [
         default="best",
         optional=True,
         advanced=True,
-        tooltip="Which vectors to output: those with the lowest validation loss, or those of the "
-        "last step. Both are means over the steps before them.",
+        tooltip="Which vectors to output. 'best': the last ones, unless their validation loss is "
+        "worse than that of earlier ones by more than chance; then those. 'last': the last ones. "
+        "All are means over the steps before them.",
     ),
     io.Boolean.Input(
         "hold_out",
