@@ -17,8 +17,9 @@ ENDED: dict[Ended, str] = {
     "user": "Stopped by the user at step {step}; what was learned is kept. To continue, set a "
     "different number of steps.",
     "memory": "Stopped at step {step}: there is not enough memory, even with parts of the model "
-    "computed twice, one picture at a time, and intermediate results in main memory. Lower the "
-    "resolution, or free memory (close other models and programs).",
+    "computed twice, one picture at a time, intermediate results in main memory, and as many "
+    "weights there as may be. Lower the resolution, or free memory (close other models and "
+    "programs).",
     "not finite": "Stopped at step {step}: {trouble} Going back and halving the learning rate "
     "{rollbacks} did not help. What was learned before is kept.",
 }
