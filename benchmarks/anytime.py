@@ -28,11 +28,8 @@ from examination import PLACEHOLDER, Exam, Models, Spoken  # noqa: E402, I001 (f
 import folder_paths  # noqa: E402
 import torch  # noqa: E402
 from learning import half_of, pair  # noqa: E402
-from trainers import Subject, node_inputs, settings  # noqa: E402
+from trainers import Subject, node_inputs, trained  # noqa: E402
 
-from ti_core.host.learn import Audience, LearnSettings, learn  # noqa: E402
-from ti_core.host.models.borrow import BorrowSettings  # noqa: E402
-from ti_core.host.models.text import create_embedding  # noqa: E402
 from toyworld import assembly, gate  # noqa: E402
 from toyworld.worlds import WORLDS  # noqa: E402
 
@@ -93,13 +90,9 @@ def learned(subject: Subject, changed: Mapping[str, str], steps: Sequence[int]) 
     exam, started = subject.exam, time.perf_counter()
     for count in steps:
         inputs = node_inputs({"auto_stop": "False", **changed, "steps": str(count)})
-        embedding = create_embedding(
-            exam.models.clip, PLACEHOLDER, exam.initialiser, inputs["vectors"]
+        word = trained(
+            exam.models, subject, exam.initialiser, inputs, lambda state: None, "continue"
         )
-        lent = BorrowSettings(inputs["batch_size"], inputs["precision"], inputs["checkpointing"])
-        chosen = LearnSettings(settings(inputs, subject.seed), lent, inputs["keep"], "continue")
-        quiet = Audience(tell=lambda text: None)
-        word = learn(exam.models, subject.pictures, embedding, chosen, quiet).embedding
         seconds = time.perf_counter() - started
         (fresh,) = exam.losses([Spoken(PLACEHOLDER, word.vectors)])
         validated: dict[str, float] = word.provenance["validation_loss"]  # type: ignore[assignment]
@@ -143,7 +136,7 @@ def table(points: Sequence[Point], setting: Mapping[str, object]) -> str:
     for steps, some in sorted(by_steps.items()):
         gaps = [one.gap for one in some]
         lines.append(
-            f"| {steps} | {len(some)} | {fmean(gaps):.3f} | {pstdev(gaps):.3f} | {min(gaps):.2f} "
+            f"| {steps} | {len(some)} | {fmean(gaps):.2f} | {pstdev(gaps):.2f} | {min(gaps):.2f} "
             f"| {fmean(one.seconds for one in some):.0f} |"
         )
     found = [rank for run in runs(points) if (rank := agreement(run)) is not None]

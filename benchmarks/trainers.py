@@ -25,6 +25,7 @@ from ti_core.concept.pixels import in_floats
 from ti_core.host.learn import Audience, LearnSettings, learn
 from ti_core.host.models.borrow import BorrowSettings
 from ti_core.host.models.text import create_embedding
+from ti_core.store.run_store import Resume
 from ti_core.training.optimisers import FreeSettings, SphericalSettings
 from ti_core.training.run import RunState
 from ti_core.training.schedule import schedule
@@ -123,11 +124,12 @@ def trained(
     initialiser: str,
     inputs: Mapping[str, Any],
     note: Callable[[RunState], None],
+    resume: Resume = "off",
 ) -> Embedding:
     """Learn; `note` is called after each step."""
     embedding = create_embedding(models.clip, PLACEHOLDER, initialiser, inputs["vectors"])
     lent = BorrowSettings(inputs["batch_size"], inputs["precision"], inputs["checkpointing"])
-    chosen = LearnSettings(settings(inputs, subject.seed), lent, inputs["keep"])
+    chosen = LearnSettings(settings(inputs, subject.seed), lent, inputs["keep"], resume)
     return learn(models, subject.pictures, embedding, chosen, Audience(note)).embedding
 
 

@@ -282,6 +282,28 @@ def test_what_is_wrong_is_found() -> None:
     assert unmarked_blocks(FALSE) == ["what?\n"]
 
 
+QUOTED = {
+    "docs/memory.md": ("activations",),
+    "docs/learning.md": ("anytime-toyworld", "anytime-flowworld", "noise-toyworld"),
+}
+
+
+def table_rows(text: str) -> set[tuple[str, ...]]:
+    """The rows of the tables on a page, as their cells."""
+    lines = (line for line in text.replace("\\*", "*").splitlines() if line.startswith("| "))
+    return {tuple(cell.strip() for cell in line.strip("| ").split("|")) for line in lines}
+
+
+def test_figures_that_pages_quote_are_those_that_their_commands_wrote() -> None:
+    """A row is one of the results if it is named and as wide as one of those."""
+    for page, names in QUOTED.items():
+        written = set().union(*(table_rows(read(f"benchmarks/results/{n}.md")) for n in names))
+        kinds = {(row[0], len(row)) for row in written}
+        quoted = {row for row in table_rows(read(page)) if (row[0], len(row)) in kinds}
+        assert len(quoted) > 5
+        assert quoted <= written, (page, quoted - written)
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.split()) <= MOST_WORDS
 

@@ -30,7 +30,6 @@ LARGEST = 256 << 20  # bytes of a checkpoint; ten thousand steps of one vector t
 Resume = Literal["continue", "start over", "off"]
 SAVE_EVERY = 25  # steps; what a crash of the computer can cost
 KEEP_LAST = 3  # checkpoints of a run; one is enough, unless it gets damaged
-# Of the earlier ones those after 25, 50, 100, 200 ... steps stay, for whoever wants fewer steps.
 LISTED = 10  # steps in a line of the report
 MOST_BYTES = 1 << 30  # of all runs together: some 10,000 of 400 steps
 
@@ -246,7 +245,9 @@ def step_of(path: Path) -> int:
 
 
 def milestone(step: int) -> bool:
-    """Whether a step is one of those that stay: 25, 50, 100, 200 and so on."""
+    """Whether the checkpoint after a step stays, for whoever wants fewer steps than the run has:
+    25, 50, 100, 200 and so on.
+    """
     times, rest = divmod(step, SAVE_EVERY)
     return rest == 0 and times.bit_count() == 1
 

@@ -21,8 +21,7 @@ class StoppingRule:
     so never stopped, however slowly it falls.
     """
 
-    # The two shares were chosen on three words of toyworld's tuning half; where they stop the other
-    # half: benchmarks/results/stopping.md.
+    # The two shares were chosen on three words of toyworld, before the word was a mean.
     patience: float = 0.25
     improvement: float = 0.05
     minimum: int = 160

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -40,6 +41,14 @@ def test_the_report_tells_what_was_explained_and_how():
     assert "(vocabulary 2.000), turned by 0 degrees from 'cat'; nearest words: cat, fur." in text
     assert "Peak memory: 3.00 GiB" in text
     assert "Stored in here" in text
+
+
+def test_a_word_whose_start_is_unknown_is_compared_with_itself_as_it_was_loaded():
+    unknown = {key: torch.zeros_like(rows) for key, rows in word().vectors.items()}
+    text = training_report(concept()[0], replace(word(), initial=unknown), outcome(0.15))
+    assert "trained on from the vectors that were loaded." in text
+    assert "25.0 % lower than with the word as it was loaded." in text
+    assert "'cat'" not in text
 
 
 def test_the_report_says_when_nothing_was_learned():

@@ -129,10 +129,10 @@ def test_the_last_word_is_given_unless_it_is_worse_by_more_than_chance(
 def test_what_a_run_gives_after_some_steps_does_not_depend_on_how_many_were_planned(method: Any):
     long = replace(settings(method=method), schedule=schedule("0.05", 400, "auto"))
     for steps in (5, 17, 40):
-        short = replace(long, schedule=schedule("0.05", steps, "auto"))
-        for state in (ran(long, until=steps), stopped(steps, long)):
-            for keep in ("best", "last"):
-                assert ran(short).kept("last")["clip_l"].equal(state.kept("last")["clip_l"]), keep
+        short = ran(replace(long, schedule=schedule("0.05", steps, "auto")))
+        assert short.kept("last")["clip_l"].equal(ran(long, until=steps).kept("last")["clip_l"])
+        for keep in ("best", "last"):
+            assert short.kept(keep)["clip_l"].equal(stopped(steps, long).kept(keep)["clip_l"])
 
 
 def test_the_word_is_the_mean_over_the_last_quarter_or_so():
