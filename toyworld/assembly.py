@@ -134,9 +134,9 @@ def known(name: str) -> Build:
 def assembled(name: str) -> Path:
     """The files of a world's model, made once for each state of its parts."""
     build = known(name)
-    parts = (build.weights, WEIGHTS, TURBO, Path(__file__))
-    version = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:8]
     single = isinstance(build.text, Clip)
+    parts = (build.weights, Path(__file__), *(() if single else (WEIGHTS, TURBO)))
+    version = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:8]
     out = MADE / f"{name}-{version}{'.safetensors' if single else ''}"
     last = out if single else out / "diffusion_model.safetensors"
     if not last.exists():
