@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..ti_core.host.page.folder_routes import add_folder_routes
 from ..ti_core.host.page.stop_and_keep import add_route
 from .audit import ConceptAudit
 from .blend import BlendTextualInversions
@@ -15,10 +16,11 @@ from .train import TrainTextualInversion
 
 
 class TextualInversionExtension(ComfyExtension):
-    """The nodes of this pack, and the route of "Stop and keep"."""
+    """The nodes of this pack, and the routes of its page."""
 
     async def on_load(self) -> None:
         add_route()
+        add_folder_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

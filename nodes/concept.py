@@ -1,5 +1,6 @@
 """LoadImagesAsConcept and its relatives: pictures and captions, ready to train on."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,9 +12,15 @@ from ..ti_core.concept.gather import CaptionOptions
 from ..ti_core.concept.masks import MaskSettings
 from ..ti_core.host.page.linked_outputs import is_linked
 from ..ti_core.host.page.progress import say
-from ..ti_core.host.pictures.concept_requests import Request, folder_state, load_concept
+from ..ti_core.host.pictures.concept_requests import (
+    Request,
+    check_choices,
+    folder_state,
+    load_concept,
+)
 from ..ti_core.host.pictures.dataset_files import dataset_file_state, load_dataset_file
-from ..ti_core.host.pictures.folders import NO_FOLDER, picture_folders
+from ..ti_core.host.pictures.folders import NO_FOLDER
+from ..ti_core.host.pictures.picture_folders import picture_folders
 from .concept_options import PictureFitting
 from .sockets import (
     CATEGORY,
@@ -165,6 +172,31 @@ class LoadImagesAsConcept(io.ComfyNode):
             ],
             outputs=CONCEPT_OUTPUTS,
         )
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        folder: list[Any],
+        kind: Sequence[Any] = ("",),
+        captions: Sequence[Any] = ("",),
+        images: Sequence[None] = (),
+        caption_options: Sequence[None] = (),
+        subfolders: Sequence[Any] = (True,),
+        unreadable: Sequence[Any] = ("stop",),
+    ) -> bool | str:
+        """Refuses at Run what cannot work; what comes over a wire is None here."""
+        chosen = (folder[0], kind[0], captions[0], subfolders[0], unreadable[0])
+        if None in chosen:
+            return True
+        if kind[0] not in ("", *KINDS):
+            return f"There is no kind {kind[0]!r}. Choose one of {', '.join(KINDS)}."
+        as_typed = "captions" in kind[0] and not caption_options and unreadable[0] == "stop"
+        typed = captions[0] if as_typed else ""
+        try:
+            check_choices(folder[0], bool(images), typed, subfolders[0])
+        except ValueError as error:
+            return str(error)
+        return True
 
     @classmethod
     def fingerprint_inputs(cls, folder: list[str], **rest: Any) -> str:

@@ -23,7 +23,7 @@ STOP = "stop_and_keep"  # the button
 WIDGETS = {
     "LoadImagesAsConcept": (
         *("folder", "resolution", "kind", "captions"),
-        *("repeats", "subfolders", "unreadable"),
+        *("repeats", "subfolders", "unreadable", "pictures"),
     ),
     "CreateEmbedding": ("placeholder", "initialiser", "vectors"),
     "TrainTextualInversion": (*TRAINING[0], *SPHERICAL, *TRAINING[1], STOP),

@@ -1,6 +1,7 @@
 """The page that the browser tests look at."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from playwright.sync_api import Page
 
@@ -32,3 +33,25 @@ def wait_for_message(page: Page, text: str) -> None:
     screen readers.
     """
     page.get_by_text(text).first.wait_for(timeout=10_000)
+
+
+def drop(view: View, node: str, *paths: Path) -> None:
+    """Drop files and folders of this machine onto a node, as a mouse does; behind the templates
+    that a new ComfyUI opens with.
+    """
+    view.page.keyboard.press("Escape")
+    x, y = view.page.evaluate(
+        """id => {
+            const { left, top } = app.canvas.canvas.getBoundingClientRect()
+            const [x, y] = app.graph.getNodeById(id).pos
+            const [right, below] = app.canvas.ds.convertOffsetToCanvas([x + 80, y + 12])
+            return [left + right, top + below]
+        }""",
+        node,
+    )
+    session = view.page.context.new_cdp_session(view.page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "dragOver", "drop"):
+        event = {"type": kind, "x": x, "y": y, "data": data}
+        session.send("Input.dispatchDragEvent", event)
+    session.detach()

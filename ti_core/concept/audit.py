@@ -96,12 +96,17 @@ def findings(concept: Concept) -> list[str]:
 
 
 def few_or_many(concept: Concept) -> Iterator[str]:
-    if len(concept.pictures) < FEW:
+    yield from number_doubts(len(concept.pictures))
+
+
+def number_doubts(pictures: int) -> Iterator[str]:
+    """What to tell of very few or very many pictures."""
+    if pictures < FEW:
         yield (
             f"Fewer than {FEW} pictures: the word will also learn what they share by chance, for "
             f"example the background."
         )
-    if len(concept.pictures) > MANY:
+    if pictures > MANY:
         yield (
             f"More than {MANY} pictures: a few vectors cannot hold that much variety. Choose the "
             f"best 5 to 20."

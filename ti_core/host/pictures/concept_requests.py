@@ -15,11 +15,17 @@ from ...concept.fit import FitSettings
 from ...concept.gather import CaptionOptions, Recipe, Source, concept_of
 from ...concept.masks import MaskSettings
 from ...concept.templates import FILEWORDS, Kind
-from .concept_sources import PictureFolder, folder_sources, mask_found
+from .concept_sources import PictureFolder, files_of, folder_sources, mask_found
 from .folders import NO_FOLDER, candidates, folder_path, read_text, state_of, text_file
 from .picture_files import Reading
 
 Belonging = TypeVar("Belonging")
+
+NO_PICTURES = "There are no pictures: choose a folder, or connect the images input."
+WRONG_LINES = (
+    "There are {things} captions for {pictures}. Write one line per picture (in the order of the "
+    "report), or one line for all."
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,18 @@ class Request:
     def has_texts(self) -> bool:
         """Whether captions were typed or connected."""
         return len(self.texts) > 1 or any(text.strip() for text in self.texts)
+
+
+def check_choices(folder: str, has_images: bool, captions: str, deep: bool) -> None:
+    """Raise ValueError for choices that cannot work, as far as that is known before anything is
+    loaded; `captions` are lines to be used as typed.
+    """
+    if folder == NO_FOLDER and not has_images:
+        raise ValueError(NO_PICTURES)
+    pictures = 0 if folder == NO_FOLDER else len(files_of(folder_path(folder), deep))
+    lines = len(typed_lines(captions))
+    if lines > 1 and lines != pictures and not has_images:
+        raise ValueError(WRONG_LINES.format(things=lines, pictures=counted(pictures, "picture")))
 
 
 def load_concept(request: Request) -> tuple[Concept, list[str]]:
@@ -86,7 +104,7 @@ def sources_of(request: Request, take_captions: bool, notes: list[str]) -> Itera
 def check_sources(request: Request, look_up: bool) -> None:
     """Raise ValueError where there is nothing to learn from."""
     if request.folder == NO_FOLDER and not any(len(batch) for batch in request.images):
-        raise ValueError("There are no pictures: choose a folder, or connect the images input.")
+        raise ValueError(NO_PICTURES)
     if look_up and request.images:
         raise ValueError(
             "The connected images have no captions. Write one line per picture on the node, "
@@ -151,8 +169,7 @@ def with_captions(sources: Iterable[Source], texts: Sequence[str]) -> Iterator[S
         check_typed("caption", caption)
     origin = "" if typed else "the connected list"
     wrong = (
-        "There are {things} captions for {pictures}. Write one line per picture (in the order of "
-        "the report), or one line for all."
+        WRONG_LINES
         if typed
         else "The connected list has {things} captions for {pictures}. Connect one per picture, in "
         "the order of the report."

@@ -71,11 +71,7 @@ def folder_sources(folder: PictureFolder, notes: list[str]) -> Iterator[Source]:
     """The pictures of a folder, one after the other; what cannot be read or has no caption is named
     in one error at the end. `notes` is told what was left out.
     """
-    files = picture_files(folder.path, folder.deep)
-    if not files:
-        raise ValueError(
-            f"The folder {quoted(folder.path.name)} holds no pictures ({', '.join(SUFFIXES)})."
-        )
+    files = files_of(folder.path, folder.deep)
     lookup = caption_lookup(folder.captions, folder.metadata) if folder.captions else None
     remarks = [lookup.remark] if lookup and lookup.remark else []
     faults: list[str] = []
@@ -107,6 +103,13 @@ def folder_sources(folder: PictureFolder, notes: list[str]) -> Iterator[Source]:
             f"{' '.join(remarks)}".strip()
         )
     notes += remarks + faults
+
+
+def files_of(folder: Path, deep: bool) -> list[Path]:
+    """The picture files of a folder; ValueError if there are none."""
+    if files := picture_files(folder, deep):
+        return files
+    raise ValueError(f"The folder {quoted(folder.name)} holds no pictures ({', '.join(SUFFIXES)}).")
 
 
 def file_source(path: Path, folder: PictureFolder, lookup: "CaptionLookup | None") -> Source:

@@ -1,6 +1,5 @@
 """The host's folders: which a user may choose from, and what lies in them."""
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,15 +13,6 @@ from .ordinary_files import is_file, is_folder
 NO_FOLDER = "none"
 
 
-def picture_folders() -> list[str]:
-    """The folders to choose from: sub-folders of input/ and of the datasets folders, as
-    `input/cats` and `datasets/cats`.
-    """
-    inputs = [f"input/{name}" for name in folder_paths.get_input_subfolders()]
-    datasets = {f"datasets/{name}" for root in dataset_roots() for name in subfolders(root)}
-    return [NO_FOLDER, *inputs, *sorted(datasets)]
-
-
 def dataset_roots() -> list[Path]:
     """The host's datasets folders; none in versions that do not have them."""
     return [
@@ -33,15 +23,6 @@ def dataset_roots() -> list[Path]:
 def roots() -> dict[str, list[Path]]:
     """Where pictures may lie, by the first word of a choice."""
     return {"input": [Path(folder_paths.get_input_directory())], "datasets": dataset_roots()}
-
-
-def subfolders(root: Path) -> list[str]:
-    """Paths of all folders below `root`, relative to it, with forward slashes."""
-    return [
-        Path(found).relative_to(root).as_posix()
-        for found, _, _ in os.walk(root)
-        if Path(found) != root
-    ]
 
 
 def allowed(path: Path) -> bool:

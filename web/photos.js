@@ -1,0 +1,164 @@
+// Pictures on Load Images as Concept before any run: dropped or added, shown, counted and checked.
+
+import { api } from '../../scripts/api.js'
+import { app } from '../../scripts/app.js'
+import { BUTTON, addPanel, chain, element } from './panel.js'
+import { folderName, sorted } from './dropped_folder.js'
+
+const NODE = 'LoadImagesAsConcept'
+const LIST = '/textual_inversion/folders'
+const GLANCE = '/textual_inversion/folder'
+const MOST = 190 // pixels of the panel
+const PAUSE = 200 // ms in which more may be typed
+const THUMBNAIL = `width: 44px; height: 44px; object-fit: cover; border-radius: 4px;
+    background: var(--comfy-input-bg);`
+const WATCHED = ['folder', 'resolution', 'kind', 'captions', 'subfolders']
+const HINT = 'Drop pictures or a folder here.'
+
+const panels = new WeakMap() // of each node: where its pictures are shown
+let counts = {} // pictures of each folder
+
+app.registerExtension({
+    name: 'textual-inversion.photos',
+    setup: count,
+    refreshComboInNodes: count,
+    nodeCreated(node) {
+        if (node.comfyClass !== NODE) return
+        panels.set(node, new Panel(node))
+        const folder = widgetOf(node, 'folder')
+        folder.options.getOptionLabel = (value) =>
+            counts[value] ? `${value} (${counts[value]})` : (value ?? '')
+        node.onDragOver = ({ dataTransfer }) =>
+            [...(dataTransfer?.items ?? [])].some(({ kind }) => kind === 'file')
+        node.onDragDrop = ({ dataTransfer }) => {
+            const dropped = sorted(dataTransfer)
+            if (dropped) void panels.get(node).take(dropped)
+            return !!dropped // Else not for this node: the page opens it as a workflow.
+        }
+    }
+})
+
+async function count() {
+    const answer = await api.fetchApi(LIST)
+    if (answer.ok) counts = await answer.json()
+}
+
+function widgetOf(node, name) {
+    return node.widgets.find((widget) => widget.name === name)
+}
+
+class Panel {
+    constructor(node) {
+        this.node = node
+        this.body = addPanel(node, 'pictures', MOST)
+        this.said = element('span', 'margin-left: 8px')
+        this.shown = element('div', 'display: flex; flex-wrap: wrap; gap: 4px; margin-top: 4px')
+        this.findings = element('div', 'margin-top: 4px; white-space: pre-line')
+        const button = element('button', BUTTON, 'Add pictures', { type: 'button' })
+        const input = element('input', 'display: none', '', { type: 'file', multiple: true })
+        button.addEventListener('click', () => input.click())
+        input.addEventListener('change', () => {
+            void this.take(sorted({ files: [...input.files] }))
+            input.value = ''
+        })
+        this.body.append(button, this.said, this.shown, this.findings, input)
+        for (const name of WATCHED) chain(widgetOf(node, name), 'callback', () => this.look())
+        chain(node, 'onConfigure', () => this.look())
+        this.look()
+    }
+
+    // Upload what was dropped or chosen, and choose its folder.
+    async take(dropped) {
+        const { pictures, captions, leftOut } = await dropped
+        const folder = this.target(await dropped)
+        const all = [...pictures, ...captions]
+        const names = new Map() // of each picture without its ending, as the host has stored it
+        const problems = leftOut.length ? [`Left out: ${leftOut.join(', ')}.`] : []
+        for (const [done, { file, path }] of all.entries()) {
+            this.said.textContent = `Uploading ${done + 1} of ${all.length}`
+            try {
+                const name = await upload(file, path, folder, names)
+                names.set(stem([...path, file.name].join('/')), stem(name))
+            } catch (error) {
+                problems.push(`${file.name} was not uploaded: ${error.message}.`)
+            }
+        }
+        if (names.size) {
+            await count()
+            select(this.node, `input/${folder}`)
+        }
+        await this.look(problems)
+    }
+
+    // A folder of its own for a dropped one; the chosen one for single pictures.
+    target({ folder }) {
+        const chosen = String(widgetOf(this.node, 'folder').value)
+        if (!folder && chosen.startsWith('input/')) return chosen.slice('input/'.length)
+        return folderName(folder, Object.keys(counts))
+    }
+
+    // Show what the chosen folder has, as soon as nothing more is typed.
+    async look(problems = []) {
+        const asked = (this.asked = {})
+        await new Promise((done) => setTimeout(done, PAUSE))
+        if (this.asked !== asked) return
+        const value = (name) => widgetOf(this.node, name)?.value
+        const folder = value('folder')
+        const found = !folder || folder === 'none' ? null : await glance(folder, value, this.node)
+        if (this.asked !== asked) return
+        this.said.textContent = found?.count ? `${found.count} pictures in ${folder}` : HINT
+        if (found?.count === 1) this.said.textContent = `1 picture in ${folder}`
+        this.shown.replaceChildren(...(found?.thumbnails ?? []).map(thumbnail))
+        const lines = [...problems, ...(found?.findings ?? []), ...[found?.error ?? []].flat()]
+        this.findings.textContent = lines.join('\n')
+        this.node.setDirtyCanvas?.(true, true)
+    }
+}
+
+async function glance(folder, value, node) {
+    const linked = (name) => node.inputs?.find((input) => input.name === name)?.link != null
+    const told = String(value('captions') ?? '').trim() || linked('captions')
+    const wanted = String(value('kind')).includes('captions') && !told && !linked('caption_options')
+    const query = new URLSearchParams({
+        folder,
+        resolution: value('resolution'),
+        captions: wanted ? 1 : 0,
+        deep: value('subfolders') === false ? 0 : 1
+    })
+    try {
+        return await (await api.fetchApi(`${GLANCE}?${query}`)).json()
+    } catch (error) {
+        return { error: `The server does not answer (${error.message}).` }
+    }
+}
+
+function thumbnail({ filename, subfolder }) {
+    const query = new URLSearchParams({ filename, subfolder, type: 'input' })
+    if (/\.tiff?$/i.test(filename)) query.set('preview', 'webp') // Browsers do not show TIFF.
+    const src = api.apiURL(`/view?${query}`)
+    return element('img', THUMBNAIL, '', { src, title: filename, alt: filename, loading: 'lazy' })
+}
+
+// Store a file below input/ by the host's own route, which gives it another name rather than
+// write over one; a caption is stored under the name that its picture got.
+async function upload(file, path, folder, names) {
+    const body = new FormData()
+    const ending = file.name.slice(stem(file.name).length)
+    const own = stem([...path, file.name].join('/'))
+    body.append('image', file, names.has(own) ? names.get(own) + ending : file.name)
+    body.append('subfolder', [folder, ...path].join('/'))
+    const answer = await api.fetchApi('/upload/image', { method: 'POST', body })
+    if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`)
+    return (await answer.json()).name
+}
+
+function stem(name) {
+    return name.replace(/\.[^./]*$/, '')
+}
+
+function select(node, choice) {
+    const widget = widgetOf(node, 'folder')
+    widget.options.values = [...new Set([...widget.options.values, choice])]
+    widget.value = choice
+    widget.callback?.(choice)
+}
