@@ -1,7 +1,7 @@
 """Set everything up and run the main job once: pictures in, a learned word out, used at once.
 
-`python scripts/demo.py [--output FOLDER]` starts ComfyUI without a browser, sends it the example
-workflow with the checkpoint of a small world (toyworld/), and leaves the embedding, a loss
+`python scripts/demo.py [--output FOLDER]` starts ComfyUI without a browser, sends it the first
+template with the checkpoint of a small world (toyworld/), and leaves the embedding, a loss
 curve, and a strip of pictures: the concept, a prompt before and after the training, new prompts.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import shutil
 import sys
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from environment import CACHE, REPO, SetupFailure, prepare, run_child, step
 from headless import Server
+from template_plans import LEARN_A_WORD
 from workflow import to_prompt
 
 sys.path.append(str(REPO))  # where toyworld lies; behind the rest, for it has a folder nodes too
@@ -31,24 +31,19 @@ sys.path.append(str(REPO))  # where toyworld lies; behind the rest, for it has a
 if TYPE_CHECKING:  # there in the prepared Python only
     from PIL.Image import Image
 
-WORKFLOW = REPO / "example_workflows" / "train_and_sample.json"
 CHECKPOINT = "toyworld.safetensors"
 SUBJECT = "demo-subject"
 CONCEPT = "purple striped star"  # one of those that toyworld's model was never shown
 PICTURES = 5
 WORD = "my-concept"
 EXAMPLE = f"a photo of a {WORD} on sand"
-SAMPLING = {"steps": 25, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal"}
-# What the example workflow says for a real model, made to fit the small one; by the node's class or
-# title.
+SAMPLING = {"steps": 25, "cfg": 4.0}
+# What the template says for a real model, made to fit the small one; by the node's class.
 OVERRIDES: dict[str, dict[str, Any]] = {
     "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
     "LoadImagesAsConcept": {"folder": f"input/{SUBJECT}", "resolution": 64},
     "CreateEmbedding": {"placeholder": WORD, "initialiser": "star"},
-    "EmptyLatentImage": {"width": 64, "height": 64},
-    "KSampler": SAMPLING,
-    "prompt": {"value": EXAMPLE},
-    "negative prompt": {"text": ""},
+    "TrainingPreviews": {"prompt": EXAMPLE, "width": 64, "height": 64, **SAMPLING},
 }
 NEW_PROMPTS = (
     f"a photo of a {WORD} in the sky",
@@ -77,7 +72,7 @@ def main() -> None:
 
 
 def run_demo(comfyui: Path, output: Path) -> None:
-    """Run the example workflow in a fresh base directory and keep what it made."""
+    """Run the first template in a fresh base directory and keep what it made."""
     start = time.monotonic()
     server = Server(comfyui, Path(sys.executable), CACHE / "demo")
     lay_out_base(server.directory)
@@ -154,39 +149,52 @@ def subject(index: int) -> Image:
 
 
 def demo_prompt(object_info: dict[str, Any]) -> Prompt:
-    """The example workflow in the API format, made small."""
-    prompt = to_prompt(json.loads(WORKFLOW.read_text(encoding="utf-8")), object_info)
+    """The first template in the API format, made small, with pictures before and after."""
+    prompt = to_prompt(LEARN_A_WORD.workflow(), object_info)
     for name, inputs in OVERRIDES.items():
-        nodes = [n for n in prompt.values() if name in (n["class_type"], n["_meta"]["title"])]
-        if not nodes:
-            raise ValueError(f"{WORKFLOW.name} has no node '{name}'.")
-        for node in nodes:
-            if unknown := inputs.keys() - node["inputs"].keys():
-                raise ValueError(f"{name} in {WORKFLOW.name} has no input {sorted(unknown)}.")
-            node["inputs"].update(inputs)
+        node = prompt[only(prompt, name)]
+        if unknown := inputs.keys() - node["inputs"].keys():
+            raise ValueError(f"{name} in {LEARN_A_WORD.name} has no input {sorted(unknown)}.")
+        node["inputs"].update(inputs)
+    add_picture(prompt, "before", "CreateEmbedding", EXAMPLE)
+    add_picture(prompt, "after", "TrainTextualInversion", EXAMPLE)
     for text in NEW_PROMPTS:
-        add_picture(prompt, text)
+        add_picture(prompt, text, "TrainTextualInversion", text)
     return prompt
 
 
-def add_picture(prompt: Prompt, text: str) -> None:
-    """A picture more of the learned word: copies of all that makes the one after the training."""
+def only(prompt: Prompt, kind: str) -> str:
+    """Id of the one node of a class."""
+    found = [key for key, node in prompt.items() if node["class_type"] == kind]
+    if len(found) != 1:
+        raise ValueError(f"{LEARN_A_WORD.name} has {len(found)} nodes '{kind}'; one is expected.")
+    return found[0]
 
-    def copied(source: str) -> str:
-        node = prompt[source]
-        if node["class_type"] not in ("SaveImage", "VAEDecode", "KSampler", "CLIPTextEncode"):
-            return source
-        links = {
-            name: [copied(value[0]), value[1]] if isinstance(value, list) else value
-            for name, value in node["inputs"].items()
-        }
-        name = f"{source}: {text}"
-        prompt[name] = {**node, "inputs": links, "_meta": {"title": text}}
-        if node["class_type"] == "CLIPTextEncode" and isinstance(node["inputs"]["text"], list):
-            prompt[name]["inputs"]["text"] = text
-        return name
 
-    copied(next(key for key, node in prompt.items() if node["_meta"]["title"] == "after"))
+def add_picture(prompt: Prompt, title: str, source: str, text: str) -> None:
+    """What a user puts behind the template: a picture of a text, with the word of a node."""
+    loader, word = only(prompt, "CheckpointLoaderSimple"), only(prompt, source)
+
+    def add(kind: str, **inputs: Any) -> list[Any]:
+        key = f"{title}: {kind} {len(prompt)}"
+        prompt[key] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
+        return [key, 0]
+
+    clip = add("ApplyEmbeddingToCLIP", clip=[loader, 1], embedding=[word, 0], strength=1.0)
+    latent = add(
+        "KSampler",
+        model=[loader, 0],
+        positive=add("CLIPTextEncode", clip=clip, text=text),
+        negative=add("CLIPTextEncode", clip=[loader, 1], text=""),
+        latent_image=add("EmptyLatentImage", width=64, height=64, batch_size=1),
+        seed=1,
+        sampler_name="euler",
+        scheduler="normal",
+        denoise=1.0,
+        **SAMPLING,
+    )
+    pixels = add("VAEDecode", samples=latent, vae=[loader, 2])
+    add("SaveImage", images=pixels, filename_prefix="demo")
 
 
 # What comes out
@@ -222,7 +230,7 @@ def shown_picture(server: Server, prompt: Prompt, outputs: dict[str, Any], title
         if title == prompt[node_id]["_meta"]["title"] and shown.get("images"):
             query = urllib.parse.urlencode(shown["images"][0])
             return Image.open(io.BytesIO(server.get(f"/view?{query}"))).convert("RGB")
-    raise ValueError(f"{WORKFLOW.name} shows no picture titled '{title}'.")
+    raise ValueError(f"{LEARN_A_WORD.name} shows no picture titled '{title}'.")
 
 
 def side_by_side(pictures: Sequence[Image], labels: Sequence[str], size: int = 256) -> Image:

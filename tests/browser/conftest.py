@@ -1,6 +1,5 @@
 """A real ComfyUI with the pack, and its page in a real Chromium, in both of its renderers."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,13 +7,12 @@ import pytest
 
 pytest.importorskip("playwright", reason="the browser tests need playwright (PyPI)")
 
-from environment import REPO, find_chromium
+from environment import find_chromium
 from headless import Server
 from page import EMPTY, chromium, load_workflow, open_comfyui
 from playwright.sync_api import Browser, ViewportSize
+from template_plans import LEARN_A_WORD
 from view import View, listen
-
-EXAMPLE = REPO / "example_workflows" / "train_and_sample.json"
 
 
 @pytest.fixture(scope="session")
@@ -53,5 +51,5 @@ def view(opened_view: View) -> View:
 
 @pytest.fixture(scope="session")
 def example() -> dict[str, Any]:
-    """The example workflow, as the page saved it."""
-    return json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    """The first template, as the page saved it."""
+    return LEARN_A_WORD.workflow()

@@ -1,131 +1,158 @@
-"""The example workflow in the page, in both renderers: it opens, fits, is right, and runs."""
+"""The templates in the page, in both renderers: they open, fit, and a user's first word is learned
+as the README says.
+"""
 
 import json
+import shutil
 from typing import Any
 
 import pytest
 from demo import CHECKPOINT, SUBJECT
-from headless import Server
-from page import boxes, fit, load_workflow, overlaps
+from graphs import draw_pictures
+from headless import PACK, Server
+from page import boxes, fit, load_workflow, overlaps, settle
+from playwright.sync_api import Locator
+from template_plans import LEARN_A_WORD, TEMPLATES, Template
+from template_plans import LEARN_A_WORD_BLUEPRINT as BLUEPRINT
 from view import View
 from workflow import to_prompt
 
 SMALL: dict[str, dict[str, Any]] = {
     "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
     "LoadImagesAsConcept": {"folder": f"input/{SUBJECT}", "resolution": 64},
-    "EmptyLatentImage": {"width": 64, "height": 64},
-    "KSampler": {"steps": 2},
+    "TrainingPreviews": {"every": 1000, "steps": 2, "width": 64, "height": 64},
 }
+SMALL_INSIDE = {**SMALL, "CheckpointLoaderSimple": {}, "LoadImagesAsConcept": {"resolution": 64}}
 PROMPT = "async () => JSON.stringify((await app.graphToPrompt()).output)"
 SET = """values => {
     for (const node of app.graph.nodes)
         for (const [name, value] of Object.entries(values[node.type] ?? {}))
             node.widgets.find((widget) => widget.name === name).value = value
 }"""
-RUN = """() => {
+LISTEN = """() => {
     window.ended = null
     for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
         app.api.addEventListener(kind, ({ detail }) => { window.ended = { kind, ...detail } })
-    return app.queuePrompt(0)
 }"""
+RUN = f"() => {{ ({LISTEN})(); return app.queuePrompt(0) }}"
 SHOWN = """title => {
     const node = app.graph.nodes.find((node) => node.title === title)
     const drawn = document.querySelector(`[data-node-id='${node.id}'] img`)
     return (LiteGraph.vueNodesMode ? drawn : node.imgs?.[0])?.naturalWidth > 0
 }"""
+MISSING = """() => app.graph.nodes.map(({ type }) => type).filter(
+    (type) => !(type in LiteGraph.registered_node_types))"""
+OFFERED = """([type, name, value]) => app.graph.nodes.find((node) => node.type === type)
+    .widgets.find((widget) => widget.name === name).options.values.includes(value)"""
+OUTER = """() => app.graph.nodes.map(({ title, widgets, outputs }) =>
+    [title, widgets.map(({ name }) => name), outputs.map(({ name }) => name)])"""
+FILL = """([outer, inner]) => {
+    const [node] = app.graph.nodes
+    const fill = (node, values) => {
+        for (const [name, value] of Object.entries(values))
+            node.widgets.find((widget) => widget.name === name).value = value
+    }
+    fill(node, outer)
+    for (const inside of node.subgraph.nodes) fill(inside, inner[inside.type] ?? {})
+}"""
+ID = "type => app.graph.nodes.find((node) => node.type === type).id"
 
 
-@pytest.fixture
-def opened(view: View, example: dict[str, Any]) -> View:
-    """The page with the example workflow."""
-    load_workflow(view.page, example)
-    return view
-
-
-def prompt(view: View) -> dict[str, Any]:
-    """What the page would send to the server."""
-    return json.loads(view.page.evaluate(PROMPT))
-
-
-def test_it_opens_with_every_node_known(opened: View, example: dict[str, Any]) -> None:
-    missing = """() => app.graph.nodes.map(({ type }) => type).filter(
-        (type) => !(type in LiteGraph.registered_node_types))"""
-    assert opened.page.evaluate(missing) == []
-    assert opened.page.evaluate("() => app.graph.nodes.length") == len(example["nodes"])
-
-
-def test_nothing_overlaps(opened: View, example: dict[str, Any]) -> None:
-    fit(opened.page)
-    titles = {str(node["id"]): node.get("title", node["type"]) for node in example["nodes"]}
-    found = overlaps(boxes(opened.page))
-    assert [(titles[one], titles[other]) for one, other in found] == []
-
-
-def test_what_the_page_sends_fits_the_schemas(opened: View, object_info: dict[str, Any]) -> None:
-    sent = prompt(opened)
-    for node in sent.values():
-        schema = object_info[node["class_type"]]["input"]
-        assert set(schema["required"]) <= set(node["inputs"]), node["class_type"]
-    for node in sent.values():
-        for value in node["inputs"].values():
-            if isinstance(value, list):
-                source, slot = value
-                assert slot < len(object_info[sent[source]["class_type"]]["output"])
-
-
-def test_the_conversion_without_a_browser_gives_the_same_prompt(
-    opened: View, example: dict[str, Any], object_info: dict[str, Any]
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+def test_a_template_opens_whole_and_without_overlaps_and_asks_for_what_it_says(
+    view: View, object_info: dict[str, Any], template: Template
 ) -> None:
-    assert to_prompt(example, object_info) == prompt(opened)
+    saved = template.workflow()
+    load_workflow(view.page, saved)
+    assert view.page.evaluate(MISSING) == []
+    assert view.page.evaluate("() => app.graph.nodes.length") == len(template.nodes)
+    fit(view.page)
+    titles = {str(node["id"]): node.get("title", node["type"]) for node in saved["nodes"]}
+    found = overlaps(boxes(view.page))
+    assert [(titles[one], titles[other]) for one, other in found] == []
+    # What the demo, without a browser, makes of it.
+    assert to_prompt(saved, object_info) == json.loads(view.page.evaluate(PROMPT))
 
 
-def test_before_and_after_differ_in_the_word_alone(opened: View) -> None:
-    sent = prompt(opened)
-    before, after = (described(sent, saved(sent, side)) for side in ("before", "after"))
-    assert before != after
-    assert before.replace("CreateEmbedding", "WORD") == after.replace(
-        "TrainTextualInversion", "WORD"
-    )
+def test_the_first_word_is_learned_as_the_readme_says(view: View, server: Server) -> None:
+    page, folder = view.page, server.directory / "input" / "my-cat"
+    shutil.rmtree(folder, ignore_errors=True)
+    draw_pictures(folder)  # 1
+    open_template(view, LEARN_A_WORD.name)  # 2
+    choose(view, "CheckpointLoaderSimple", "ckpt_name", CHECKPOINT)  # 3
+    page.mouse.click(800, 950)
+    page.keyboard.press("r")
+    offered = ["LoadImagesAsConcept", "folder", "input/my-cat"]
+    page.wait_for_function(OFFERED, arg=offered, timeout=30_000)
+    choose(view, *offered)
+    write(view, "CreateEmbedding", placeholder="my-cat", initialiser="cat")  # 4
+    # Smaller than the README says. A seed for each renderer: nothing comes from the other's cache.
+    training = {"TrainTextualInversion": {"steps": 4, "seed": int(view.vue_nodes)}}
+    small = {**SMALL["LoadImagesAsConcept"], "folder": "input/my-cat"}
+    page.evaluate(SET, {**SMALL, "LoadImagesAsConcept": small, **training})
+    page.evaluate(LISTEN)
+    page.get_by_test_id("queue-button").click()  # 5
+    page.wait_for_function("() => window.ended !== null", timeout=240_000)
+    ended = page.evaluate("() => window.ended")
+    assert ended["kind"] == "execution_success", ended
+    page.wait_for_function(SHOWN, arg="step by step", timeout=10_000)
+    words = list((server.directory / "models" / "embeddings").glob("my-cat*.safetensors"))
+    assert len(words) == 1 + view.vue_nodes
+    fit(page)
+    assert overlaps(boxes(page)) == []  # Nodes grow with what they show.
 
 
-def saved(sent: dict[str, Any], side: str) -> str:
-    """Id of the node that saves one of the two pictures."""
-    return next(
-        node_id
-        for node_id, node in sent.items()
-        if node["class_type"] == "SaveImage" and node["inputs"]["filename_prefix"] == side
-    )
-
-
-def described(sent: dict[str, Any], node_id: str) -> str:
-    """What a node is made from, down to the word and the loaders."""
-    node = sent[node_id]
-    if node["class_type"] in ("CreateEmbedding", "TrainTextualInversion"):
-        return node["class_type"]
-    inputs = [
-        f"{name}={described(sent, value[0])}.{value[1]}" if isinstance(value, list) else str(value)
-        for name, value in node["inputs"].items()
-        if name != "filename_prefix"
-    ]
-    return f"{node['class_type']}({', '.join(inputs)})"
-
-
-def test_it_runs_and_shows_both_pictures(opened: View, server: Server) -> None:
-    page = opened.page
-    # A seed for each renderer: nothing comes from the cache of the other.
-    training = {"TrainTextualInversion": {"steps": 4, "seed": int(opened.vue_nodes)}}
-    page.evaluate(SET, {**SMALL, **training})
+def test_the_blueprint_is_found_and_learns_a_word(view: View, server: Server) -> None:
+    page = view.page
+    page.keyboard.press("Escape")
+    page.mouse.dblclick(800, 950)  # the page's search for nodes
+    page.keyboard.type("textual inversion learn")
+    page.get_by_role("option", name=BLUEPRINT.name).first.wait_for(timeout=10_000)
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => app.graph.nodes.length === 1")
+    settle(page)
+    shown = [BLUEPRINT.name, list(BLUEPRINT.inputs), list(BLUEPRINT.outputs)]
+    assert page.evaluate(OUTER) == [shown]
+    word = f"blue-{view.vue_nodes}".lower()
+    values = {"folder": f"input/{SUBJECT}", "word": word, "noun": "star", "checkpoint": CHECKPOINT}
+    page.evaluate(FILL, [values, {**SMALL_INSIDE, "TrainTextualInversion": {"steps": 2}}])
     page.evaluate(RUN)
     page.wait_for_function("() => window.ended !== null", timeout=240_000)
     ended = page.evaluate("() => window.ended")
     assert ended["kind"] == "execution_success", ended
-    for title in ("before", "after", "loss", "what is trained on"):
-        page.wait_for_function(SHOWN, arg=title, timeout=10_000)
-    report = page.evaluate(
-        "() => app.graph.nodes.find(({ title }) => title === 'report')"
-        ".widgets.find(({ name }) => name === 'preview_text').value"
-    )
-    assert "Validation loss" in report
-    assert list((server.directory / "models" / "embeddings").glob("my-concept*.safetensors"))
-    fit(page)
-    assert overlaps(boxes(page)) == []  # Nodes grow with what they show.
+    assert (server.directory / "models" / "embeddings" / f"{word}.safetensors").is_file()
+
+
+def open_template(view: View, name: str) -> None:
+    """Choose a template as the README tells."""
+    page = view.page
+    page.keyboard.press("Escape")  # A new ComfyUI opens with its own templates.
+    page.get_by_role("button", name="Templates").first.click()
+    page.get_by_text(PACK).first.click()
+    page.get_by_test_id(f"template-workflow-{name}").click()
+    page.wait_for_function(f"() => app.graph.nodes.length === {len(LEARN_A_WORD.nodes)}")
+    settle(page)
+
+
+def choose(view: View, node_type: str, name: str, value: str) -> None:
+    """Choose from a list; LiteGraph's is drawn, and is set."""
+    page = view.page
+    if not view.vue_nodes:
+        page.evaluate(SET, {node_type: {name: value}})
+        return
+    drawn(view, node_type).get_by_role("combobox", name=name).click()
+    page.get_by_role("option", name=value).click()
+
+
+def write(view: View, node_type: str, **texts: str) -> None:
+    """Write into lines of text; LiteGraph's are drawn, and are set."""
+    if not view.vue_nodes:
+        view.page.evaluate(SET, {node_type: texts})
+        return
+    for name, text in texts.items():
+        drawn(view, node_type).get_by_role("textbox", name=name).fill(text)
+
+
+def drawn(view: View, node_type: str) -> Locator:
+    """The one node of a class, as Nodes 2.0 draws it."""
+    return view.page.locator(f"[data-node-id='{view.page.evaluate(ID, node_type)}']")

@@ -1,6 +1,7 @@
 """The nodes in the page: what a user finds on them, in both renderers."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -71,6 +72,7 @@ CHOOSE = """([id, name, value]) => {
     widget.value = value
     widget.callback?.(value)
 }"""
+ROW = re.compile(r"^\| `(\w+)`(?: \(\*\w+\*\))? \|", re.MULTILINE)
 PROMPT = "async () => JSON.parse(JSON.stringify((await app.graphToPrompt()).output))"
 
 
@@ -120,15 +122,26 @@ def test_advanced_inputs_are_there_and_nodes2_hides_them_at_first(view: View) ->
         drawn.get_by_text("checkpointing", exact=True).wait_for(timeout=5000)
 
 
-@pytest.mark.parametrize("node_type", WIDGETS)
-def test_the_help_page_is_served_and_names_every_input_and_output(
-    server: Server, object_info: dict[str, Any], node_type: str
+def test_every_node_has_a_help_page_with_a_line_for_each_input_the_advanced_ones_last(
+    server: Server, object_info: dict[str, Any]
 ) -> None:
-    text = server.get(f"/extensions/{PACK}/docs/{node_type}.md").decode()
-    assert text == (REPO / "web" / "docs" / f"{node_type}.md").read_text(encoding="utf-8")
-    schema = object_info[node_type]
-    named = set(re.findall(r"`(\w+)`", text))
-    assert input_names(schema["input"]) | set(schema["output_name"]) <= named
+    ours = [name for name, schema in object_info.items() if PACK in schema["python_module"]]
+    assert set(WIDGETS) <= set(ours)
+    for node_type in ours:
+        schema, text = object_info[node_type], help_page(server, node_type)
+        inputs = dict(all_inputs(schema["input"]))
+        rows = [name for name in ROW.findall(text.split("| Output |")[0]) if name in inputs]
+        assert sorted(rows) == sorted(inputs), node_type
+        advanced = [is_advanced(inputs[name]) for name in rows]
+        assert advanced == sorted(advanced), node_type
+        assert set(schema["output_name"]) <= set(re.findall(r"`(\w+)`", text)), node_type
+
+
+def help_page(server: Server, node_type: str) -> str:
+    """The page that ComfyUI asks for first."""
+    text = server.get(f"/extensions/{PACK}/docs/{node_type}/en.md").decode()
+    assert text == (REPO / "web" / "docs" / node_type / "en.md").read_text(encoding="utf-8")
+    return text
 
 
 def test_the_help_page_opens_from_the_node(view: View) -> None:
@@ -136,14 +149,18 @@ def test_the_help_page_opens_from_the_node(view: View) -> None:
     view.page.evaluate("id => app.canvas.selectNode(app.graph.getNodeById(id))", node)
     view.page.get_by_test_id("info-button").dispatch_event("click")
     view.page.get_by_text("The loss is nan. The model overflows").wait_for(timeout=10_000)
+    assert [complaint for complaint in view.complaints if "/docs/Train" in complaint] == []
 
 
-def input_names(groups: dict[str, Any]) -> set[str]:
-    """Every input of a schema, those of the choices too."""
-    names = set()
+def all_inputs(groups: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Every input of a schema with its spec, those of the choices too."""
     for name, spec in {**groups.get("required", {}), **groups.get("optional", {})}.items():
-        names.add(name)
+        yield name, spec
         if spec[0] == "COMFY_DYNAMICCOMBO_V3":
             for choice in spec[1]["options"]:
-                names |= input_names(choice["inputs"])
-    return names
+                yield from all_inputs(choice["inputs"])
+
+
+def is_advanced(spec: list[Any]) -> bool:
+    """Whether the page hides an input at first."""
+    return len(spec) > 1 and bool(spec[1].get("advanced"))

@@ -45,7 +45,7 @@ def press(view: View, node: str) -> None:
 
 @pytest.fixture
 def trainer(view: View, server: Server, example: dict[str, Any]) -> Iterator[str]:
-    """The training node of the example workflow, made small and long; stopped at the end."""
+    """The training node of the first template, made small and long; stopped at the end."""
     load_workflow(view.page, example)
     # A seed for each renderer: nothing comes from the cache of the other.
     training = {"steps": STEPS, "seed": 50 + view.vue_nodes}

@@ -1,14 +1,11 @@
-"""What Train Textual Inversion hands on, and what its template asks for."""
-
-import json
-from pathlib import Path
+"""What Train Textual Inversion hands on."""
 
 import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 from comfy_extras.nodes_train import LossGraphNode
 from small import Loaded, word
-from trainers import node_inputs, pack_module
+from trainers import pack_module
 
 from ti_core.host.learn import Learned
 
@@ -38,16 +35,3 @@ def test_what_was_learned_goes_on_and_pictures_where_there_are_any(
     found = outputs(Learned(made, [0.5, 0.4], "report"), pictures).args
     assert found[:3] == (made, {"loss": [0.5, 0.4]}, "report")
     assert isinstance(found[3], ExecutionBlocker) == (pictures is None)
-
-
-def test_the_template_trains_with_the_defaults_of_the_nodes():
-    file = Path(__file__).resolve().parents[2] / "example_workflows" / "train_and_sample.json"
-    graphs = json.loads(file.read_text())
-    (values,) = (
-        node["widgets_values"]
-        for node in graphs["nodes"]
-        if node["type"] == "TrainTextualInversion"
-    )
-    inputs = node_inputs({})
-    names = ("steps", "method", "learning_rate", "prior", "batch_size", "seed")
-    assert values[: len(names)] == [inputs[name] for name in names]
