@@ -284,6 +284,7 @@ def test_what_is_wrong_is_found() -> None:
 
 QUOTED = {
     "docs/memory.md": ("activations",),
+    "docs/noise-levels.md": ("noise-levels",),
     "docs/learning.md": ("anytime-toyworld", "anytime-flowworld", "noise-toyworld"),
 }
 
