@@ -32,6 +32,7 @@ from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.encode import encode_pictures
 from ti_core.host.models.text import Word, create_embedding, with_word
 from ti_core.training.latents import expected, shape_of
+from ti_core.training.objective import Objective
 from ti_core.training.validation import validation_batches, validation_loss
 from toyworld.drawing import SIZE
 from toyworld.judge import judge_of
@@ -41,6 +42,7 @@ PLACEHOLDER = "toyword"
 TEMPLATE = "a photo of {}"
 WHOLE = FitSettings(SIZE, SIZE)  # pictures as they are
 SHOWN, FRESH = 5, 20  # pictures to learn from, and to judge by
+EVEN = Objective("uniform")  # the same measure, whatever noise levels a word was learned at
 SAMPLES = 80  # of the loss on the fresh pictures: places in the schedule, four for each picture
 
 
@@ -123,7 +125,8 @@ class Exam:
         with borrowed(model, clip, stand_in, shape, BorrowSettings(SAMPLES)) as frozen:
             found = []
             for text, vectors in words:
-                drawn = validation_batches(frozen, self.fresh, self.latents, text, SAMPLES, SAMPLES)
+                shown = (frozen, self.fresh, self.latents, text, SAMPLES, SAMPLES)
+                drawn = validation_batches(*shown, objective=EVEN)
                 found.append(validation_loss(frozen, drawn, vectors))
         return found
 

@@ -26,6 +26,7 @@ from ti_core.host.learn import Audience, LearnSettings, learn
 from ti_core.host.models.borrow import BorrowSettings
 from ti_core.host.models.text import create_embedding
 from ti_core.store.run_store import Resume
+from ti_core.training.objective import Objective
 from ti_core.training.optimisers import FreeSettings, SphericalSettings
 from ti_core.training.run import RunState
 from ti_core.training.schedule import schedule
@@ -146,15 +147,25 @@ def settings(inputs: Mapping[str, Any], seed: int) -> TrainingSettings:
         seed,
         inputs["hold_out"],
         StoppingRule() if inputs["auto_stop"] else None,
+        objective(inputs),
     )
 
 
+def objective(inputs: Mapping[str, Any]) -> Objective:
+    """What Training Objective makes of its inputs."""
+    node = pack_module("nodes.objective").TrainingObjective
+    names = [one.id for one in node.define_schema().inputs]
+    made = node.execute(**{name: inputs[name] for name in names}).result[0]
+    return Objective(**vars(made))
+
+
 def node_inputs(changed: Mapping[str, str]) -> dict[str, Any]:
-    """The inputs of CreateEmbedding and TrainTextualInversion as a user finds them, with some
-    values changed.
+    """The inputs of CreateEmbedding, TrainTextualInversion and TrainingObjective as a user finds
+    them, with some values changed.
     """
     inputs = {}
-    for module, node in (("embedding", "CreateEmbedding"), ("train", "TrainTextualInversion")):
+    nodes = ["CreateEmbedding", "TrainTextualInversion", "TrainingObjective"]
+    for module, node in zip(("embedding", "train", "objective"), nodes, strict=True):
         for one in getattr(pack_module(f"nodes.{module}"), node).define_schema().inputs:
             inputs[one.id] = getattr(one, "default", None)
             if one.id == "method":

@@ -11,6 +11,7 @@ from .concept_options import ConceptCaptionOptions, ConceptMaskOptions, ConceptP
 from .embedding import ApplyEmbeddingToCLIP, CreateEmbedding
 from .files import ConvertTextualInversion, LoadTextualInversion, SaveEmbedding
 from .inspection import InspectTextualInversion
+from .objective import TrainingObjective
 from .previews import TrainingPreviews
 from .train import TrainTextualInversion
 
@@ -33,6 +34,7 @@ class TextualInversionExtension(ComfyExtension):
             ConceptAudit,
             CreateEmbedding,
             TrainTextualInversion,
+            TrainingObjective,
             TrainingPreviews,
             SaveEmbedding,
             LoadTextualInversion,

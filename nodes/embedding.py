@@ -5,6 +5,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..ti_core.host.models.text import apply_embedding, create_embedding
+from ..ti_core.host.page.progress import say
 from ..ti_core.word.embedding import Embedding
 from .sockets import CATEGORY, EmbeddingSocket
 
@@ -19,6 +20,7 @@ class CreateEmbedding(io.ComfyNode):
             description="Makes a new word for the text encoders of a model. Until it is trained, "
             "it means the same as its initialiser.",
             search_aliases=["textual inversion", "new token", "placeholder", "init word"],
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Clip.Input(
                     "clip",
@@ -43,8 +45,17 @@ class CreateEmbedding(io.ComfyNode):
                     min=0,
                     max=64,
                     tooltip="How many vectors the word has. 1 to 4 are usual. More hold more "
-                    "detail, but take more room in the prompt (75 in all) and weaken the other "
-                    "words. 0 = as many as the initialiser has tokens.",
+                    "detail, but take more room in the prompt and weaken the other words. 0 = as "
+                    "many as the initialiser has tokens.",
+                ),
+                io.String.Input(
+                    "encoders",
+                    default="auto",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Which text encoders learn, by name with commas between: 'clip_l' or "
+                    "'clip_l, t5xxl'. 'auto' = all; the node shows their names. The others read "
+                    "the initialiser.",
                 ),
             ],
             outputs=[
@@ -56,10 +67,13 @@ class CreateEmbedding(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, clip: Any, placeholder: str, initialiser: str, vectors: int) -> io.NodeOutput:
-        return io.NodeOutput(
-            create_embedding(clip, placeholder.strip(), initialiser.strip(), vectors)
-        )
+    def execute(
+        cls, clip: Any, placeholder: str, initialiser: str, vectors: int, encoders: str = "auto"
+    ) -> io.NodeOutput:
+        named = (placeholder.strip(), initialiser.strip())
+        embedding = create_embedding(clip, *named, vectors, encoders)
+        say(f"Learns in {embedding.shapes}.", cls.hidden.unique_id)
+        return io.NodeOutput(embedding)
 
 
 class ApplyEmbeddingToCLIP(io.ComfyNode):

@@ -13,6 +13,7 @@ from ..ti_core.host.models.borrow import BorrowSettings
 from ..ti_core.host.page.previews import Previews
 from ..ti_core.host.page.progress import Progress, say
 from ..ti_core.host.page.stop_and_keep import stoppable
+from ..ti_core.training.objective import USUAL, Objective
 from ..ti_core.training.optimisers import FreeSettings, SphericalSettings
 from ..ti_core.training.preview_pictures import PreviewSettings
 from ..ti_core.training.schedule import schedule as make_schedule
@@ -24,6 +25,7 @@ from .sockets import (
     ConceptSocket,
     EmbeddingSocket,
     LossMapSocket,
+    ObjectiveSocket,
     PreviewsSocket,
 )
 
@@ -257,6 +259,11 @@ class TrainTextualInversion(io.ComfyNode):
                     optional=True,
                     tooltip="From Training Previews: pictures of the word during training.",
                 ),
+                ObjectiveSocket.Input(
+                    "objective",
+                    optional=True,
+                    tooltip="From Training Objective: which noise levels are trained on.",
+                ),
             ],
             outputs=[
                 EmbeddingSocket.Output(
@@ -301,6 +308,7 @@ class TrainTextualInversion(io.ComfyNode):
         hold_out: bool = False,
         resume: Any = "continue",
         previews: PreviewSettings | None = None,
+        objective: Objective = USUAL,
     ) -> io.NodeOutput:
         chosen = dict(method)
         settings_type = METHODS[chosen.pop("method")]
@@ -312,6 +320,7 @@ class TrainTextualInversion(io.ComfyNode):
             seed,
             hold_out,
             StoppingRule() if auto_stop else None,
+            objective,
         )
         settings = LearnSettings(
             training, BorrowSettings(batch_size, precision, checkpointing), keep, resume

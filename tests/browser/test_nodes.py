@@ -26,8 +26,11 @@ WIDGETS = {
         *("folder", "resolution", "kind", "captions"),
         *("repeats", "subfolders", "unreadable", "pictures"),
     ),
-    "CreateEmbedding": ("placeholder", "initialiser", "vectors"),
+    "CreateEmbedding": ("placeholder", "initialiser", "vectors", "encoders"),
     "TrainTextualInversion": (*TRAINING[0], *SPHERICAL, *TRAINING[1], STOP),
+    "TrainingObjective": (
+        *("noise_levels", "from", "to", "weighting", "gamma", "offset_noise", "guidance"),
+    ),
     "TrainingPreviews": (
         *("every", "prompt", "negative", "steps", "cfg", "sampler", "scheduler"),
         *("width", "height", "seed"),
@@ -42,9 +45,10 @@ SOCKETS = {
     ),
     "CreateEmbedding": (["clip"], ["embedding"]),
     "TrainTextualInversion": (
-        ["model", "clip", "vae", "concept", "embedding", "previews"],
+        ["model", "clip", "vae", "concept", "embedding", "previews", "objective"],
         ["embedding", "loss_map", "report", "previews"],
     ),
+    "TrainingObjective": ([], ["objective"]),
     "TrainingPreviews": ([], ["previews"]),
     "SaveEmbedding": (["embedding", "picture"], ["path"]),
     "ApplyEmbeddingToCLIP": (["clip", "embedding"], ["clip"]),

@@ -20,6 +20,7 @@ from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.gradients import weights
 from ti_core.training.batches import Batch, batch_loss
 from ti_core.training.loop import train
+from ti_core.training.objective import Objective
 from ti_core.training.optimisers import FreeSettings
 from ti_core.training.validation import validation_batches, validation_loss
 from ti_core.word.embedding import Embedding
@@ -304,6 +305,9 @@ def test_the_report_and_the_provenance_tell_what_happened(checkpoint_file: Path)
     assert provenance["steps"] == 2
     assert provenance["base_model"] == checkpoint_file.name
     assert provenance["prediction"] == "eps"
+    assert provenance["noise_levels"] == "uniform"
+    assert provenance["objective"] == vars(Objective())
+    assert "Noise levels: uniform." in made.report
 
 
 def test_training_goes_on_from_a_trained_word(loaded: Loaded):

@@ -5,9 +5,10 @@ import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 from comfy_extras.nodes_train import LossGraphNode
 from small import Loaded, word
-from trainers import pack_module
+from trainers import node_inputs, objective, pack_module
 
 from ti_core.host.learn import Learned
+from ti_core.training.objective import Objective
 
 outputs = pack_module("nodes.train").outputs
 
@@ -35,3 +36,9 @@ def test_what_was_learned_goes_on_and_pictures_where_there_are_any(
     found = outputs(Learned(made, [0.5, 0.4], "report"), pictures).args
     assert found[:3] == (made, {"loss": [0.5, 0.4]}, "report")
     assert isinstance(found[3], ExecutionBlocker) == (pictures is None)
+
+
+def test_the_objective_that_nobody_changed_is_what_training_does_without_the_node():
+    assert objective(node_inputs({})) == Objective()
+    changed = objective(node_inputs({"from": "0.2", "to": "0.7", "noise_levels": "uniform"}))
+    assert changed == Objective("uniform", 0.2, 0.7)

@@ -17,6 +17,10 @@ def test_a_graph_trains_saves_and_samples(server: Server):
     prompt = from_checkpoint(graph())
     prompt["plot"] = node("LossGraphNode", loss=["train", 1], filename_prefix="loss")
     prompt["crops"] = node("SaveImage", images=["concept", 1], filename_prefix="crops")
+    chosen = {"noise_levels": "uniform", "from": 0.1, "to": 1.0, "weighting": "min-SNR"}
+    more = {"gamma": 5.0, "offset_noise": 0.0, "guidance": 1.0}
+    prompt["objective"] = node("TrainingObjective", **chosen, **more)
+    prompt["train"]["inputs"]["objective"] = ["objective", 0]
     outputs = run(server, prompt, on_progress=lambda *step: shown.append(step))
     path = saved_path(outputs)
     assert path.parent == server.directory / "models" / "embeddings"
@@ -26,6 +30,9 @@ def test_a_graph_trains_saves_and_samples(server: Server):
     assert recipe["base_model"] == CHECKPOINT
     assert len(outputs["train"]["ti_loss"]) == STEPS
     assert "Learned 'my-star'" in outputs["train"]["text"][0]
+    said = "Noise levels: uniform, 0.1 to 1 of the schedule; weighting: min-SNR, gamma 5."
+    assert said in outputs["train"]["text"][0]
+    assert any("Learns in clip_l 2 x 768." in text for *_, text in shown)
     assert len(outputs["crops"]["images"]) == 5
     assert outputs["plot"]["images"]
     assert outputs["image"]["images"]

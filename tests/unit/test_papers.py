@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from peers import scripts
 
+HELP = Path("web/docs")
 REPO = Path(__file__).resolve().parents[2]
 MOST_WORDS = 1200  # of the README, counted as `wc -w` does: all that stands between blanks
 LANGUAGES = ("sh", "text", "python")
@@ -85,10 +86,17 @@ def leads(paper: Paper, target: str) -> bool:
     name, _, heading = target.partition("#")
     if not name:
         return heading in headings(paper.text)
-    file = (REPO / paper.path.parent / name).resolve()
+    file = (REPO / links_from(paper.path) / name).resolve()
     if not file.is_relative_to(REPO) or file.relative_to(REPO).as_posix() not in tracked():
         return False
     return not heading or heading in headings(file.read_text(encoding="utf-8"))
+
+
+def links_from(page: Path) -> Path:
+    """The folder that relative links of a page begin at: for help pages that of them all, as the
+    host's page takes it (frontend getNodeHelpBaseUrl).
+    """
+    return HELP if page.is_relative_to(HELP) else page.parent
 
 
 def headings(text: str) -> set[str]:
@@ -284,6 +292,7 @@ def test_what_is_wrong_is_found() -> None:
 
 QUOTED = {
     "docs/memory.md": ("activations",),
+    "docs/noise-levels.md": ("noise-levels",),
     "docs/learning.md": ("anytime-toyworld", "anytime-flowworld", "noise-toyworld"),
 }
 

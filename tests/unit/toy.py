@@ -11,6 +11,7 @@ from ti_core.concept.concept import Concept, Picture
 from ti_core.concept.templates import TEMPLATES
 from ti_core.concept.wording import Wording
 from ti_core.training.loop import train
+from ti_core.training.noise_levels import NoiseLevels
 from ti_core.training.objective import Prediction
 from ti_core.training.optimisers import SphericalSettings
 from ti_core.training.run import RunState
@@ -36,6 +37,9 @@ class ToyModel:
         self.vocabulary_norms = {"clip_l": 0.4}
         self.seen: list[str] = []
 
+    def usual_levels(self, shape: Sequence[int]) -> NoiseLevels:
+        return NoiseLevels()
+
     @contextmanager
     def differentiable(self) -> Iterator[None]:
         yield
@@ -47,7 +51,9 @@ class ToyModel:
     def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         return latents + noise * sigma.view(-1, 1, 1, 1)
 
-    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[Tensor]) -> Tensor:
+    def denoise(
+        self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[Tensor], framings: Any = ()
+    ) -> Tensor:
         return 0.5 * noisy + torch.stack(list(conditioning))[:, :, None, None]
 
 

@@ -190,8 +190,8 @@ def word_findings(
     found += [text for fact in facts for text in encoder_findings(fact, placeholder)]
     if vectors > MANY_VECTORS:
         found.append(
-            f"{vectors} vectors take {vectors} of the 75 tokens of a prompt and outweigh its other "
-            f"words. 1 to 4 are usual."
+            f"{vectors} vectors take {vectors} of the 75 tokens that CLIP reads at a time, and "
+            f"outweigh the other words of a prompt. 1 to 4 are usual."
         )
     side = min(math.sqrt(math.prod(crop.shape[:2])) for crop in concept.crops)
     if side < NEAR_THE_MODELS * native:

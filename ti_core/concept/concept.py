@@ -33,6 +33,17 @@ class Found(NamedTuple):
     look: int = 0
 
 
+class Framing(NamedTuple):
+    """How a crop was made: width and height of the picture before it was scaled, and the crop's
+    left upper corner in the scaled picture, all in pixels.
+    """
+
+    width: int
+    height: int
+    left: int = 0
+    top: int = 0
+
+
 class Pick(NamedTuple):
     """A sample to train on: the number of a picture, of one of all crops, and of the round."""
 
@@ -46,8 +57,8 @@ class Picture:
     """A picture as it is trained on: crops `[h, w, 3]` in bytes, all of one size, and for each the
     weights `[h, w]` (None: all of it counts); a caption and how it is worded.
 
-    `repeats` is how often a round shows it, `found` what it was before it was fitted, if anyone
-    knows. The name is for people; two pictures may share one.
+    `repeats` is how often a round shows it; what it was before it was fitted, and how each crop was
+    made, is `found` and `framings`, if anyone knows. The name is for people; two may share one.
     """
 
     name: str
@@ -57,6 +68,7 @@ class Picture:
     wording: Wording
     repeats: int = 1
     found: Found | None = None
+    framings: tuple[Framing, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -110,6 +122,15 @@ class Concept:
     def weights(self) -> tuple[Tensor | None, ...]:
         """The weights `[h, w]` of all crops, None where all of a crop counts."""
         return tuple(weights for picture in self.pictures for weights in picture.weights)
+
+    @cached_property
+    def framings(self) -> tuple[Framing, ...]:
+        """How all crops were made; pictures of which nobody knows were never larger."""
+        return tuple(
+            framing
+            for one in self.pictures
+            for framing in one.framings or [Framing(*one.size)] * len(one.crops)
+        )
 
     @cached_property
     def places(self) -> tuple[range, ...]:

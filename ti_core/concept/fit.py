@@ -154,13 +154,36 @@ def shaped(
 
 def cropped(picture: Tensor, size: Size, view: View) -> Tensor:
     """Scale a picture `[h, w, c]` to cover the size, and cut it out where the view looks."""
-    width, height = size
-    cover = max(width / picture.shape[1], height / picture.shape[0]) * view.zoom
-    tall = max(height, round(picture.shape[0] * cover))
-    wide = max(width, round(picture.shape[1] * cover))
-    top, left = int((tall - height) * view.down), int((wide - width) * view.across)
+    wide, tall, left, top = covering(picture.shape[1], picture.shape[0], size, view)
     whole = scaled(picture, wide, tall)
-    return whole[top : top + height, left : left + width].contiguous()
+    return whole[top : top + size[1], left : left + size[0]].contiguous()
+
+
+class Cover(NamedTuple):
+    """A picture scaled to cover a size, and where in it the crop begins."""
+
+    wide: int
+    tall: int
+    left: int
+    top: int
+
+
+def covering(width: int, height: int, size: Size, view: View) -> Cover:
+    """How a picture of `width` x `height` is scaled to cover the size, and where the view looks."""
+    cover = max(size[0] / width, size[1] / height) * view.zoom
+    wide, tall = max(size[0], round(width * cover)), max(size[1], round(height * cover))
+    left, top = int((wide - size[0]) * view.across), int((tall - size[1]) * view.down)
+    return Cover(wide, tall, left, top)
+
+
+def corner(width: int, height: int, size: Size, view: View, settings: FitSettings) -> Size:
+    """Left and top of the crop in the scaled picture, mirrored where the view is; padding and
+    squashing show all of it.
+    """
+    if settings.method != "crop":
+        return 0, 0
+    wide, _, left, top = covering(width, height, size, view)
+    return (wide - size[0] - left if view.flipped else left), top
 
 
 def padded(picture: Tensor, size: Size, colour: tuple[float, ...]) -> Tensor:

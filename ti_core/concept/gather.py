@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +11,18 @@ from torch import Generator, Tensor
 from ..draws import generator
 from ..quoted import quoted
 from .caption_files import LONGEST_CAPTION, CaptionFiles, clean
-from .concept import Concept, Found, LatentChoice, Picture
-from .fit import FitSettings, Size, View, bucket_for, draw_view, fitted_mask, fitted_picture, lost
+from .concept import Concept, Found, Framing, LatentChoice, Picture
+from .fit import (
+    FitSettings,
+    Size,
+    View,
+    bucket_for,
+    corner,
+    draw_view,
+    fitted_mask,
+    fitted_picture,
+    lost,
+)
 from .masks import MaskSettings, over_picture
 from .pixels import in_bytes, in_floats
 from .templates import Kind
@@ -79,13 +90,22 @@ def picture_of(source: Source, recipe: Recipe, draws: Generator) -> Picture:
     cut = [crop_of(source, size, recipe, draws) for _ in range(variants)]
     return Picture(
         source.name,
-        tuple(crop for crop, _ in cut),
-        tuple(weights for _, weights in cut),
+        tuple(one.pixels for one in cut),
+        tuple(one.weights for one in cut),
         source.caption if source.typed else clean(source.caption),
         replace(recipe.wording, typed=source.typed),
         source.repeats * recipe.repeats,
         found_of(source, size, recipe.fit),
+        tuple(one.framing for one in cut),
     )
+
+
+class Crop(NamedTuple):
+    """Pixels `[h, w, 3]` in bytes, weights `[h, w]` (None: all of it counts), how it was made."""
+
+    pixels: Tensor
+    weights: Tensor | None
+    framing: Framing
 
 
 def check_large_enough(name: str, width: int, height: int, fit: FitSettings) -> None:
@@ -105,23 +125,22 @@ def check_large_enough(name: str, width: int, height: int, fit: FitSettings) -> 
         )
 
 
-def crop_of(
-    source: Source, size: Size, recipe: Recipe, draws: Generator
-) -> tuple[Tensor, Tensor | None]:
-    """A crop of a source and its weights, None where all of it counts."""
+def crop_of(source: Source, size: Size, recipe: Recipe, draws: Generator) -> Crop:
+    """A crop of a source."""
     fit, mask = recipe.fit, mask_of(source, recipe)
-    if mask is None:
-        view = draw_view(fit, draws)
-        return in_bytes(fitted_picture(source.picture, size, view, fit)), None
-    view, weights = view_of_mask(mask, size, recipe, draws)
-    if not bool(weights.any()):
+    view, weights = draw_view(fit, draws), None
+    if mask is not None:
+        view, weights = view_of_mask(mask, view, size, recipe, draws)
+    height, width = source.picture.shape[:2]
+    framing = Framing(width, height, *corner(width, height, size, view, fit))
+    if weights is not None and not bool(weights.any()):
         raise ValueError(
             f"The mask of {quoted(source.name)} is empty inside the crop, so nothing would be "
             f"learned from this picture. Paint the subject white, invert the mask, or remove it."
         )
-    full = float((weights - 1).abs().max()) < WHITE
-    crop = in_bytes(fitted_picture(source.picture, size, view, fit))
-    return crop, None if full else weights
+    full = weights is None or float((weights - 1).abs().max()) < WHITE
+    pixels = in_bytes(fitted_picture(source.picture, size, view, fit))
+    return Crop(pixels, None if full else weights, framing)
 
 
 def mask_of(source: Source, recipe: Recipe) -> Tensor | None:
@@ -133,13 +152,16 @@ def mask_of(source: Source, recipe: Recipe) -> Tensor | None:
     return 1.0 - mask if settings.invert else mask
 
 
-def view_of_mask(mask: Tensor, size: Size, recipe: Recipe, draws: Generator) -> tuple[View, Tensor]:
-    """A view with the weights it sees; among random views, one that sees something that counts."""
-    for _ in range(TRIES):
+def view_of_mask(
+    mask: Tensor, view: View, size: Size, recipe: Recipe, draws: Generator
+) -> tuple[View, Tensor]:
+    """The view with the weights it sees; of random views, one that sees something that counts."""
+    seen = fitted_mask(mask, size, view, recipe.fit)
+    for _ in range(TRIES - 1 if recipe.fit.random else 0):
+        if float(seen.mean()) > 0:
+            break
         view = draw_view(recipe.fit, draws)
         seen = fitted_mask(mask, size, view, recipe.fit)
-        if float(seen.mean()) > 0 or not recipe.fit.random:
-            break
     return view, recipe.masks.weights(seen)
 
 

@@ -140,7 +140,8 @@ class Session:
             self.settings.training.seed,
         )
         check_channels(latents, model)
-        lent = self.settings.borrow
+        guidance = self.settings.training.objective.guidance
+        lent = replace(self.settings.borrow, guidance=guidance)
         while not self.attempt(latents, lent):
             release_memory()
             remedy = next_remedy(replace(lent, checkpointing="on") if self.checkpointed else lent)
@@ -157,9 +158,10 @@ class Session:
         return self.state.step if self.state else 0
 
     def note(self, text: str) -> None:
-        """Tell the user now, and in the report."""
-        self.notes.append(text)
-        self.audience.tell(text)
+        """Tell the user now, and in the report, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+            self.audience.tell(text)
 
     def note_weights(self) -> None:
         """Note that captions give the word a weight which text encoders do not know."""
@@ -213,7 +215,8 @@ class Session:
             vectors = self.state.vectors
         frozen.watch_streaming()
         seconds = measured_step(
-            frozen, self.concept, latents, self.embedding.placeholder, vectors, training
+            *(frozen, self.concept, latents, self.embedding.placeholder, vectors, training),
+            self.note,
         )
         frozen.check_streaming()
         parts = math.ceil(training.batch_size / frozen.rows) * training.accumulation
@@ -230,9 +233,11 @@ class Session:
         """The run on borrowed models; whatever ends it, its state is stored."""
         training, previews = self.settings.training, self.audience.previews
         run = train(frozen, self.concept, latents, self.embedding, training, self.state)
+        sizes = [shape_of(one) for one in latents]
+        known = origin(frozen, self.models.model, sizes, training.objective)
         try:
             for self.state in run:
-                self.state.origin = self.state.origin or origin(frozen, self.models.model)
+                self.state.origin = self.state.origin or known
                 self.audience.on_step(self.state)
                 if self.state.step % SAVE_EVERY == 0:
                     self.store.save(self.state)

@@ -1,9 +1,11 @@
 """How an embedding was made, for its file."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from comfy.model_patcher import ModelPatcher
 
+from ..training.objective import Objective
 from ..training.run import Keep, RunState
 from ..training.settings import TrainingSettings
 from ..word.embedding import Embedding
@@ -34,6 +36,7 @@ def provenance(state: RunState, settings: TrainingSettings, keep: Keep) -> dict[
         "batch_size": settings.batch_size,
         "accumulation": settings.accumulation,
         "seed": settings.seed,
+        "objective": dict(vars(settings.objective)),
         **state.origin,
         "validation_loss": {
             "initialiser": state.initialiser_loss,
@@ -42,11 +45,16 @@ def provenance(state: RunState, settings: TrainingSettings, keep: Keep) -> dict[
     }
 
 
-def origin(frozen: HostModel, model: ModelPatcher) -> dict[str, str]:
-    """What a run was trained on."""
+def origin(
+    frozen: HostModel, model: ModelPatcher, sizes: Iterable[Sequence[int]], objective: Objective
+) -> dict[str, str]:
+    """What a run was trained on, with latents of these shapes."""
+    usual = {objective.levels(frozen.usual_levels(shape)) for shape in sizes}
+    ends = dict.fromkeys(str(pick(usual, key=lambda one: one.mean)) for pick in (min, max))
     return {
         **base_model(model),
         "prediction": frozen.prediction,
+        "noise_levels": " to ".join(ends),
         "compute_dtype": str(frozen.compute_dtype).removeprefix("torch."),
     }
 

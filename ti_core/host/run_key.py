@@ -48,7 +48,8 @@ def run_key(
     that, so that a run may be made longer or shorter. The same in every process.
     """
     shown = [
-        (one.crops, one.weights, one.caption, one.wording, one.repeats) for one in concept.pictures
+        (one.crops, one.weights, one.caption, one.wording, one.repeats, one.framings)
+        for one in concept.pictures
     ]
     chosen = (settings.method, settings.batch_size, settings.accumulation, settings.seed)
     schedule = settings.schedule
@@ -56,7 +57,7 @@ def run_key(
     return digest_of(
         (shown, concept.latents),
         (embedding.placeholder, embedding.initialiser, embedding.vectors, embedding.initial),
-        (*chosen, settings.hold_out, *rates, precision),
+        (*chosen, settings.hold_out, *rates, precision, settings.objective),
         (described(model), described_clip(clip), weights_of(vae.first_stage_model, {})),
     )
 

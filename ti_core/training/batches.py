@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..concept.concept import Concept, held_out, picks, without
+from ..concept.concept import Concept, Framing, held_out, picks, without
 from ..concept.masks import latent_weights, stacked_weights
 from ..concept.wording import Moment
 from ..draws import fraction, generator
 from .frozen_model import FrozenModel
 from .latents import Latents, sampled, shape_of
-from .objective import native_loss, stratified
+from .noise_levels import stratified
+from .objective import Objective, emphasis, native_loss
 from .settings import TrainingSettings
 
 
@@ -25,7 +26,8 @@ class NotFinite(RuntimeError):
 
 class Batch(NamedTuple):
     """Samples that are denoised together: latents and noise `[b, ...]`, positions in the schedule
-    `[b]`, captions, and how much each latent counts `[b, 1, ...]`, None where all count 1.
+    `[b]`, captions, how much each latent counts `[b, 1, ...]` (None where all count 1), and how
+    the pictures were cut.
     """
 
     latents: Tensor
@@ -33,6 +35,7 @@ class Batch(NamedTuple):
     positions: Tensor
     captions: tuple[str, ...]
     weights: Tensor | None = None
+    framings: tuple[Framing, ...] = ()
 
     def parts(self, rows: int) -> list["Batch"]:
         """The batch in parts of at most `rows` samples."""
@@ -57,27 +60,56 @@ def batches(
     that with templates alone the text encoder runs once. Each kind of draw has a generator of its
     own, so that one does not shift another.
     """
-    orders, templates, noises, places, crops, words, looks = (
-        generator(settings.seed, stream) for stream in range(7)
+    orders, templates, noises, places, crops, words, looks, offsets = (
+        generator(settings.seed, stream) for stream in range(8)
     )
+    objective = settings.objective
     shapes, weights = [shape_of(one) for one in latents], latent_masks(concept, latents)
     shown = without(concept, held_out(concept)) if settings.hold_out else concept
     chosen = picks(shown, shapes, settings.batch_size, (orders, crops))
     for step in itertools.count():
-        positions = stratified(
-            settings.batch_size * settings.accumulation, len(model.sigmas), places
-        )
-        for part in positions.split(settings.batch_size):
+        shares = stratified(settings.batch_size * settings.accumulation, places)
+        for part in shares.split(settings.batch_size):
             group = next(chosen)
             clean = torch.stack([sampled(latents[pick.crop], looks) for pick in group])
             noise = torch.randn(clean.shape, generator=noises)
+            if objective.offset_noise:
+                noise += objective.offset_noise * offset_like(noise, offsets)
             place = fraction(templates)
             captions = tuple(
                 concept.text(pick.picture, placeholder, place, Moment(step, pick.round), words)
                 for pick in group
             )
             counts = stacked_weights([weights[pick.crop] for pick in group])
-            yield Batch(clean, noise, part, captions, counts)
+            framings = tuple(concept.framings[pick.crop] for pick in group)
+            positions = positions_at(model, objective, clean, part)
+            batch = Batch(clean, noise, positions, captions, counts, framings)
+            yield emphasised(model, objective, batch)
+
+
+def offset_like(noise: Tensor, draws: torch.Generator) -> Tensor:
+    """One value for each channel of each sample of noise `[b, c, ...]` (offset noise, Guttenberg,
+    crosslabs.org, 2023).
+    """
+    return torch.randn(*noise.shape[:2], *(1 for _ in noise.shape[2:]), generator=draws)
+
+
+def positions_at(
+    model: FrozenModel, objective: Objective, latents: Tensor, shares: Tensor
+) -> Tensor:
+    """Where in the schedule these shares `[b]` of all noise levels lie, for latents `[b, ...]`."""
+    levels = objective.levels(model.usual_levels(latents.shape[1:]))
+    return levels.positions(shares, len(model.sigmas))
+
+
+def emphasised(model: FrozenModel, objective: Objective, batch: Batch) -> Batch:
+    """The batch with each sample weighted by its noise level."""
+    if objective.weighting == "none":
+        return batch
+    sigma = model.sigmas[batch.positions]
+    kind = (model.prediction, model.sigma_data, objective.weighting, objective.gamma)
+    factor = emphasis(sigma, *kind).view(-1, *(1 for _ in batch.latents.shape[1:]))
+    return batch._replace(weights=factor if batch.weights is None else batch.weights * factor)
 
 
 def latent_masks(concept: Concept, latents: Sequence[Latents]) -> list[Tensor | None]:
@@ -97,7 +129,7 @@ def loss_with(model: FrozenModel, batch: Batch, conditioning: Sequence[Any]) -> 
     """Native loss of every sample of a batch `[b]`, conditioned on its captions one by one."""
     sigma = model.sigmas[batch.positions].to(batch.latents)
     noisy = model.add_noise(batch.latents, batch.noise, sigma)
-    x0 = model.denoise(noisy, sigma, conditioning)
+    x0 = model.denoise(noisy, sigma, conditioning, batch.framings)
     weights = None if batch.weights is None else batch.weights.to(x0.device)
     return native_loss(
         x0,

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ..concept.concept import Framing
+from .noise_levels import NoiseLevels
 from .objective import Prediction
 
 
@@ -17,6 +19,12 @@ class FrozenModel(Protocol):
     @property
     def sigmas(self) -> Tensor:
         """The schedule that the model was trained on, ascending `[t]`."""
+        ...
+
+    def usual_levels(self, shape: Sequence[int]) -> NoiseLevels:
+        """The noise levels that models of the family are trained on, for latents `[c, ...]` of a
+        shape.
+        """
         ...
 
     @property
@@ -58,6 +66,14 @@ class FrozenModel(Protocol):
         """Noisy latents `[b, ...]` at `sigma` `[b]`."""
         ...
 
-    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[Any]) -> Tensor:
-        """Predicted x0 `[b, ...]`; each sample sees its own caption."""
+    def denoise(
+        self,
+        noisy: Tensor,
+        sigma: Tensor,
+        conditioning: Sequence[Any],
+        framings: Sequence[Framing] = (),
+    ) -> Tensor:
+        """Predicted x0 `[b, ...]`; each sample sees its own caption, and is told how its picture
+        was cut, if that is known.
+        """
         ...

@@ -15,7 +15,7 @@ from ..word.embedding import Embedding
 from .batches import Batch, NotFinite, batch_loss, batches
 from .frozen_model import FrozenModel
 from .latents import Latents
-from .optimisers import Method, begin_method
+from .optimisers import Method, begin_method, leaf
 from .run import MOST_ROLLBACKS, Ended, RunState, copies
 from .settings import TrainingSettings
 from .stopping import nothing_more
@@ -43,7 +43,7 @@ def train(
 
     A step that gives NaN or infinity is undone: the run goes on from the best vectors with half the
     learning rate, `MOST_ROLLBACKS` times at most. Raises ValueError for captions that are not
-    allowed, RuntimeError when no gradient reaches a vector, and NotFinite if not even the first
+    allowed, RuntimeError when no gradient reaches an encoder, and NotFinite if not even the first
     step can be made. On a CPU the same arguments give the same vectors, bit for bit, however often
     the run was broken off.
     """
@@ -64,7 +64,7 @@ def train(
     while not state.ended:
         try:
             if moving:
-                take_step(model, mover, draws, state, settings)
+                take_step(model, mover, draws, fixed, state, settings)
             if due(state.step, settings) and not state.validated:
                 state.validate(validation_losses(model, fixed, state.mean))
         except NotFinite as error:
@@ -83,6 +83,7 @@ def take_step(
     model: FrozenModel,
     mover: Method,
     draws: Iterator[Batch],
+    fixed: Sequence[Batch],
     state: RunState,
     settings: TrainingSettings,
 ) -> None:
@@ -94,6 +95,8 @@ def take_step(
         scale = min(2 * scale, model.loss_scale)
     loss, scale = gradient(model, mover.vectors, group, scale)
     check_gradient(state.step, mover.vectors)
+    if state.step == 0:
+        unheard(model, mover.vectors, fixed)
     rate = state.rate_factor * settings.schedule(state.step)
     mover.step(rate)
     learned, memory = copies(mover.vectors), mover.memory()
@@ -149,8 +152,8 @@ def no_gradient(which: str) -> str:
 
 
 def check_gradient(step: int, vectors: Mapping[str, Tensor]) -> None:
-    """Raise RuntimeError with the likely cause where no gradient has reached an encoder, or in the
-    first step a row; NotFinite where it is no number.
+    """Raise RuntimeError with the likely cause where no gradient has reached an encoder, NotFinite
+    where it is no number.
     """
     for key, rows in vectors.items():
         grad = rows.grad
@@ -161,13 +164,42 @@ def check_gradient(step: int, vectors: Mapping[str, Tensor]) -> None:
                 f"The gradient of the {key} vectors at step {step + 1} is not finite. Choose "
                 f"precision 'bf16' or 'fp32', or a lower learning rate."
             )
-        silent = [number for number, row in enumerate(grad, 1) if not bool(row.any())]
-        if step == 0 and silent:
-            raise RuntimeError(
-                f"No gradient reached {key} vector {', '.join(map(str, silent))} of {len(rows)} in "
-                f"the first step. Either the caption was cut off before it (use fewer vectors or "
-                f"shorter captions), or the model does not use this text encoder."
-            )
+
+
+def unheard(
+    model: FrozenModel, vectors: Mapping[str, Tensor], fixed: Sequence[Batch]
+) -> dict[str, list[int]]:
+    """Which rows, counted from 1, neither the gradient that lies on the vectors has reached nor
+    that of any caption of the validation, per encoder key; RuntimeError where these are all.
+
+    Flux hears CLIP through the first chunk of a prompt alone: a longer caption may leave it silent.
+    """
+    deaf = {key: silent(rows) for key, rows in vectors.items()}
+    live = {key: leaf(rows) for key, rows in vectors.items()}
+    for part in one_of_each_caption(fixed):
+        if not any(bool(rows.any()) for rows in deaf.values()):
+            break
+        gradient(model, live, [part], model.loss_scale)
+        deaf = {key: rows & silent(live[key]) for key, rows in deaf.items()}
+    if all(bool(rows.all()) for rows in deaf.values()):
+        raise RuntimeError(no_gradient("the"))
+    return {
+        key: [number for number, row in enumerate(rows.tolist(), 1) if row]
+        for key, rows in deaf.items()
+        if bool(rows.any())
+    }
+
+
+def silent(rows: Tensor) -> Tensor:
+    """Which rows `[n]` of vectors `[n, dim]` their gradient has not reached."""
+    assert rows.grad is not None  # The loop has checked it.
+    return ~rows.grad.any(dim=-1)
+
+
+def one_of_each_caption(fixed: Sequence[Batch]) -> list[Batch]:
+    """A single sample of the validation for each of its captions."""
+    parts = [part for batch in fixed for part in batch.parts(1)]
+    return list({part.captions: part for part in reversed(parts)}.values())
 
 
 def check_vectors(step: int, vectors: Mapping[str, Tensor]) -> None:

@@ -82,7 +82,9 @@ class Spherical:
             assert rows.grad is not None  # The loop has checked it.
             gradient = self.norms[key] * rows.grad - self.prior * self.initial[key]
             remembered, count = self.remembered[f"{key}.exp_avg"], self.remembered[f"{key}.step"]
-            remembered.lerp_(heading(gradient, F.normalize(rows, dim=-1)), 1 - MOMENTUM)
+            heard = rows.grad.any(dim=-1, keepdim=True)  # The prior alone gives no direction.
+            turned = heading(gradient, F.normalize(rows, dim=-1)) * heard
+            remembered.lerp_(turned, 1 - MOMENTUM)
             count += 1
             turn = learning_rate * remembered / (1 - MOMENTUM**count)
             rows.copy_(self.on_sphere(key, rows / self.norms[key] - turn))

@@ -7,6 +7,7 @@ from ..concept.concept import FEWEST_TO_HOLD_OUT, Concept, held_out
 from ..concept.counted import counted
 from ..word.embedding import Embedding
 from ..word.vocabulary import Vocabulary
+from .objective import Objective
 from .run import MOST_ROLLBACKS, Ended, Keep, RunState
 from .settings import TrainingSettings
 from .watches import doubtful_settings, doubtful_word, turned
@@ -49,15 +50,13 @@ def training_report(concept: Concept, embedding: Embedding, outcome: Outcome) ->
             f"after the training is skipped, and nothing is saved."
         )
         return "\n".join([nothing, *outcome.notes])
-    keys = ", ".join(
-        f"{key} {len(rows)} x {rows.shape[-1]}" for key, rows in embedding.vectors.items()
-    )
     lines = [
-        f"Learned '{embedding.placeholder}' ({keys}) from "
+        f"Learned '{embedding.placeholder}' ({embedding.shapes}) from "
         f"{counted(len(concept.pictures), 'picture')}, {beginning(embedding)}.",
         *cost(outcome),
         gain(embedding, outcome),
         why_ended(outcome.state),
+        *what_was_asked(outcome),
         *figures(embedding, outcome),
     ]
     if outcome.stored:
@@ -75,6 +74,20 @@ def why_ended(state: RunState) -> str:
         trouble=state.trouble,
         rollbacks=counted(MOST_ROLLBACKS, "time"),
     )
+
+
+def what_was_asked(outcome: Outcome) -> list[str]:
+    """Noise levels, and whatever else of the objective is not as usual."""
+    objective, levels = outcome.settings.objective, outcome.state.origin.get("noise_levels")
+    said = [f"Noise levels: {levels}"] if levels else []
+    if objective.weighting != "none":
+        gamma = "" if objective.weighting == "debiased" else f", gamma {objective.gamma:g}"
+        said.append(f"weighting: {objective.weighting}{gamma}")
+    if objective.offset_noise:
+        said.append(f"offset noise: {objective.offset_noise:g}")
+    if objective.guidance != Objective.guidance:
+        said.append(f"guidance: {objective.guidance:g}")
+    return ["; ".join(said) + "."] if said else []
 
 
 def explained(first: float, last: float) -> float:

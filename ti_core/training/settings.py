@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from .objective import Objective
 from .optimisers import FreeSettings, SphericalSettings
 from .schedule import Schedule
 from .stopping import StoppingRule
@@ -20,3 +21,4 @@ class TrainingSettings:
     seed: int = 0
     hold_out: bool = False
     rule: StoppingRule | None = StoppingRule()
+    objective: Objective = Objective()

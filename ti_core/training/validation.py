@@ -9,9 +9,11 @@ from torch import Tensor
 from ..concept.concept import Concept, held_out
 from ..concept.masks import stacked_weights
 from ..draws import generator
-from .batches import Batch, NotFinite, latent_masks, loss_with
+from .batches import Batch, NotFinite, emphasised, latent_masks, loss_with, positions_at
 from .frozen_model import FrozenModel
 from .latents import Latents, expected, shape_of
+from .noise_levels import quantiles
+from .objective import USUAL, Objective
 from .settings import TrainingSettings
 
 VALIDATION_STREAM = 16
@@ -33,8 +35,9 @@ def fixed_samples(
 ) -> list[Batch]:
     """What a run is validated on: all of its pictures, or those that are held out."""
     among = held_out(concept) if settings.hold_out else ()
+    batch, objective = settings.batch_size, settings.objective
     return validation_batches(
-        model, concept, latents, placeholder, SAMPLES, settings.batch_size, among
+        model, concept, latents, placeholder, SAMPLES, batch, among, objective=objective
     )
 
 
@@ -47,15 +50,14 @@ def validation_batches(
     batch_size: int,
     among: Sequence[int] = (),
     seed: int = VALIDATION_SEED,
+    objective: Objective = USUAL,
 ) -> list[Batch]:
     """Draw `samples` fixed samples once: pictures in turn (of `among`, if any are given), positions
-    at the middles of equal strata of the schedule, the first crop and the first text of each
-    picture, nothing dropped from it.
+    at equal quantiles of the noise levels, the first crop and the first text of each picture,
+    nothing dropped from it, and noise without offset.
     """
     draws = generator(seed, VALIDATION_STREAM)
-    positions = ((torch.arange(samples) + 0.5) * len(model.sigmas) / samples).long()[
-        torch.randperm(samples, generator=draws)
-    ]
+    shares = quantiles(samples)[torch.randperm(samples, generator=draws)]
     weights, drawn = latent_masks(concept, latents), []
     choice = among or range(len(concept.pictures))
     pictures = [choice[sample % len(choice)] for sample in range(samples)]
@@ -68,7 +70,10 @@ def validation_batches(
         captions = tuple(concept.text(picture, placeholder) for picture in chosen)
         noise = torch.randn(clean.shape, generator=draws)
         counts = stacked_weights([weights[crop] for crop in crops])
-        drawn.append(Batch(clean, noise, positions[torch.tensor(part)], captions, counts))
+        framings = tuple(concept.framings[crop] for crop in crops)
+        positions = positions_at(model, objective, clean, shares[torch.tensor(part)])
+        batch = Batch(clean, noise, positions, captions, counts, framings)
+        drawn.append(emphasised(model, objective, batch))
     return drawn
 
 

@@ -40,6 +40,12 @@ class Embedding:
         return max(len(rows) for rows in self.vectors.values())
 
     @property
+    def shapes(self) -> str:
+        """How many vectors of what width each text encoder has: `clip_l 2 x 768`."""
+        found = (f"{key} {len(rows)} x {rows.shape[-1]}" for key, rows in self.vectors.items())
+        return ", ".join(found)
+
+    @property
     def has_origin(self) -> bool:
         """Whether it is known what training started from."""
         return any(bool(rows.any()) for rows in self.initial.values())

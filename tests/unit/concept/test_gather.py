@@ -9,7 +9,8 @@ import torch
 
 from ti_core.concept.audit import concept_report
 from ti_core.concept.caption_files import LONGEST_CAPTION
-from ti_core.concept.fit import FitSettings
+from ti_core.concept.concept import Framing
+from ti_core.concept.fit import FitSettings, scaled
 from ti_core.concept.gather import Recipe, Source, concept_of, look_of
 from ti_core.concept.masks import MaskSettings, latent_weights, over_picture, stacked_weights
 from ti_core.concept.pixels import in_floats
@@ -268,3 +269,29 @@ def test_looks_survive_scaling_and_tell_pictures_apart():
     assert look_of(torch.full((64, 64, 3), 0.5)) == 0
     faint = torch.linspace(0.5, 0.51, 9).repeat_interleave(8).expand(3, 64, 72).movedim(0, -1)
     assert look_of(faint) == 2**64 - 1
+
+
+@pytest.mark.parametrize(
+    ("fit", "corner"),
+    [
+        ({}, (32, 0)),
+        ({"position": "top"}, (32, 0)),
+        ({"method": "squash"}, (0, 0)),
+        ({"method": "pad"}, (0, 0)),
+    ],
+)
+def test_a_crop_remembers_the_pictures_size_and_where_it_begins(
+    fit: dict[str, Any], corner: tuple[int, int]
+):
+    """As SDXL was trained: the size before scaling, the corner after it."""
+    made = concept_of([Source("a", noise(256, 128))], recipe(**fit))
+    assert made.framings == (Framing(256, 128, *corner),)
+
+
+def test_the_corner_of_a_mirrored_crop_is_that_in_the_mirrored_picture():
+    source = noise(256, 128)
+    made = concept_of([Source("a", source)], recipe(position="random", flip=1.0, variants=3))
+    mirrored = scaled(source.flip(1), 128, 64)
+    for crop, (_, _, left, top) in zip(made.crops, made.framings, strict=True):
+        assert (crop / 255 - mirrored[top : top + 64, left : left + 64]).abs().max() < 0.02
+    assert len({framing.left for framing in made.framings}) == 3

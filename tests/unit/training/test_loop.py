@@ -132,7 +132,6 @@ class Broken(ToyModel):
             "detached",
             "No gradient reached the vectors. The likely cause is an attention kernel without",
         ),
-        ("cut", "vector 2 of 2"),
         ("nan", "loss is nan"),
     ],
 )
@@ -163,7 +162,7 @@ class Overflowing(ToyModel):
     loss_scale = 64.0
     backwards = 0
 
-    def denoise(self, noisy, sigma, conditioning):  # type: ignore[no-untyped-def]
+    def denoise(self, noisy, sigma, conditioning, framings=()):  # type: ignore[no-untyped-def]
         out = super().denoise(noisy, sigma, conditioning)
         if out.requires_grad:
             out.register_hook(self.overflow)

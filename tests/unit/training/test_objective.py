@@ -1,7 +1,11 @@
+from typing import Any
+
+import diffusers
 import pytest
 import torch
+from torch import Tensor
 
-from ti_core.training.objective import Prediction, native_loss, stratified
+from ti_core.training.objective import Objective, Prediction, Weighting, emphasis, native_loss
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "flow"])
@@ -38,20 +42,6 @@ def test_the_v_loss_follows_the_data_that_the_schedule_assumes(sigma_data: float
     torch.testing.assert_close(loss, error.square().mean(1).float(), rtol=1e-4, atol=0)
 
 
-def test_positions_fall_one_into_each_stratum():
-    drawn = stratified(8, 1000, torch.Generator().manual_seed(3))
-    assert sorted(int(position) // 125 for position in drawn) == list(range(8))
-
-
-def test_positions_are_uniform_over_the_schedule():
-    generator = torch.Generator().manual_seed(4)
-    drawn = torch.cat([stratified(1, 10, generator) for _ in range(5000)])
-    counts = torch.bincount(drawn, minlength=10)
-    assert len(counts) == 10
-    assert counts.min() > 400
-    assert counts.max() < 600
-
-
 def test_weights_say_where_the_loss_looks():
     x0, predicted = torch.zeros(2, 3, 4, 8), torch.zeros(2, 3, 4, 8)
     predicted[..., :4] = 1.0
@@ -63,3 +53,96 @@ def test_weights_say_where_the_loss_looks():
     assert native_loss(predicted, x0, sigma, "eps", weights=weights).tolist() == [0.5, 0.0]
     same = native_loss(predicted, x0, sigma, "eps", weights=torch.ones(2, 1, 4, 8))
     assert same.equal(native_loss(predicted, x0, sigma, "eps"))
+
+
+def pictures(count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents, noise, and what a network gets wrong, in double precision."""
+    draws = torch.Generator().manual_seed(6)
+    made = torch.randn(3, count, 3, 8, 8, dtype=torch.double, generator=draws)
+    return made[0], made[1], made[2]
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("zsnr", [False, True])
+def test_the_loss_is_that_of_diffusers_trainers(kind: Any, zsnr: bool):
+    """Their schedulers' noisy latents and targets, ours from x0; but for the last step of zero
+    terminal SNR, where the picture is all noise and says nothing of x0.
+    """
+    made: Any = diffusers.DDPMScheduler(  # type: ignore[attr-defined]
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type=kind,
+        rescale_betas_zero_snr=zsnr,
+    )
+    steps = torch.tensor([0, 100, 500, 900, 998])
+    x0, noise, error = pictures(len(steps))
+    noisy = made.add_noise(x0, noise, steps)
+    velocity = kind == "v_prediction"
+    target = made.get_velocity(x0, noise, steps) if velocity else noise
+    alpha = made.alphas_cumprod[steps].double().view(-1, 1, 1, 1)
+    output, s = target + error, (1 - alpha).sqrt()
+    found = alpha.sqrt() * noisy - s * output if velocity else (noisy - s * output) / alpha.sqrt()
+    sigma = ((1 - alpha) / alpha).sqrt().flatten()
+    theirs = (output - target).square().flatten(1).mean(1)
+    ours = native_loss(Exact(found), Exact(x0), Exact(sigma), "v" if velocity else "eps")
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
+
+
+def test_the_loss_of_a_flow_is_that_of_diffusers_trainers():
+    """FlowMatchEulerDiscreteScheduler with SD 3's shift; not below sigma 0.002."""
+    made: Any = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)  # type: ignore[attr-defined]
+    places = torch.tensor([0, 100, 500, 900, 996])
+    x0, noise, error = pictures(len(places))
+    noisy = made.scale_noise(x0, made.timesteps[places], noise)
+    sigma = made.sigmas[places].double()
+    output = noise - x0 + error
+    found = noisy - sigma.view(-1, 1, 1, 1) * output
+    ours = native_loss(Exact(found), Exact(x0), Exact(sigma), "flow")
+    torch.testing.assert_close(ours, error.square().flatten(1).mean(1), rtol=1e-5, atol=0)
+
+
+class Exact(Tensor):
+    """Double precision that stays so: what single precision loses is no matter of the formula."""
+
+    def float(self) -> Tensor:  # type: ignore[override]
+        return self.as_subclass(Tensor)
+
+
+WEIGHTINGS: list[Weighting] = ["min-SNR", "soft min-SNR", "debiased"]
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_weightings_are_those_of_the_papers(weighting: Weighting):
+    """For noise prediction with SNR 1 / sigma^2, written out."""
+    sigma = torch.tensor([0.1, 0.5, 2.0, 10.0], dtype=torch.double)
+    snr = 1 / sigma**2
+    expected = {
+        "min-SNR": torch.minimum(snr, torch.tensor(5.0)) / snr,
+        "soft min-SNR": 5 / (snr + 5),
+        "debiased": 1 / snr.sqrt(),
+    }[weighting]
+    torch.testing.assert_close(emphasis(sigma, "eps", 1.0, weighting, 5.0), expected)
+    if weighting == "min-SNR":
+        v = torch.minimum(snr, torch.tensor(5.0)) / (snr + 1)
+        torch.testing.assert_close(emphasis(sigma, "v", 1.0, weighting, 5.0), v)
+
+
+def test_a_weighting_asks_the_same_of_the_picture_whatever_the_network_predicts():
+    """The weight on the squared error of x0, for the same mixture of picture and noise."""
+    sigma = torch.tensor([0.1, 1.0, 4.0], dtype=torch.double)
+    mixed = sigma / (1 + sigma)  # the same SNR in a flow
+    error = torch.full((3, 1), 1.0)
+    kinds: list[tuple[Tensor, Prediction]] = [(sigma, "eps"), (sigma, "v"), (mixed, "flow")]
+    for weighting in WEIGHTINGS:
+        found = [
+            emphasis(at, kind, 1.0, weighting, 5.0) * native_loss(error, 0 * error, at, kind)
+            for at, kind in kinds
+        ]
+        torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=0)
+        torch.testing.assert_close(found[0], found[2], rtol=1e-5, atol=0)
+
+
+def test_a_range_without_noise_levels_is_an_error():
+    with pytest.raises(ValueError, match="Set 'to' higher than 'from'"):
+        Objective(start=0.6, end=0.6)

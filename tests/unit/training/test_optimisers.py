@@ -87,9 +87,23 @@ def test_the_prior_draws_back_to_the_initialiser():
     with torch.no_grad():
         rows.copy_(F.normalize(start + 0.2 * torch.randn_like(start), dim=-1) * 0.4)
     before = torch.cosine_similarity(rows.detach(), start)
-    rows.grad = torch.zeros_like(rows)
+    rows.grad = torch.full_like(rows, 1e-9)
     mover.step(0.05)
     assert (torch.cosine_similarity(rows.detach(), start) > before).all()
+
+
+def test_vectors_that_a_sample_does_not_reach_stay_where_they_are():
+    """The prior would turn them back by a whole step, as nothing speaks against it."""
+    mover = Spherical(SphericalSettings(), initial(), NORMS)
+    rows = mover.vectors["clip_l"]
+    with torch.no_grad():
+        rows.copy_(rows.roll(1, -1))
+    before = rows.detach().clone()
+    rows.grad = torch.zeros_like(rows)
+    rows.grad[0] = torch.randn_like(rows[0])
+    mover.step(0.05)
+    assert not torch.allclose(rows[0], before[0])
+    torch.testing.assert_close(rows[1].detach(), before[1])
 
 
 def test_free_is_adamw_without_weight_decay():

@@ -54,7 +54,9 @@ class Interrupting(ToyModel):
         super().__init__()
         self.calls = calls
 
-    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[Tensor]) -> Tensor:
+    def denoise(
+        self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[Tensor], framings: Any = ()
+    ) -> Tensor:
         self.calls -= 1
         if self.calls == 0:
             raise KeyboardInterrupt
@@ -172,7 +174,9 @@ class Poisoned(ToyModel):
         super().__init__()
         self.at, self.where, self.training_calls = at, where, 0
 
-    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[Tensor]) -> Tensor:
+    def denoise(
+        self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[Tensor], framings: Any = ()
+    ) -> Tensor:
         out = super().denoise(noisy, sigma, conditioning)
         if not out.requires_grad:
             return out
@@ -266,7 +270,9 @@ class BadSample(ToyModel):
         super().__init__()
         self.bad, self.seen_noisy = Tensor(), 0
 
-    def denoise(self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[Tensor]) -> Tensor:
+    def denoise(
+        self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[Tensor], framings: Any = ()
+    ) -> Tensor:
         self.seen_noisy += conditioning[0].requires_grad
         if self.seen_noisy == 21 and not self.bad.numel():
             self.bad = noisy.clone()

@@ -33,7 +33,7 @@ DTYPES: dict[str, torch.dtype] = {
 class BorrowSettings:
     """How to run the borrowed models; `rows` is how many samples are denoised together, `offload`
     keeps what the backward pass needs in the host's memory, `room` is what a step is given of the
-    memory that it is estimated to take.
+    memory that it is estimated to take; `guidance` is told to models that were distilled with it.
     """
 
     rows: int
@@ -41,6 +41,7 @@ class BorrowSettings:
     checkpointing: Checkpointing = "auto"
     offload: bool = False
     room: float = 1.0
+    guidance: float = 1.0
 
 
 @contextmanager
@@ -71,9 +72,8 @@ def borrowed(
     try:
         load(plan.activations)
         with torch.inference_mode(False), torch.enable_grad(), training_flag():
-            yield HostModel(
-                own_model, own_clip, embedding, plan, load, settings.rows, settings.offload
-            )
+            how = (settings.rows, settings.offload, settings.guidance)
+            yield HostModel(own_model, own_clip, embedding, plan, load, *how)
     except BaseException:
         end_prefetches()
         let_go(own_model.model)

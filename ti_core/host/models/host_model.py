@@ -13,6 +13,8 @@ from comfy.sd import CLIP
 from torch import Tensor, nn
 from torch.autograd.graph import save_on_cpu
 
+from ...concept.concept import Framing
+from ...training.noise_levels import NoiseLevels
 from ...training.objective import Prediction
 from ...word.embedding import Embedding
 from .fetched import Streamed, fetching_forwards, private_casts
@@ -29,6 +31,7 @@ from .gradients import (
 from .plan import Plan
 from .streaming_check import Witness, witnesses
 from .text import Word, encoders, with_word
+from .usual_levels import usual_levels
 from .with_backward import with_backward
 
 FP16_LOSS_SCALE = 2.0**14
@@ -51,6 +54,7 @@ class HostModel:
         load: Callable[[int], None],
         rows: int,
         offload: bool,
+        guidance: float = 1.0,
     ):
         self.model: Any = model.model
         self.clip = clip
@@ -64,6 +68,7 @@ class HostModel:
         self.watching: list[Witness] = []
         self.rows = rows
         self.offload = offload
+        self.guidance = guidance
         schedule = self.model.model_sampling
         self.sigmas: Tensor = schedule.sigmas.detach().float().cpu().clone()
         self.prediction: Prediction = prediction(schedule)
@@ -83,6 +88,9 @@ class HostModel:
     def checkpointed(self) -> bool:
         """Whether blocks run again in the backward pass."""
         return self.plan.recompute
+
+    def usual_levels(self, shape: Sequence[int]) -> NoiseLevels:
+        return usual_levels(self.patcher, shape)
 
     def lend(self) -> None:
         """Find out how the host holds the weights; it may hold them otherwise after each load."""
@@ -190,10 +198,14 @@ class HostModel:
         return self.model.model_sampling.noise_scaling(sigma, noise, latents).to(self.device)
 
     def denoise(
-        self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[dict[str, Any]]
+        self,
+        noisy: Tensor,
+        sigma: Tensor,
+        conditioning: Sequence[dict[str, Any]],
+        framings: Sequence[Framing] = (),
     ) -> Tensor:
         conds = [
-            self.model_conds(cond, noisy[index : index + 1])
+            self.model_conds(cond, noisy[index : index + 1], *framings[index : index + 1])
             for index, cond in enumerate(conditioning)
         ]
         groups = together(conds)
@@ -205,13 +217,18 @@ class HostModel:
         places = torch.tensor([row for rows in groups for row in rows]).argsort()
         return torch.cat(parts)[places.to(noisy.device)]
 
-    def model_conds(self, cond: Mapping[str, Any], noisy: Tensor) -> dict[str, Any]:
+    def model_conds(
+        self, cond: Mapping[str, Any], noisy: Tensor, framing: Framing | None = None
+    ) -> dict[str, Any]:
         """The model's own conditioning objects for one sample, as
-        `comfy.samplers.encode_model_conds` prepares them.
+        `comfy.samplers.encode_model_conds` prepares them, with what a trainer tells beside: how
+        the picture was cut (core model_base.py:509, SDXL), and the guidance.
         """
         size = {"width": noisy.shape[-1] * 8, "height": noisy.shape[-2] * 8}
         given = {
             **size,
+            **(told(framing, size) if framing else {}),
+            **({"guidance": self.guidance} if guided(self.model.diffusion_model) else {}),
             **cond,
             "noise": noisy,
             "latent_image": noisy,
@@ -247,6 +264,25 @@ class HostModel:
                 "cond_or_uncond": options["cond_or_uncond"],
             },
         )
+
+
+def told(framing: Framing, size: Mapping[str, int]) -> dict[str, int]:
+    """How a picture of a size was cut, under the names that CLIPTextEncodeSDXL uses."""
+    return {
+        "width": framing.width,
+        "height": framing.height,
+        "crop_w": framing.left,
+        "crop_h": framing.top,
+        "target_width": size["width"],
+        "target_height": size["height"],
+    }
+
+
+def guided(network: nn.Module) -> bool:
+    """Whether a diffusion model was distilled to be told its guidance, as Flux dev and Hunyuan
+    were; Chroma has such an input too, but was trained with 0 there.
+    """
+    return bool(getattr(getattr(network, "params", None), "guidance_embed", False))
 
 
 def conditioning(clip: Any, caption: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from comfy.sd import CLIP
 from comfy.sd1_clip import SDClipModel, SDTokenizer
 from torch import Tensor, nn
 
+from ...quoted import quoted
 from ...word.embedding import Embedding, check_initialiser, check_placeholder, initial_rows
 from ...word.families import check_fit
 from ...word.vocabulary import ordinary_norm
@@ -19,6 +20,7 @@ from .overlay import STAND_IN, Word, numbers_in, overlaid, parts, shared_start, 
 VOCABULARY_CHUNK = 4096
 PROBE = "word"
 NEUTRAL = "the"
+ALL = "auto"
 
 
 @dataclass(frozen=True)
@@ -141,14 +143,30 @@ def check_fits(embedding: Embedding, clip: CLIP) -> None:
     check_fit(embedding.placeholder, held, available)
 
 
-def create_embedding(clip: CLIP, placeholder: str, initialiser: str, count: int) -> Embedding:
-    """A new word with `count` vectors per encoder of the CLIP, taken from the vocabulary's vectors
-    of `initialiser` (0 = one per token of it).
+def chosen_encoders(clip: CLIP, keys: str) -> dict[str, Encoder]:
+    """The text encoders of a CLIP that are listed by key, with commas between; all for 'auto'."""
+    known = encoders(clip)
+    wanted = [key.strip() for key in keys.split(",") if key.strip() not in ("", ALL)]
+    if unknown := [key for key in wanted if key not in known]:
+        raise ValueError(
+            f"This CLIP has no text encoder {', '.join(map(quoted, unknown))}; it has "
+            f"{', '.join(known)}. Write some of these into 'encoders', with commas between, or "
+            f"'{ALL}' for all."
+        )
+    return {key: encoder for key, encoder in known.items() if key in wanted or not wanted}
+
+
+def create_embedding(
+    clip: CLIP, placeholder: str, initialiser: str, count: int, keys: str = ALL
+) -> Embedding:
+    """A new word with `count` vectors per encoder of the CLIP that `keys` lists, taken from the
+    vocabulary's vectors of `initialiser` (0 = one per token of it); other encoders go on reading
+    the initialiser.
     """
     check_placeholder(placeholder)
     check_initialiser(initialiser)
     vectors = {}
-    for key, encoder in encoders(clip).items():
+    for key, encoder in chosen_encoders(clip, keys).items():
         ids = encoder.token_ids(initialiser)
         if not ids:
             raise ValueError(
