@@ -37,7 +37,7 @@ class ToyModel:
         self.seen: list[str] = []
 
     @contextmanager
-    def differentiable(self) -> Iterator[None]:
+    def differentiable(self, seed: int = 0) -> Iterator[None]:
         yield
 
     def encode(self, captions: Sequence[str], vectors: Mapping[str, Tensor]) -> list[Tensor]:
