@@ -10,10 +10,14 @@ Item = TypeVar("Item")
 
 def generator(seed: int, stream: int) -> torch.Generator:
     """A generator for one kind of draw; streams of a seed are independent."""
-    mixed = (seed * 0x9E3779B97F4A7C15 + stream * 0xD1B54A32D192ED03 + 0x2545F4914F6CDD1D) % (
+    return torch.Generator().manual_seed(mixed(seed, stream))
+
+
+def mixed(seed: int, stream: int) -> int:
+    """The seed of a stream."""
+    return (seed * 0x9E3779B97F4A7C15 + stream * 0xD1B54A32D192ED03 + 0x2545F4914F6CDD1D) % (
         1 << 63
     )
-    return torch.Generator().manual_seed(mixed)
 
 
 def fraction(draws: torch.Generator) -> float:

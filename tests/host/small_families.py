@@ -37,6 +37,7 @@ from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer, SDTokenizer
 from comfy.sdxl_clip import SDXLClipModel, SDXLTokenizer
 from comfy.supported_models_base import ClipTarget
 from comfy.taesd.taesd import TAESD
+from comfy.text_encoders.sd2_clip import SD2ClipModel, SD2Tokenizer
 from small_models import (
     SDXL_UNET,
     SHALLOW,
@@ -49,6 +50,7 @@ from small_models import (
     patcher,
 )
 from tiny_checkpoint import randomised
+from torch import Tensor
 
 WIDTH = 64
 ADAPTED = 1024  # The adapter between Qwen and Anima has one width.
@@ -90,7 +92,8 @@ class SmallFamily:
 
     `told` is what the host has to read of the layout in a file, beside the weights. `loud` are
     weights that are drawn eight times larger: pictures hear a text through attention that is spread
-    over all tokens, and through small gates, until a training has made it louder.
+    over all tokens, and through small gates, until a training has made it louder. `marks` stand in
+    the file and tell the host what the model predicts.
     """
 
     model: type
@@ -99,6 +102,7 @@ class SmallFamily:
     channels: int = 16
     told: dict[str, Any] = field(default_factory=dict)
     loud: str = ""
+    marks: tuple[str, ...] = ()
 
 
 FLUX2_KLEIN = SmallFamily(
@@ -331,7 +335,64 @@ MORE_FAMILIES = {
         SmallText(qwen_image.QwenImageTokenizer, qwen_image.te()),
     ),
 }
-ALL_FAMILIES = {**FAMILIES, **MORE_FAMILIES}
+# Relatives of SDXL, whose classes differ in what is detected in their files alone.
+OF_SDXL = MORE_FAMILIES["SDXL"]
+RELATIVES = {
+    "SD 1.x inpainting": replace(
+        MORE_FAMILIES["SD 1.x"], layout={**SMALL_UNET, "in_channels": 9, "context_dim": 768}
+    ),
+    "SDXL v, zero terminal SNR": replace(OF_SDXL, marks=("v_pred", "ztsnr")),
+    "SDXL inpainting": replace(OF_SDXL, layout={**SDXL_UNET, "in_channels": 9}),
+    "Playground": replace(OF_SDXL, marks=("edm_mean", "edm_std")),
+    "Flux schnell": replace(
+        MORE_FAMILIES["Flux"],
+        model=families.FluxSchnell,
+        layout={**SMALL_FLUX, "context_in_dim": WIDTH, "guidance_embed": False},
+    ),
+}
+# As wide as the host has to see it in a whole file, and narrow else.
+LEVELS_320 = {
+    "model_channels": 320,
+    "num_res_blocks": [2, 2, 2, 2],
+    "channel_mult": [1, 1, 1, 1],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+}
+WHOLE_FILES = {
+    "SD 1.x inpainting file": replace(
+        RELATIVES["SD 1.x inpainting"],
+        layout={**RELATIVES["SD 1.x inpainting"].layout, "model_channels": 320},
+    ),
+    "SD 2.1 v": SmallFamily(
+        families.SD20,
+        {
+            **SMALL_UNET,
+            **LEVELS_320,
+            "context_dim": 1024,
+            "use_linear_in_transformer": True,
+        },
+        SmallText(SD2Tokenizer, SD2ClipModel),
+        channels=4,
+    ),
+    "Vega v, zero terminal SNR": SmallFamily(
+        families.Segmind_Vega,
+        {
+            **SDXL_UNET,
+            "model_channels": 320,
+            "num_res_blocks": [2, 2, 2],
+            "channel_mult": [1, 1, 1],
+            "transformer_depth": [0, 0, 1, 1, 2, 2],
+            "transformer_depth_output": [0, 0, 0, 1, 1, 1, 2, 2, 2],
+        },
+        SmallText(SDXLTokenizer, SDXLClipModel),
+        channels=4,
+        marks=("v_pred", "ztsnr"),
+    ),
+    "SD 3 without T5": replace(
+        MORE_FAMILIES["SD 3"], text=SmallText(sd3.SD3Tokenizer, sd3.sd3_clip(t5=False), 4096)
+    ),
+}
+ALL_FAMILIES = {**FAMILIES, **MORE_FAMILIES, **RELATIVES, **WHOLE_FILES}
 # Whose own nodes encode prompts, beside those of the families.
 TEXTS = {
     "PixArt": SmallText(pixart.PixArtTokenizer, pixart.pixart_te()),
@@ -343,14 +404,21 @@ def made_model(name: str) -> ModelPatcher:
     """A family's diffusion model."""
     with torch.inference_mode():
         family = ALL_FAMILIES[name]
-        made = patcher(family.model(dict(family.layout)), {})
+        made = patcher(family.model(dict(family.layout)), marks(name))
         network = made.model.diffusion_model
-        if name == "SD 3":
+        if name.startswith("SD 3"):
             network.pos_embed.zero_()  # A buffer that a checkpoint would fill.
+        if name == "SD 2.1 v":  # which the host tells by the spread of this bias
+            network.output_blocks[11][1].transformer_blocks[0].norm1.bias.normal_()
         for weight_name, weight in network.named_parameters():
             if family.loud and re.search(family.loud, weight_name):
                 weight.mul_(LOUDER)
         return made
+
+
+def marks(name: str) -> dict[str, Tensor]:
+    """What stands in a family's file beside its weights."""
+    return {mark: torch.zeros(4) for mark in ALL_FAMILIES[name].marks}
 
 
 def made_text(name: str) -> CLIP:

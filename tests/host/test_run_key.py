@@ -4,6 +4,7 @@ import functools
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 import torch
 from comfy_extras.nodes_freelunch import FreeU_V2
 from small import Loaded, concept, settings, word
+from torch import nn
 
+from ti_core.host.learn import LearnSettings, Models, learn
+from ti_core.host.models.borrow import BorrowSettings
 from ti_core.host.run_key import plain, run_key
 from ti_core.store.digest import digest_of
 
@@ -63,6 +67,37 @@ def scaled(h: Any, options: Any, factor: float) -> Any:
     return h * factor
 
 
+@dataclass(frozen=True)
+class Settings:
+    factor: float
+
+
+class Slotted:
+    """An object without a dict."""
+
+    __slots__ = ("_factor",)
+
+    def __init__(self, factor: float):
+        self._factor = factor
+
+
+class Network:
+    """A patch with a network of its own."""
+
+    def __init__(self, factor: float):
+        self.network = nn.Sequential(nn.Dropout(factor / 4))
+
+    def __call__(self, h: Any, options: Any) -> Any:
+        return self.network(h)
+
+
+def large(factor: float) -> torch.Tensor:
+    """A mask that differs in one place."""
+    mask = torch.zeros(100, 100)
+    mask[17, 23] = factor
+    return mask
+
+
 KINDS: dict[str, Callable[[float], Any]] = {
     "closure": closure,
     "default": default,
@@ -71,6 +106,12 @@ KINDS: dict[str, Callable[[float], Any]] = {
     "callable object": Scaling,
     "tensor in a closure": lambda factor: closure(torch.full((3,), factor)),  # type: ignore[arg-type]
     "closure in a closure": lambda factor: closure(closure(factor)),  # type: ignore[arg-type]
+    "mask": lambda factor: closure(large(factor)),  # type: ignore[arg-type]
+    "array": lambda factor: closure(large(factor).numpy()),  # type: ignore[arg-type]
+    "dataclass": lambda factor: closure(Settings(factor)),  # type: ignore[arg-type]
+    "slots": lambda factor: closure(Slotted(factor)),  # type: ignore[arg-type]
+    "set": lambda factor: closure({"other", factor}),  # type: ignore[arg-type]
+    "module": Network,
 }
 
 
@@ -88,6 +129,47 @@ def test_functions_of_one_name_that_do_different_things_differ():
         return lambda h, options: h - 1
 
     assert digest_of(plain(made(True))) != digest_of(plain(made(False)))
+    sine, cosine = (lambda h: h.sin()), (lambda h: h.cos())
+    assert digest_of(plain(sine)) != digest_of(plain(cosine))
+
+
+def remembering() -> list[Callable[..., Any]]:
+    """Two functions of which one writes what the other reads, as ToMe does."""
+    last: Any = None
+
+    def first(h: Any) -> Any:
+        nonlocal last
+        last = h
+        return h
+
+    return [first, lambda h: h + last]
+
+
+def test_what_a_patch_remembers_is_no_part_of_what_it_is():
+    used = remembering()
+    used[0](torch.ones(3))
+    assert digest_of(plain(used)) == digest_of(plain(remembering()))
+
+
+def test_a_patch_of_which_nothing_can_be_said_makes_the_run_unresumable(loaded: Loaded):
+    places = iter(())
+
+    def patch(h: Any, options: Any) -> Any:
+        return h + len(list(places))
+
+    model = loaded.model.clone()
+    model.set_model_attn2_output_patch(patch)
+    chosen = LearnSettings(settings(1), BorrowSettings(2), resume="continue")
+    given = Models(model, loaded.clip, loaded.vae)
+    report = learn(given, concept(1), word(loaded.clip), chosen).report
+    name = "test_a_patch_of_which_nothing_can_be_said_makes_the_run_unresumable"
+    assert f"cannot be taken up again, because the patch {name} holds a tuple_iterator" in report
+
+
+def test_what_acts_on_guidance_alone_takes_up_the_run(loaded: Loaded):
+    model = loaded.model.clone()
+    model.set_model_sampler_post_cfg_function(lambda given: iter(()))
+    assert key(loaded, model) == key(loaded, loaded.model)
 
 
 def test_what_refers_to_itself_is_described_all_the_same():

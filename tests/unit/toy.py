@@ -41,7 +41,7 @@ class ToyModel:
         return NoiseLevels()
 
     @contextmanager
-    def differentiable(self) -> Iterator[None]:
+    def differentiable(self, seed: int = 0) -> Iterator[None]:
         yield
 
     def encode(self, captions: Sequence[str], vectors: Mapping[str, Tensor]) -> list[Tensor]:

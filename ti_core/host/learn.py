@@ -21,15 +21,16 @@ from ..training.run import Keep, RunState
 from ..training.settings import TrainingSettings
 from ..training.watches import doubtful_settings
 from ..word.embedding import Embedding
-from .models.borrow import BorrowSettings, borrowed
+from .models.borrow import BorrowSettings, borrowed, check_kind, empty_condition
 from .models.encode import encode_pictures
 from .models.host_model import HostModel
 from .models.memory import out_of_memory, peak_memory, release_memory, reset_peak, total_memory
+from .models.patches import without_effect
 from .models.text import check_fits, without_weights
 from .nearest_words import vocabularies
 from .page.previews import Previews
 from .provenance import inherited, origin, provenance
-from .run_key import run_key, run_store
+from .run_key import Undescribed, run_key, run_store
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +89,18 @@ def learn(
     ValueError for what does not fit together, and RuntimeError where nothing can be learned.
     """
     check_fits(embedding, models.clip)
+    check_kind(models.model)
     check_words(concept, embedding.placeholder)
-    key = "" if settings.resume == "off" else key_of_run(models, concept, embedding, settings)
+    key, why = "", ""
+    try:
+        if settings.resume != "off":
+            key = key_of_run(models, concept, embedding, settings)
+    except Undescribed as error:
+        settings, why = replace(settings, resume="off"), str(error)
     with run_store(embedding.placeholder, key, settings.resume, audience.tell) as store:
         session = Session(models, concept, embedding, settings, audience, store)
+        if why:
+            session.note(why)
         state = session.go()
         return session.learned(state)
 
@@ -125,6 +134,7 @@ class Session:
         """
         steps = self.settings.training.schedule.steps
         self.note_weights()
+        self.note_patches()
         with torch.inference_mode(False):  # What is learned is to be normal tensors.
             self.state = self.store.load(self.embedding.vectors, steps)
         self.taken_up_at = self.step
@@ -174,6 +184,17 @@ class Session:
                 f"Captions give '{word}' a weight, whose brackets and figures are text to "
                 f"{', '.join(deaf)}. Leave the weight out, and use strength in Apply Embedding "
                 f"to CLIP."
+            )
+
+    def note_patches(self) -> None:
+        """Note which patches of the model do nothing in training, and what it does not hear."""
+        idle, empty = without_effect(self.models.model), empty_condition(self.models.model)
+        if empty:
+            self.note(empty)
+        if idle:
+            self.note(
+                f"These patches of the model have no effect in training, because they act on "
+                f"guidance, on a whole sampling, or on speed alone: {', '.join(idle)}."
             )
 
     def give_up(self) -> RunState:

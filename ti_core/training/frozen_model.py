@@ -52,8 +52,10 @@ class FrozenModel(Protocol):
         """Mean norm of the vocabulary's vectors, per encoder key."""
         ...
 
-    def differentiable(self) -> AbstractContextManager[None]:
-        """Let gradients flow through the frozen weights inside the block."""
+    def differentiable(self, seed: int = 0) -> AbstractContextManager[None]:
+        """Let gradients flow through the frozen weights inside the block; whatever the model itself
+        draws comes from `seed`, again in every call.
+        """
         ...
 
     def encode(self, captions: Sequence[str], vectors: Mapping[str, Tensor]) -> Sequence[Any]:

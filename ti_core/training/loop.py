@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..concept.concept import Concept, check_words
+from ..draws import mixed
 from ..word.embedding import Embedding
 from .batches import Batch, NotFinite, batch_loss, batches
 from .frozen_model import FrozenModel
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 # After an overflow the loss scale grows back by 2 every so many steps: one failed attempt in a
 # hundred costs 1 %. Not measured on a device.
 SCALE_GROWS_EVERY = 100
+OWN_DRAWS = 1 << 32  # The streams of what the model itself draws, one for each step.
 
 
 def train(
@@ -93,7 +95,8 @@ def take_step(
     scale = state.loss_scale
     if state.step % SCALE_GROWS_EVERY == 0:
         scale = min(2 * scale, model.loss_scale)
-    loss, scale = gradient(model, mover.vectors, group, scale)
+    seed = mixed(settings.seed, OWN_DRAWS + state.step)
+    loss, scale = gradient(model, mover.vectors, group, scale, seed)
     check_gradient(state.step, mover.vectors)
     if state.step == 0:
         unheard(model, mover.vectors, fixed)
@@ -106,10 +109,14 @@ def take_step(
 
 
 def gradient(
-    model: FrozenModel, vectors: Mapping[str, Tensor], group: Sequence[Batch], scale: float
+    model: FrozenModel,
+    vectors: Mapping[str, Tensor],
+    group: Sequence[Batch],
+    scale: float,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Put the mean loss gradient of the batches on live vectors; return the loss, and the loss
-    scale that kept the gradient finite.
+    scale that kept the gradient finite. What the model itself draws comes from `seed`.
     """
     while True:
         for rows in vectors.values():
@@ -118,7 +125,7 @@ def gradient(
         for batch in group:
             for part in batch.parts(model.rows):
                 share = len(part.captions) / (len(batch.captions) * len(group))
-                with model.differentiable():
+                with model.differentiable(seed):
                     loss = batch_loss(model, part, vectors)
                     if not loss.requires_grad:
                         raise RuntimeError(no_gradient("the"))

@@ -3,12 +3,17 @@
 from typing import Any
 
 import comfy.hooks
+import comfy.supported_models as families
 import pytest
 import torch
-from small import Loaded, small_sdxl, word
+from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+from small import Loaded, concept, settings, small_sdxl, word
+from small_families import FAMILIES
+from small_models import SDXL_UNET, SMALL_UNET, patcher
 
+from ti_core.host.learn import LearnSettings, Models, learn
 from ti_core.host.models import borrow
-from ti_core.host.models.borrow import BorrowSettings, borrowed
+from ti_core.host.models.borrow import BorrowSettings, borrowed, check_kind
 from ti_core.host.models.memory import needed
 from ti_core.host.models.plan import Activations
 
@@ -57,3 +62,35 @@ def test_an_unknown_kind_of_prediction_is_refused_by_name():
     with pytest.raises(ValueError, match="cannot be trained yet"):
         with borrowed(model, clip, word(clip), (4, 8, 8), BorrowSettings(1)):
             pass
+
+
+@pytest.mark.parametrize("kind", ["lcm", "x0", "img_to_img", "img_to_img_flow"])
+def test_a_sampling_that_has_no_objective_is_refused_with_the_remedy(loaded: Loaded, kind: str):
+    (model,) = ModelSamplingDiscrete().patch(loaded.model, kind, False)
+    with pytest.raises(ValueError, match=f"set to {kind} sampling.* Take ModelSamplingDiscrete"):
+        check_kind(model)
+
+
+REFINER = {**SDXL_UNET, "context_dim": 1280, "adm_in_channels": 2560}
+WAN_I2V = {**FAMILIES["Wan"].layout, "model_type": "i2v"}
+
+
+@pytest.mark.parametrize(
+    ("family", "why"),
+    [
+        (families.SDXLRefiner(REFINER), "SDXL refiner.* base checkpoint"),
+        (families.WAN21_I2V(WAN_I2V), "makes a film from a picture.* text-to-video"),
+    ],
+)
+def test_what_no_word_is_learned_on_is_refused_with_the_remedy(family: Any, why: str):
+    with pytest.raises(ValueError, match=why):
+        check_kind(patcher(family, {}))
+
+
+def test_a_model_that_hears_a_picture_learns_without_and_the_report_says_so(loaded: Loaded):
+    layout = {**SMALL_UNET, "in_channels": 8, "context_dim": 768}
+    model = patcher(families.SD15_instructpix2pix(layout), {})
+    given = Models(model, loaded.clip, loaded.vae)
+    chosen = LearnSettings(settings(1), BorrowSettings(2))
+    report = learn(given, concept(1), word(loaded.clip), chosen).report
+    assert "Training gives it an empty one" in report

@@ -15,8 +15,9 @@ from ...word.embedding import Embedding
 from .compatibility import end_prefetches
 from .fetched import let_go
 from .gradients import attention_with_backward, mutates, training_flag
-from .host_model import HostModel
+from .host_model import HostModel, prediction
 from .memory import budget, native_dtypes, needed, weights_of
+from .patches import OVERRIDE, called_wrappers
 from .plan import Activations, Plan, planned
 from .text import check_fits
 
@@ -27,6 +28,7 @@ DTYPES: dict[str, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
+FROM_A_PICTURE = {"HunyuanVideoI2V", "HunyuanVideoSkyreelsI2V", "SVD_img2vid"}
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ def borrowed(
     """MODEL and CLIP, loaded together and ready to train; afterwards they are as they were."""
     check_fits(embedding, clip)
     check_hooks(clip)
+    check_kind(model)
     own_model, own_clip = model.clone(), clip.clone()
     set_precision(own_model, settings.precision)
-    own_model.model_options.setdefault("transformer_options", {})[
-        "optimized_attention_override"
-    ] = attention_with_backward
+    options = own_model.model_options.setdefault("transformer_options", {})
+    options[OVERRIDE] = attention_with_backward
     merge_wrappers(own_model)
     plan = training_plan(own_model, own_clip, settings, latent_shape)
 
@@ -93,6 +95,34 @@ def check_hooks(clip: CLIP) -> None:
         )
 
 
+def check_kind(model: ModelPatcher) -> None:
+    """Raise ValueError for a model that no word can be learned on."""
+    prediction(model.get_model_object("model_sampling"))
+    kinds = [kind.__name__ for kind in type(model.model).__mro__]
+    if "SDXLRefiner" in kinds:
+        raise ValueError(
+            "This is the SDXL refiner, which only finishes pictures and hears little of the text. "
+            "Connect MODEL and CLIP of the base checkpoint; the refiner can use the word, too."
+        )
+    if getattr(model.model, "image_to_video", False) or FROM_A_PICTURE & {*kinds}:
+        raise ValueError(
+            f"This model ({kinds[0]}) makes a film from a picture, and training shows it single "
+            f"pictures only. Use the text-to-video model of the same family, or an image model."
+        )
+
+
+def empty_condition(model: ModelPatcher) -> str:
+    """What to tell of a model that hears a picture beside the text, which training does not have;
+    '' for others.
+    """
+    if "IP2P" not in [kind.__name__ for kind in type(model.model).__mro__]:
+        return ""
+    return (
+        "This model edits a picture that it is given beside the text. Training gives it an empty "
+        "one, so that the word is learned without: try it on the base model, too."
+    )
+
+
 def set_precision(model: ModelPatcher, precision: Precision) -> None:
     """Choose what the diffusion model computes in. 'auto' takes the weights' own dtype where the
     device is good at it, because a cast of every weight in every step costs more than it gains.
@@ -120,8 +150,8 @@ def merge_wrappers(model: ModelPatcher) -> None:
     """Put the wrappers of the patcher where the model looks for them, as
     `comfy.sampler_helpers.prepare_model_patcher` does.
     """
-    options = model.model_options["transformer_options"]
-    merge_nested_dicts(options.setdefault("wrappers", {}), model.wrappers, copy_dict1=False)
+    options, wrappers = model.model_options["transformer_options"], called_wrappers(model.wrappers)
+    merge_nested_dicts(options.setdefault("wrappers", {}), wrappers, copy_dict1=False)
     merge_nested_dicts(options.setdefault("callbacks", {}), model.callbacks, copy_dict1=False)
 
 

@@ -12,10 +12,9 @@ import comfy.ops as ops
 import torch
 from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
-from .gradients import alias, recomputed
+from .gradients import recomputed
+from .with_backward import alias
 
 AFFINE = ("Linear", "Conv1d", "Conv2d", "Conv3d")  # What `FrozenAffine` can differentiate.
 # Copies of what is smaller are kept for the backward pass, rather than computed again.
@@ -73,7 +72,7 @@ def fetching_forwards(root: nn.Module) -> Iterator[tuple[nn.Module, Callable[...
 
 def fetching(module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
     """`forward` of a module with frozen weights, for any way in which the host hands them out."""
-    slowly = recomputed(with_normal_tensors(forward), mutates=False)
+    slowly = recomputed(forward, mutates=False)
     affine = is_affine(module)
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -90,35 +89,6 @@ def fetching(module: nn.Module, forward: Callable[..., Any]) -> Callable[..., An
         return slowly(*args, **kwargs)
 
     return call
-
-
-def with_normal_tensors(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """An unknown `forward`, whose own tensors may have been made under `torch.inference_mode`."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with normal_arguments():
-            return forward(*args, **kwargs)
-
-    return call
-
-
-class normal_arguments(TorchFunctionMode):  # noqa: N801 - reads like torch.no_grad
-    """Let autograd save inference tensors, such as the weights of a LoRA that the host adds to what
-    a module computes (core weight_adapter/bypass.py).
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if torch.is_grad_enabled():
-            args, kwargs = tree_map_only(Tensor, normal_if_plain, (args, kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
-def normal_if_plain(tensor: Tensor) -> Tensor:
-    """A tensor, or the normal one on the memory of an inference tensor."""
-    plain = type(tensor) in (Tensor, nn.Parameter)
-    return alias(tensor) if plain and tensor.is_inference() else tensor
 
 
 def is_affine(module: nn.Module) -> bool:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from .with_backward import with_backward
+from .random_numbers import drawing, states
+from .with_backward import alias, with_backward
 
 
 class differentiable:  # noqa: N801 - reads like torch.no_grad
@@ -72,23 +73,11 @@ def weights(modules: Iterable[nn.Module]) -> Iterator[tuple[dict[str, Any], str,
                         yield slots, name, cast(Tensor, tensor)
 
 
-def alias(tensor: Tensor) -> Tensor:
-    """A normal tensor, without gradient, on the memory of `tensor`, which may be an inference
-    tensor.
-    """
-    if not tensor.is_inference():
-        return tensor.detach()
-    with torch.inference_mode(False):
-        empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    return empty.set_(
-        tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride()
-    )
-
-
 def recompute(
     function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor, mutates: bool
 ) -> tuple[Tensor, ...]:
-    """Call `function`, remember only its inputs, and run it again in the backward pass.
+    """Call `function`, remember only its inputs, and run it again in the backward pass, with the
+    same random numbers.
 
     `mutates` says that the function changes tensors in place that autograd has saved (core
     clip_model.py CLIPLayer, t5.py, flux/layers.py); with these the stock
@@ -103,7 +92,7 @@ class _Recompute(torch.autograd.Function):
     def forward(
         ctx: Any, function: Callable[..., tuple[Tensor, ...]], mutates: bool, *inputs: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.function, ctx.mutates = function, mutates
+        ctx.function, ctx.mutates, ctx.drawn = function, mutates, states()
         ctx.save_for_backward(*inputs)
         outputs = function(*(tensor.clone() for tensor in inputs))
         ctx.mark_non_differentiable(
@@ -121,6 +110,7 @@ class _Recompute(torch.autograd.Function):
         with (
             torch.enable_grad(),
             with_backward(),
+            drawing(ctx.drawn),
             allow_mutation_on_saved_tensors() if ctx.mutates else nullcontext(),
         ):
             outputs = ctx.function(*(leaf.clone() for leaf in leaves))

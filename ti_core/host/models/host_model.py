@@ -28,7 +28,10 @@ from .gradients import (
     recomputed,
     training_flag,
 )
+from .memory import out_of_memory
+from .patches import WRAPPER, PatchError, acting, named, trained_through
 from .plan import Plan
+from .random_numbers import drawing
 from .streaming_check import Witness, witnesses
 from .text import Word, encoders, with_word
 from .usual_levels import usual_levels
@@ -38,6 +41,15 @@ FP16_LOSS_SCALE = 2.0**14
 # Where a step takes less than this share of its memory, the models are loaded again, with some room
 # beside what it took.
 ENOUGH, MARGIN = 0.8, 1.1
+
+
+# Choices of ModelSamplingDiscrete, by the host's class (core nodes_model_advanced.py:64).
+SAMPLED_OTHERWISE = {
+    "LCM": "lcm",
+    "X0": "x0",
+    "IMG_TO_IMG": "img_to_img",
+    "IMG_TO_IMG_FLOW": "img_to_img_flow",
+}
 
 
 class HostModel:
@@ -67,6 +79,8 @@ class HostModel:
         self.streamed = Streamed(timed=True)
         self.watching: list[Witness] = []
         self.rows = rows
+        self.seed = 0
+        self.patches = acting(model)
         self.offload = offload
         self.guidance = guidance
         schedule = self.model.model_sampling
@@ -98,12 +112,30 @@ class HostModel:
         self.lent_forwards = dict(self.trainable_forwards())
 
     @contextmanager
-    def differentiable(self) -> Iterator[None]:
+    def differentiable(self, seed: int = 0) -> Iterator[None]:
         keeping = save_on_cpu() if self.offload else nullcontext()
-        with self.lent_weights, self.fetching(), keeping:
-            yield
+        self.seed = seed
+        try:
+            with self.lent_weights, self.fetching(), self.blamed(), keeping:
+                yield
+        finally:
+            self.seed = 0
         self.streamed.calls += 1
         self.streamed.timed = False  # In the first call only: the device waits for it.
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Name the patches of the model in an error that may be theirs."""
+        try:
+            yield
+        except RuntimeError as error:
+            patches = named(self.patches)
+            if not patches or isinstance(error, PatchError) or out_of_memory(error):
+                raise
+            raise RuntimeError(
+                f"{error} The model comes with patches ({', '.join(patches)}). If it trains "
+                f"without them, connect the model from before their nodes."
+            ) from error
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
@@ -187,6 +219,9 @@ class HostModel:
         clip = with_word(
             self.clip, self.embedding.placeholder, Word(self.embedding.initialiser, vectors)
         )
+        # Else the end of this clone would take the injections (LoraLoaderBypass) off the module
+        # that both have (core model_patcher.py __del__).
+        clip.patcher.is_injected = False
         # The encoder is loaded; asking the memory manager again in the middle of a step could evict
         # the diffusion model.
         clip.load_model = lambda tokens={}: clip.patcher
@@ -208,7 +243,10 @@ class HostModel:
             self.model_conds(cond, noisy[index : index + 1], *framings[index : index + 1])
             for index, cond in enumerate(conditioning)
         ]
-        groups = together(conds)
+        # Patches may decide by the noise level of the first sample for all (PatchModelAddDownscale,
+        # and whatever acts in a part of the sampling).
+        alone = [[row] for row in range(len(conds))]
+        groups = alone if named(self.patches) else together(conds)
         with with_backward():
             parts = [
                 self.apply(noisy[rows], sigma[rows], [conds[row] for row in rows])
@@ -245,25 +283,22 @@ class HostModel:
     def apply(self, noisy: Tensor, sigma: Tensor, conds: Sequence[dict[str, Any]]) -> Tensor:
         """One call of the diffusion model, as `comfy.samplers.calc_cond_batch` makes it."""
         sigma = sigma.to(self.device)
-        options = dict(self.options.get("transformer_options", {}))
+        held = self.options.get("transformer_options", {})
+        options = trained_through(held, mutates(self.model.diffusion_model))
         options.update(
             cond_or_uncond=[0] * len(conds),
             uuids=[self.patcher.patches_uuid] * len(conds),
             sigmas=sigma,
         )
         arguments = {**cond_cat(list(conds)), "transformer_options": options}
-        wrapper: Any = self.options.get("model_function_wrapper")
-        if wrapper is None:
-            return self.model.apply_model(noisy, sigma, **arguments)
-        return wrapper(
-            self.model.apply_model,
-            {
-                "input": noisy,
-                "timestep": sigma,
-                "c": arguments,
-                "cond_or_uncond": options["cond_or_uncond"],
-            },
-        )
+        wrapper: Any = self.options.get(WRAPPER)
+        with drawing(self.seed):  # Whatever shares the call: a sample alone, or a whole batch.
+            if wrapper is None:
+                return self.model.apply_model(noisy, sigma, **arguments)
+            given = {"input": noisy, "timestep": sigma, "c": arguments}
+            return wrapper(
+                self.model.apply_model, {**given, "cond_or_uncond": options["cond_or_uncond"]}
+            )
 
 
 def told(framing: Framing, size: Mapping[str, int]) -> dict[str, int]:
@@ -302,10 +337,15 @@ def prediction(schedule: Any) -> Prediction:
         return "v"
     if type(schedule).calculate_denoised is sampling.EPS.calculate_denoised:
         return "eps"
-    bases = ", ".join(base.__name__ for base in type(schedule).__mro__[1:3])
+    kinds = [kind.__name__ for kind in type(schedule).__mro__[1:]]
+    for name in SAMPLED_OTHERWISE.keys() & {*kinds}:
+        raise ValueError(
+            f"This model is set to {SAMPLED_OTHERWISE[name]} sampling, which has no objective to "
+            f"train with. Take ModelSamplingDiscrete off the model for training."
+        )
     raise ValueError(
-        f"Models of this kind ({bases}) cannot be trained yet. Use a model with noise, v or flow "
-        f"prediction: SD 1.x, SD 2.x, SDXL, SD3, Flux and their relatives."
+        f"Models of this kind ({', '.join(kinds[:2])}) cannot be trained yet. Use a model with "
+        f"noise, v or flow prediction: SD 1.x, SD 2.x, SDXL, SD3, Flux and their relatives."
     )
 
 

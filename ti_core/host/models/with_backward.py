@@ -20,10 +20,12 @@ TORCH_NAMESPACES = ("aten", "prim", "prims")
 class with_backward(TorchFunctionMode):  # noqa: N801 - reads like torch.no_grad
     """Give a backward pass to what the host's models call without one, for the length of a block.
 
-    Results that are written into a given tensor (`out=`: core text_encoders/llama.py:686 since
-    0.33) are computed and then copied into it. Kernels of comfy_kitchen give way to the same
-    computation in plain torch. Any other foreign kernel that has no backward is an error that names
-    it. Where nothing asks for a gradient, all is called as it was.
+    Inference tensors, such as the weights of a hypernetwork, are taken as normal ones, which
+    autograd may save. Results that are written into a given tensor (`out=`: core
+    text_encoders/llama.py:686 since 0.33) are computed and then copied into it. Kernels of
+    comfy_kitchen give way to the same computation in plain torch. Any other foreign kernel that has
+    no backward is an error that names it. Where nothing asks for a gradient, all is called as it
+    was.
 
     Modes belong to a thread, and autograd runs backward passes of CUDA tensors in a thread of its
     own: what computes again there has to enter it again.
@@ -33,11 +35,35 @@ class with_backward(TorchFunctionMode):  # noqa: N801 - reads like torch.no_grad
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if torch.is_grad_enabled():
+            args = normal(args)
+            kwargs = {name: normal(value) for name, value in kwargs.items()}
         if kwargs.get("out") is not None and asks_for_gradient(args, kwargs):
             return written_into(func, args, **kwargs)
         if isinstance(func, OPERATORS) and asks_for_gradient(args, kwargs):
             return differentiably(func, args, kwargs)
         return func(*args, **kwargs)
+
+
+def normal(value: Any) -> Any:
+    """A tensor, or some in a list or tuple, as autograd may save them."""
+    if isinstance(value, Tensor):
+        plain = type(value) in (Tensor, nn.Parameter)
+        return alias(value) if plain and value.is_inference() else value
+    return type(value)(map(normal, value)) if type(value) in (tuple, list) else value
+
+
+def alias(tensor: Tensor) -> Tensor:
+    """A normal tensor, without gradient, on the memory of `tensor`, which may be an inference
+    tensor.
+    """
+    if not tensor.is_inference():
+        return tensor.detach()
+    with torch.inference_mode(False):
+        empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return empty.set_(
+        tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride()
+    )
 
 
 def tensors(*values: Any) -> Iterator[Tensor]:

@@ -1,0 +1,44 @@
+"""Random numbers that patches draw of torch itself: the run's own, and the same when a block is
+computed again.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from comfy.model_management import get_torch_device
+from torch import Tensor
+
+
+def sources() -> list[Any]:
+    """The modules of torch's own generators: the CPU's, and that of the device in use."""
+    device = getattr(torch, get_torch_device().type, None)
+    return [torch.random, *([device] if hasattr(device, "get_rng_state") else [])]
+
+
+def states() -> list[Tensor]:
+    """Where torch's own generators stand."""
+    return [source.get_rng_state() for source in sources()]
+
+
+@contextmanager
+def drawing(place: int | list[Tensor]) -> Iterator[None]:
+    """Draw from a seed, or on from some states, inside the block; torch's own generators are
+    afterwards as they were.
+    """
+    before = states()
+    try:
+        if isinstance(place, int):
+            torch.manual_seed(place)
+        else:
+            draw_on(place)
+        yield
+    finally:
+        draw_on(before)
+
+
+def draw_on(places: list[Tensor]) -> None:
+    """Set torch's own generators to some states."""
+    for source, place in zip(sources(), places, strict=True):
+        source.set_rng_state(place)
