@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..ti_core.host.page.stop_and_keep import add_route
+from ..ti_core.host.page.requests import add_routes
 from .audit import ConceptAudit
 from .blend import BlendTextualInversions
 from .concept import ConceptFromKohyaDataset, ConceptJoin, LoadImagesAsConcept
@@ -15,10 +15,10 @@ from .train import TrainTextualInversion
 
 
 class TextualInversionExtension(ComfyExtension):
-    """The nodes of this pack, and the route of "Stop and keep"."""
+    """The nodes of this pack, and the routes of the monitor."""
 
     async def on_load(self) -> None:
-        add_route()
+        add_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

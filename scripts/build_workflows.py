@@ -102,9 +102,9 @@ NODES = [
     Node("pictures", "LoadImagesAsConcept", (0, 640), (390, 430), widgets={"folder": "none"}),
     Node("crops", "PreviewImage", (0, 1150), (390, 270), "what is trained on"),
     Node("create", "CreateEmbedding", (460, 0), (350, 150)),
-    # Room below it: it grows while it trains, and with the advanced inputs of Nodes 2.0.
-    Node("train", "TrainTextualInversion", (460, 220), (350, 540)),
-    Node("save", "SaveEmbedding", (460, 980), (350, 230)),
+    # As tall as in LiteGraph, which does not hide the advanced inputs.
+    Node("train", "TrainTextualInversion", (460, 220), (350, 920)),
+    Node("save", "SaveEmbedding", (460, 1220), (350, 230)),
     Node("report", "PreviewAny", (860, 0), (420, 390), "report"),
     Node("loss", "LossGraphNode", (860, 460), (420, 530), "loss"),
     Node(

@@ -19,14 +19,14 @@ TRAINING = (
         *("checkpointing", "auto_stop", "keep", "hold_out", "resume"),
     ),
 )
-STOP = "stop_and_keep"  # the button
+MONITOR = "monitor"
 WIDGETS = {
     "LoadImagesAsConcept": (
         *("folder", "resolution", "kind", "captions"),
         *("repeats", "subfolders", "unreadable"),
     ),
     "CreateEmbedding": ("placeholder", "initialiser", "vectors"),
-    "TrainTextualInversion": (*TRAINING[0], *SPHERICAL, *TRAINING[1], STOP),
+    "TrainTextualInversion": (*TRAINING[0], *SPHERICAL, *TRAINING[1], MONITOR),
     "TrainingPreviews": (
         *("every", "prompt", "negative", "steps", "cfg", "sampler", "scheduler"),
         *("width", "height", "seed"),
@@ -101,7 +101,7 @@ def test_choosing_the_method_changes_its_inputs_and_what_is_sent(view: View) -> 
         view.page.evaluate(CHOOSE, [node, "method", method])
         settle(view.page)
         expected = (*TRAINING[0], *inputs, *TRAINING[1])
-        assert tuple(view.page.evaluate(WIDGET_NAMES, node)) == (*expected, STOP)
+        assert tuple(view.page.evaluate(WIDGET_NAMES, node)) == (*expected, MONITOR)
         sent = view.page.evaluate(PROMPT)[str(node)]["inputs"]
         assert tuple(sent) == expected
         assert (sent["method"], sent["method.learning_rate"]) == (method, rate)
