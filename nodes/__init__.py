@@ -3,7 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from ..ti_core.host.page.folder_routes import add_folder_routes
-from ..ti_core.host.page.stop_and_keep import add_route
+from ..ti_core.host.page.requests import add_routes
 from .audit import ConceptAudit
 from .blend import BlendTextualInversions
 from .concept import ConceptFromKohyaDataset, ConceptJoin, LoadImagesAsConcept
@@ -20,7 +20,7 @@ class TextualInversionExtension(ComfyExtension):
     """The nodes of this pack, and the routes of its page."""
 
     async def on_load(self) -> None:
-        add_route()
+        add_routes()
         add_folder_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -10,9 +10,9 @@ from torch import Tensor
 from ..ti_core.concept.concept import Concept
 from ..ti_core.host.learn import Audience, Learned, LearnSettings, Models, learn
 from ..ti_core.host.models.borrow import BorrowSettings
-from ..ti_core.host.page.previews import Previews
-from ..ti_core.host.page.progress import Progress, say
-from ..ti_core.host.page.stop_and_keep import stoppable
+from ..ti_core.host.page.followed_runs import followed
+from ..ti_core.host.page.monitor import Monitor
+from ..ti_core.host.page.previews import Previews, on_request
 from ..ti_core.training.objective import USUAL, Objective
 from ..ti_core.training.optimisers import FreeSettings, SphericalSettings
 from ..ti_core.training.preview_pictures import PreviewSettings
@@ -28,6 +28,8 @@ from .sockets import (
     ObjectiveSocket,
     PreviewsSocket,
 )
+
+MOST_ID = 64  # letters; the page has 36
 
 RATE_SYNTAX = (
     "A number, or a list of rates, each with its last step, as in AUTOMATIC1111: '0.2:100, "
@@ -203,7 +205,7 @@ class TrainTextualInversion(io.ComfyNode):
             "change.",
             search_aliases=["textual inversion", "train embedding", "train concept", "TI"],
             has_intermediate_output=True,
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Model.Input(
                     "model",
@@ -310,32 +312,58 @@ class TrainTextualInversion(io.ComfyNode):
         previews: PreviewSettings | None = None,
         objective: Objective = USUAL,
     ) -> io.NodeOutput:
-        chosen = dict(method)
-        settings_type = METHODS[chosen.pop("method")]
-        training = TrainingSettings(
-            make_schedule(chosen.pop("learning_rate"), steps, schedule, warmup),
-            settings_type(**chosen),
-            batch_size,
-            accumulation,
-            seed,
-            hold_out,
-            StoppingRule() if auto_stop else None,
-            objective,
-        )
-        settings = LearnSettings(
-            training, BorrowSettings(batch_size, precision, checkpointing), keep, resume
-        )
-        models, node_id = Models(model, clip, vae), cls.hidden.unique_id
-        drawn = Previews(previews, *models, embedding, node_id) if previews else None
-        progress = Progress(steps, node_id)
-        with stoppable(node_id) as should_stop:
-            audience = Audience(progress, progress.tell, should_stop, drawn)
-            learned = learn(models, concept, embedding, settings, audience)
-        say(learned.report, node_id)
-        return outputs(learned, drawn.images() if drawn else None)
+        models, hidden = Models(model, clip, vae), cls.hidden
+        address = hidden.unique_id, workflow_id(hidden.extra_pnginfo)
+        with followed(Monitor(embedding, clip, steps, keep, *address)) as monitor:
+            chosen = dict(method)
+            settings_type = METHODS[chosen.pop("method")]
+            training = monitor.settings = TrainingSettings(
+                make_schedule(chosen.pop("learning_rate"), steps, schedule, warmup),
+                settings_type(**chosen),
+                batch_size,
+                accumulation,
+                seed,
+                hold_out,
+                StoppingRule() if auto_stop else None,
+                objective,
+            )
+            settings = LearnSettings(
+                training, BorrowSettings(batch_size, precision, checkpointing), keep, resume
+            )
+            artist = (
+                Previews(previews, *models, embedding, monitor.picture)
+                if previews
+                else on_request(concept, *models, embedding, monitor.picture)
+            )
+            learned = learn(models, concept, embedding, settings, watched_by(monitor, artist))
+            monitor.end(learned.report)
+        pictures = artist.images() if previews else None
+        return outputs(learned, pictures, monitor.snapshot())
 
 
-def outputs(learned: Learned, pictures: Tensor | None) -> io.NodeOutput:
+def watched_by(monitor: Monitor, artist: Previews) -> Audience:
+    """The page and its pictures, as those who watch a run."""
+    return Audience(
+        monitor.on_step,
+        monitor.tell,
+        monitor.stop.is_set,
+        artist,
+        monitor.draw_asked,
+        monitor.enter,
+        monitor.take_up,
+        monitor.stored_at,
+        {"node": monitor.node_id, "workflow": monitor.workflow},
+    )
+
+
+def workflow_id(extra: Any) -> str:
+    """What the page calls the workflow that a prompt comes from; '' for one that comes without."""
+    workflow = extra.get("workflow") if isinstance(extra, dict) else None
+    found = workflow.get("id") if isinstance(workflow, dict) else None
+    return found[:MOST_ID] if isinstance(found, str) else ""
+
+
+def outputs(learned: Learned, pictures: Tensor | None, snapshot: dict[str, Any]) -> io.NodeOutput:
     """What goes on in the graph: nothing of a word of which nothing was learned, and no pictures
     where none were drawn.
     """
@@ -345,7 +373,7 @@ def outputs(learned: Learned, pictures: Tensor | None) -> io.NodeOutput:
         {"loss": drawable(losses)},
         learned.report,
         ExecutionBlocker(None) if pictures is None else pictures,
-        ui={"text": [learned.report], "ti_loss": losses},
+        ui={"text": [learned.report], "ti_loss": losses, "ti_monitor": [snapshot]},
     )
 
 

@@ -28,6 +28,7 @@ PACK = "comfyui-textual-inversion"
 FOLDERS = ("custom_nodes", "user", "input", "output", "temp", "datasets")
 MODEL_FOLDERS = ("checkpoints", "embeddings", "loras")
 TEXT_EVENT = 3  # protocol.py: BinaryEventTypes.TEXT
+MONITOR_EVENT = "textual_inversion.monitor"
 FINAL_EVENTS = ("execution_success", "execution_error", "execution_interrupted")
 
 OnProgress = Callable[[int, int, str], None]  # value, maximum, text
@@ -146,8 +147,8 @@ class Server:
                 kind, data = await next_event(events)
                 if kind == "progress":
                     latest = (data["value"], data["max"])
-                if kind in ("progress", "text"):
-                    on_progress(*latest, data.get("text", ""))
+                if kind in ("progress", "text", MONITOR_EVENT):
+                    on_progress(*latest, data.get("text", data.get("line", "")))
                 elif kind in FINAL_EVENTS and data["prompt_id"] == prompt_id:
                     return
                 # The end may have come before we were connected.

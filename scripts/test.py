@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,8 @@ QUICK = ("unit", "host")
 EXTRAS = ("pytest", "pytest-xdist", "hypothesis", "playwright", "diffusers")
 UNIT_IMPORTS = ("torch", "numpy", "PIL", "safetensors", "pytest", "xdist", "hypothesis")
 WORKERS = 2  # Each holds a server and models: some 4 GB.
+PAGE_TESTS = REPO / "tests" / "page"  # of the page's pure modules; they need Node.js alone
+NO_NODE = "Install Node.js 20 or newer, and run `python scripts/test.py unit`."
 NO_BROWSER = (
     "Install Chromium, Chrome or Edge, or set CHROMIUM_PATH to its program, and run "
     "`python scripts/test.py browser`."
@@ -52,8 +55,22 @@ def main() -> int:
     pytest = (python, "-m", "pytest", *shared_out(run, env), "--durations=10", *options)
     status = run_child(pytest, env, cwd=REPO / "tests")
     if run != wanted.layers:
-        print(f"\n{'!' * 100}\nNOT RUN: the browser layer; no browser was found. {NO_BROWSER}")
-    return status
+        not_run(f"the browser layer; no browser was found. {NO_BROWSER}")
+    return page_tests() or status if "unit" in run and not wanted.options else status
+
+
+def page_tests() -> int:
+    """Run the tests of the page's pure modules, where there is a Node.js; return its status."""
+    node = shutil.which("node")
+    if node is None:
+        not_run(f"the tests of the page's modules; no Node.js was found. {NO_NODE}")
+        return 0
+    return run_child((node, "--test", *sorted(PAGE_TESTS.glob("*.mjs"))), {})
+
+
+def not_run(what: str) -> None:
+    """Say what was left out, so that nobody overlooks it."""
+    print(f"\n{'!' * 100}\nNOT RUN: {what}")
 
 
 def arguments() -> Wanted:

@@ -40,7 +40,9 @@ def server(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(autouse=True)
 def idle_server(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What a test has queued on the shared server ends with the test, also where that failed."""
+    """What a test has queued on the shared server ends with the test, also where that failed, but
+    for a training that several tests look at.
+    """
     yield
-    if "server" in request.fixturenames:
+    if "server" in request.fixturenames and "trained" not in request.fixturenames:
         request.getfixturevalue("server").clear()

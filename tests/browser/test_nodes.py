@@ -20,14 +20,14 @@ TRAINING = (
         *("checkpointing", "auto_stop", "keep", "hold_out", "resume"),
     ),
 )
-STOP = "stop_and_keep"  # the button
+MONITOR = "monitor"
 WIDGETS = {
     "LoadImagesAsConcept": (
         *("folder", "resolution", "kind", "captions"),
         *("repeats", "subfolders", "unreadable", "pictures"),
     ),
     "CreateEmbedding": ("placeholder", "initialiser", "vectors", "encoders"),
-    "TrainTextualInversion": (*TRAINING[0], *SPHERICAL, *TRAINING[1], STOP),
+    "TrainTextualInversion": (*TRAINING[0], *SPHERICAL, *TRAINING[1], MONITOR),
     "TrainingObjective": (
         *("noise_levels", "from", "to", "weighting", "gamma", "offset_noise", "guidance"),
     ),
@@ -107,7 +107,7 @@ def test_choosing_the_method_changes_its_inputs_and_what_is_sent(view: View) -> 
         view.page.evaluate(CHOOSE, [node, "method", method])
         settle(view.page)
         expected = (*TRAINING[0], *inputs, *TRAINING[1])
-        assert tuple(view.page.evaluate(WIDGET_NAMES, node)) == (*expected, STOP)
+        assert tuple(view.page.evaluate(WIDGET_NAMES, node)) == (*expected, MONITOR)
         sent = view.page.evaluate(PROMPT)[str(node)]["inputs"]
         assert tuple(sent) == expected
         assert (sent["method"], sent["method.learning_rate"]) == (method, rate)

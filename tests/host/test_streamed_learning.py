@@ -60,7 +60,7 @@ def run(loaded: Loaded, steps: int = 2, **told: Any) -> Learned:
     made = word(loaded.clip)
     chosen = LearnSettings(settings(steps), BorrowSettings(2))
     shown = PreviewSettings(every=1, steps=2, width=64, height=64)
-    audience = Audience(previews=Previews(shown, *loaded, made, None), **told)
+    audience = Audience(previews=Previews(shown, *loaded, made), **told)
     return learn(Models(*loaded), concept(), made, chosen, audience)
 
 

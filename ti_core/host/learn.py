@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -28,8 +29,9 @@ from .models.memory import out_of_memory, peak_memory, release_memory, reset_pea
 from .models.patches import without_effect
 from .models.text import check_fits, without_weights
 from .nearest_words import vocabularies
+from .page.monitor import Phase, Vectors
 from .page.previews import Previews
-from .provenance import inherited, origin, provenance
+from .provenance import about, learned_word, origin
 from .run_key import Undescribed, run_key, run_store
 
 log = logging.getLogger(__name__)
@@ -61,13 +63,20 @@ class LearnSettings:
 @dataclass(frozen=True)
 class Audience:
     """Who watches a run: `on_step` is called before the first step and after each one, `tell` with
-    what the user should know meanwhile, `should_stop` after each step.
+    what the user should know meanwhile, `should_stop` and `should_draw` after each step; `enter`
+    with what the run does next, `take_up` with a stored state and the words of stored steps,
+    `stored_at` with the step of each checkpoint. `about` is put into them.
     """
 
     on_step: Callable[[RunState], None] = lambda state: None
     tell: Callable[[str], None] = log.warning
     should_stop: Callable[[], bool] = lambda: False
     previews: Previews | None = None
+    should_draw: Callable[[], bool] = lambda: False
+    enter: Callable[[Phase], None] = lambda phase: None
+    take_up: Callable[[RunState, Mapping[int, Vectors]], None] = lambda state, words: None
+    stored_at: Callable[[int], None] = lambda step: None
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 class Learned(NamedTuple):
@@ -138,10 +147,14 @@ class Session:
         with torch.inference_mode(False):  # What is learned is to be normal tensors.
             self.state = self.store.load(self.embedding.vectors, steps)
         self.taken_up_at = self.step
+        if self.state:
+            words = self.store.words(self.embedding.vectors, self.step)
+            self.audience.take_up(self.state, words)
         if self.state and is_over(self.state, self.settings.training):
             return self.state
         self.store.probe(self.embedding.vectors, steps)
         model, _, vae = self.models
+        self.audience.enter("encoding")
         latents = encode_pictures(
             vae,
             model.model.latent_format,
@@ -209,6 +222,7 @@ class Session:
         """Go on to the end, unless the memory is too small for it; then False."""
         largest = max((shape_of(one) for one in latents), key=math.prod)
         model, clip, _ = self.models
+        self.audience.enter("trying")
         reset_peak(model.load_device)
         try:
             with borrowed(model, clip, self.embedding, largest, lent) as frozen:
@@ -253,38 +267,60 @@ class Session:
     def steps(self, frozen: HostModel, latents: Sequence[Latents]) -> None:
         """The run on borrowed models; whatever ends it, its state is stored."""
         training, previews = self.settings.training, self.audience.previews
+        self.audience.enter("measuring")
         run = train(frozen, self.concept, latents, self.embedding, training, self.state)
         sizes = [shape_of(one) for one in latents]
         known = origin(frozen, self.models.model, sizes, training.objective)
         try:
             for self.state in run:
                 self.state.origin = self.state.origin or known
+                self.state.about = about(self.embedding, training) | dict(self.audience.about)
                 self.audience.on_step(self.state)
                 if self.state.step % SAVE_EVERY == 0:
-                    self.store.save(self.state)
-                if previews and self.state.step % previews.every == 0:
-                    with frozen.set_aside():
-                        previews(self.state.step, self.state.mean)
+                    self.save(self.state)
+                if previews:
+                    self.draw(previews, frozen, self.state)
                 if self.audience.should_stop():
                     self.state.ended = "user"
-            if previews and self.state:
-                with frozen.set_aside():
+            if previews and self.state and previews.regular:
+                with self.drawing(previews, frozen):
                     previews.finish(self.state, self.settings.keep)
         finally:
             if self.state:
-                self.store.save(self.state)
+                self.save(self.state)
+
+    def save(self, state: RunState) -> None:
+        """Store the run."""
+        self.store.save(state)
+        if self.store.newest == state.step:
+            self.audience.stored_at(state.step)
+
+    def draw(self, previews: Previews, frozen: HostModel, state: RunState) -> None:
+        """Draw the word, if it is due or somebody asks for it."""
+        asked = self.audience.should_draw()
+        if previews.due(state.step):
+            with self.drawing(previews, frozen):
+                previews(state.step, state.mean)
+        elif asked:
+            with self.drawing(previews, frozen):
+                previews.ask(state.step, state.mean)
+
+    @contextmanager
+    def drawing(self, previews: Previews, frozen: HostModel) -> Iterator[None]:
+        """Let the graph's own models be used for a picture."""
+        self.audience.enter("drawing")
+        before = previews.problem
+        with frozen.set_aside():
+            yield
+        if previews.problem and not before:
+            self.note(previews.problem)
 
     def learned(self, state: RunState) -> Learned:
         """The word as the run leaves it, with its recipe and the report."""
-        keep, previews = self.settings.keep, self.audience.previews
+        keep = self.settings.keep
         with torch.inference_mode(False):
-            vectors = state.kept(keep)
-        made = provenance(state, self.settings.training, keep)
-        recipe = {**inherited(self.embedding), **made}
-        word = replace(self.embedding, vectors=vectors, provenance=recipe)
+            word = learned_word(self.embedding, state, self.settings.training, keep)
         notes = [*self.store.findings(), *self.notes]
-        if previews and previews.problem:
-            notes.append(previews.problem)
         outcome = Outcome(
             state,
             self.settings.training,

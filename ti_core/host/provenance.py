@@ -1,6 +1,7 @@
 """How an embedding was made, for its file."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from comfy.model_patcher import ModelPatcher
@@ -13,6 +14,14 @@ from .embedding_files import checkpoint_hash
 from .models.host_model import HostModel
 
 WRITTEN_BY_PEOPLE = "modelspec"  # author, licence, tags and the like: see word/formats/recipe
+
+
+def learned_word(
+    embedding: Embedding, state: RunState, settings: TrainingSettings, keep: Keep
+) -> Embedding:
+    """The word as a run leaves it, with its recipe."""
+    recipe = {**inherited(embedding), **provenance(state, settings, keep)}
+    return replace(embedding, vectors=state.kept(keep), provenance=recipe)
 
 
 def inherited(embedding: Embedding) -> dict[str, object]:
@@ -42,6 +51,19 @@ def provenance(state: RunState, settings: TrainingSettings, keep: Keep) -> dict[
             "initialiser": state.initialiser_loss,
             "learned": state.kept_loss(keep),
         },
+    }
+
+
+def about(embedding: Embedding, settings: TrainingSettings) -> dict[str, str]:
+    """What was asked for, by which a page tells the stored runs of a word apart."""
+    return {
+        "word": embedding.placeholder,
+        "initialiser": embedding.initialiser if embedding.has_origin else "",
+        "vectors": str(embedding.count),
+        "method": type(settings.method).__name__.removesuffix("Settings").lower(),
+        "rate": str(settings.schedule.pieces[0][0]),
+        "batch": str(settings.batch_size * settings.accumulation),
+        "seed": str(settings.seed),
     }
 
 

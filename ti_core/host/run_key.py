@@ -40,8 +40,17 @@ UNFILLED = "text_projection.weight"
 
 def run_store(placeholder: str, key: str, resume: Resume, tell: Callable[[str], None]) -> RunStore:
     """The store of the run with that key, below the host's user folder."""
-    name = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', placeholder)}-{key[:16]}"
-    return RunStore(Path(folder_paths.get_user_directory(), FOLDER), name, resume, tell)
+    return RunStore(runs_folder(), f"{folder_start(placeholder)}{key[:16]}", resume, tell)
+
+
+def runs_folder() -> Path:
+    """Where runs are stored."""
+    return Path(folder_paths.get_user_directory(), FOLDER)
+
+
+def folder_start(placeholder: str) -> str:
+    """How the folders of a word's runs begin."""
+    return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', placeholder)}-"
 
 
 def run_key(

@@ -30,7 +30,7 @@ FACTS = (
     "trouble",
     "seconds",
 )
-ORIGIN = "origin."
+TEXTS = ("origin", "about")  # facts by name, `origin.base_model`
 
 
 def checkpoint(state: RunState) -> bytes:
@@ -68,9 +68,9 @@ def sealed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
     return safetensors.torch.save(dict(tensors), {METADATA: text})
 
 
-def restored(data: bytes, like: Mapping[str, Tensor]) -> RunState:
-    """The state in a checkpoint, for vectors of the shapes of `like`; ValueError with what is wrong
-    if anything that it holds has changed.
+def restored(data: bytes, like: Mapping[str, Tensor] | None) -> RunState:
+    """The state in a checkpoint, for vectors of the shapes of `like`, or of any; ValueError with
+    what is wrong if anything that it holds has changed.
     """
     tensors, facts = opened(data)
     if facts.get("version") != VERSION:
@@ -107,17 +107,20 @@ def packed_state(state: RunState) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors["validation_steps"] = torch.tensor([one.step for one in state.validations])
     tensors["validation_losses"] = doubles([one.loss for one in state.validations])
     facts = {name: getattr(state, name) for name in FACTS}
-    return tensors, facts | {f"{ORIGIN}{name}": text for name, text in state.origin.items()}
+    for group in TEXTS:
+        facts |= {f"{group}.{name}": text for name, text in getattr(state, group).items()}
+    return tensors, facts
 
 
 def unpacked_state(
-    tensors: Mapping[str, Tensor], facts: Mapping[str, Any], like: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor], facts: Mapping[str, Any], like: Mapping[str, Tensor] | None
 ) -> RunState:
-    """The state that was packed, for vectors of the shapes of `like`; ValueError, with what is
-    wrong, for anything that `packed_state` would not have made.
+    """The state that was packed, for vectors of the shapes of `like`, or of any; ValueError, with
+    what is wrong, for anything that `packed_state` would not have made.
     """
     groups = {name: group_of(tensors, name) for name in GROUPS}
-    shapes = {key: tuple(rows.shape) for key, rows in like.items()}
+    wanted = groups["vectors"] if like is None else like
+    shapes = {key: tuple(rows.shape) for key, rows in wanted.items()}
     for name in ("vectors", "mean", "best"):
         found = {key: tuple(rows.shape) for key, rows in groups[name].items()}
         if found != shapes:
@@ -142,11 +145,8 @@ def unpacked_state(
         rollbacks=rollbacks(facts),
         trouble=str(facts.get("trouble", "")),
         seconds=number(facts, "seconds"),
-        origin={
-            name.removeprefix(ORIGIN): str(text)
-            for name, text in facts.items()
-            if name.startswith(ORIGIN)
-        },
+        origin=texts(facts, "origin"),
+        about=texts(facts, "about"),
     )
 
 
@@ -196,6 +196,16 @@ def validations(tensors: Mapping[str, Tensor], steps: int) -> list[Validation]:
     if not places or places[0] != 0 or places[-1] > steps:
         raise ValueError("its validations are not those of its steps")
     return [Validation(step, loss) for step, loss in zip(places, losses, strict=True)]
+
+
+def texts(facts: Mapping[str, Any], group: str) -> dict[str, str]:
+    """The facts `group.name` by their names."""
+    start = f"{group}."
+    return {
+        name.removeprefix(start): str(text)
+        for name, text in facts.items()
+        if name.startswith(start)
+    }
 
 
 def number(facts: Mapping[str, Any], name: str) -> float:

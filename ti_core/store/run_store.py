@@ -162,6 +162,17 @@ class RunStore:
                 return state
         return None
 
+    def words(self, like: Mapping[str, Tensor], step: int) -> dict[int, dict[str, Tensor]]:
+        """The words of the checkpoints up to a step, for vectors of the shapes of `like`; what
+        cannot be read is left out.
+        """
+        found: dict[int, dict[str, Tensor]] = {}
+        for path in checkpoints(self.folder) if self.lock else ():
+            if step_of(path) <= step:
+                with suppress(OSError, ValueError):
+                    found[step_of(path)] = restored(contents(path), like).mean
+        return found
+
     def probe(self, like: Mapping[str, Tensor], steps: int) -> None:
         """Find out, and tell, whether the disk has room for a checkpoint after so many steps."""
         if self.lock is None:
@@ -255,6 +266,17 @@ def milestone(step: int) -> bool:
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, by their steps."""
     return sorted(path for path in folder.iterdir() if CHECKPOINT.fullmatch(path.name))
+
+
+def last_states(root: Path, name: str, most: int) -> Iterator[tuple[str, RunState]]:
+    """The names and last states of the runs whose folder begins with a name, at most so many, the
+    youngest first; what cannot be read is left out.
+    """
+    with suppress(FileNotFoundError):
+        folders = [path for path in root.iterdir() if path.name.startswith(name)]
+        for folder in sorted(folders, key=lambda one: size_and_time(one)[1], reverse=True)[:most]:
+            with suppress(OSError, ValueError, IndexError):
+                yield folder.name, restored(contents(checkpoints(folder)[-1]), None)
 
 
 def readable(folder: Path) -> Iterator[bytes]:

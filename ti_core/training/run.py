@@ -1,7 +1,7 @@
 """All that a run has to remember: to go on exactly where it was, and to tell what happened."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -30,7 +30,8 @@ class RunState:
     mean and of the one validated last; `closing_losses` of the mean at the end, which are no part
     of `validations`: a run that goes on is the one that never ended. `ended` says why it is at its
     end, and `planned` of how many steps that was; `trouble` says what the last rollback was for;
-    `origin` names what it was trained on.
+    `origin` names what it was trained on, and `about` what was asked for, to tell stored runs
+    apart.
     """
 
     vectors: dict[str, Tensor]
@@ -51,6 +52,7 @@ class RunState:
     trouble: str = ""
     seconds: float = 0.0
     origin: dict[str, str] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
@@ -99,6 +101,18 @@ class RunState:
     def share(self) -> float:
         """What the next vectors count in the mean."""
         return (DECAY + 1) / (self.step + 1 + DECAY)
+
+    def as_of(self, step: int, mean: dict[str, Tensor]) -> "RunState":
+        """The run as it was after an earlier step, which had that mean."""
+        return replace(
+            self,
+            mean=mean,
+            losses=self.losses[:step],
+            rates=self.rates[:step],
+            validations=[one for one in self.validations if one.step <= step],
+            last_losses=self.best_losses,
+            closing_losses=NOTHING,
+        )
 
     def advance(
         self,

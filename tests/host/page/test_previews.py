@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
-from ti_core.host.page.previews import Previews
+from ti_core.host.page.previews import LONGEST_SIDE, Previews, on_request, quick_side
 from ti_core.training.loop import train
 from ti_core.training.preview_pictures import MOST, PreviewSettings
 from ti_core.training.run import RunState
@@ -28,7 +28,7 @@ STEPS = 4
 
 
 def previews(loaded: Loaded, made: Embedding, **changes: Any) -> Previews:
-    return Previews(replace(SMALL, **changes), *loaded, made, None)
+    return Previews(replace(SMALL, **changes), *loaded, made)
 
 
 def ordinary(loaded: Loaded, made: Embedding, vectors: Mapping[str, Tensor]) -> Tensor:
@@ -167,8 +167,8 @@ def test_a_prompt_without_the_word_is_an_error_before_the_training(loaded: Loade
     made = word(loaded.clip)
     with pytest.raises(ValueError, match="'a photo of a cat' does not contain 'my-cat'"):
         previews(loaded, made, prompt="a photo of a cat")
-    assert previews(loaded, made, prompt="(my-cat:1.2) asleep").prompt == "(my-cat:1.2) asleep"
-    assert previews(loaded, made, prompt="[name], {}").prompt == "my-cat, my-cat"
+    assert previews(loaded, made, prompt="(my-cat:1.2) asleep").prompts == ["(my-cat:1.2) asleep"]
+    assert previews(loaded, made, prompt="[name], {}").prompts == ["my-cat, my-cat"]
 
 
 class Broken:
@@ -255,3 +255,27 @@ def test_step_0_shows_the_word_as_it_came(loaded: Loaded):
     assert artist.pictures[0][upper].equal(artist.draw(made.vectors)[upper])
     assert artist.pictures[2][upper].equal(artist.draw(twice)[upper])
     assert not artist.pictures[0][upper].equal(artist.pictures[2][upper])
+
+
+def test_what_is_drawn_on_request_suits_the_model_and_begins_with_the_word_as_it_came(
+    loaded: Loaded,
+):
+    made = word(loaded.clip)
+    shown: dict[int, Tensor] = {}
+    artist = on_request(
+        concept(), *loaded, made, lambda step, picture, rows: shown.update({step: picture})
+    )
+    assert not artist.due(0)
+    artist.settings = replace(artist.settings, steps=1)
+    twice = {key: 2 * rows for key, rows in made.vectors.items()}
+    for step in (7, 9):
+        artist.ask(step, twice)
+    assert artist.problem is None
+    assert list(shown) == [0, 7, 9]
+    assert shown[7].shape == (64, 128, 3)  # The word alone, and edited, in the pictures' size.
+    assert not shown[0].equal(shown[7]) and shown[7].equal(shown[9])
+
+
+def test_a_picture_on_request_is_no_larger_than_it_need_be():
+    assert [quick_side(side, 1024) for side in (1024, 512)] == [LONGEST_SIDE, LONGEST_SIDE // 2]
+    assert [quick_side(side, 512) for side in (512, 500, 8)] == [512, 512, 64]

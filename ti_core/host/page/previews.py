@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -10,32 +10,41 @@ from typing import Any
 import comfy.model_management as memory
 import comfy.sample
 import comfy.samplers
-import comfy.utils
 import numpy as np
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
-from comfy_execution.progress import get_progress_state
-from PIL import Image
 from torch import Tensor
 
+from ...concept.concept import Concept
 from ...training.preview_pictures import PreviewSettings, kept, labelled
 from ...training.run import Keep, RunState
 from ...word.embedding import Embedding
+from ..models.host_model import prediction
 from ..models.text import apply_embedding
 
 log = logging.getLogger(__name__)
 
 SAMPLERS: list[str] = comfy.samplers.KSampler.SAMPLERS
 SCHEDULERS: list[str] = comfy.samplers.KSampler.SCHEDULERS
+# What is drawn of a word where nobody has said what: the word alone, and with something new.
+OBJECT = ("a photo of {}", "a photo of {} in the snow")
+STYLE = ("a picture in the style of {}", "a house by the sea in the style of {}")
+QUICK_STEPS = 16
+LONGEST_SIDE = 768  # pixels; smaller than some models are made for, and drawn in seconds
+SIDE_STEP = 64
+GUIDANCE = {"flow": 4.5, "eps": 7.0, "v": 7.0}  # As the templates of the host have them.
+
+Show = Callable[[int, Tensor, Mapping[str, Tensor]], None]  # step, picture, vectors
 
 
 class Previews:
-    """Draws the word on the graph's own MODEL, CLIP and VAE, and shows it on a node.
+    """Draws the word on the graph's own MODEL, CLIP and VAE, and gives each picture to `show`.
 
     While these are borrowed, call it inside `HostModel.set_aside()`. Raises ValueError when made
     for a prompt that does not say the word. A picture that cannot be drawn ends the previews, not
-    the training: `problem` then says why.
+    the training: `problem` then says why. `regular` is whether it is drawn in turn, and not only
+    when somebody asks.
     """
 
     def __init__(
@@ -45,18 +54,31 @@ class Previews:
         clip: CLIP,
         vae: Any,
         embedding: Embedding,
-        node_id: str | None,
+        show: Show = lambda step, picture, vectors: None,
+        also: str = "",
+        regular: bool = True,
     ):
         self.settings = settings
-        self.every = settings.every
         self.model = model
         self.clip = clip
         self.vae = vae
         self.embedding = embedding
-        self.node_id = node_id
-        self.prompt = settings.text(embedding.placeholder)
+        self.show = show
+        self.regular = regular
+        asked = [settings, *([replace(settings, prompt=also)] if also else [])]
+        self.prompts = [one.text(embedding.placeholder) for one in asked]
         self.pictures: dict[int, Tensor] = {}
         self.problem: str | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether a picture is to be drawn after that step."""
+        return self.regular and step % self.settings.every == 0
+
+    def ask(self, step: int, vectors: Mapping[str, Tensor]) -> None:
+        """Draw out of turn, at first also the word as it came, to compare with."""
+        if not self.pictures:
+            self(0, self.embedding.vectors)
+        self(step, vectors)
 
     def __call__(self, step: int, vectors: Mapping[str, Tensor]) -> None:
         """Draw the word with `vectors` `[n, dim]` per encoder key, and show it."""
@@ -66,10 +88,10 @@ class Previews:
         shown = vectors if step else self.embedding.vectors
         try:
             with randomness_kept(self.model.load_device):
-                picture = labelled(self.draw(shown), f"step {step}")
-            self.pictures[step] = picture
+                picture = self.draw(shown)
+            self.pictures[step] = labelled(picture, f"step {step}")
             self.pictures = {step: self.pictures[step] for step in kept(self.pictures)}
-            show(picture, self.node_id)
+            self.show(step, picture, shown)
         except Exception as error:  # Of a sampler or of memory: no reason to lose the training.
             reason = str(error).partition("\n")[0] or type(error).__name__
             self.problem = f"The preview at step {step} could not be drawn: {reason}"
@@ -84,6 +106,10 @@ class Previews:
             self(step, state.kept(keep))
 
     def draw(self, vectors: Mapping[str, Tensor]) -> Tensor:
+        """A picture `[h, w, 3]` in 0..1 on the CPU, the prompts beside one another."""
+        return torch.cat([self.drawn(prompt, vectors) for prompt in self.prompts], dim=1)
+
+    def drawn(self, prompt: str, vectors: Mapping[str, Tensor]) -> Tensor:
         """A picture `[h, w, 3]` in 0..1 on the CPU, the same that ApplyEmbeddingToCLIP,
         CLIPTextEncode, EmptyLatentImage, KSampler and VAEDecode give.
         """
@@ -91,7 +117,7 @@ class Previews:
         clip = apply_embedding(self.clip, replace(self.embedding, vectors=vectors), 1.0)
         positive, negative = (
             clip.encode_from_tokens_scheduled(clip.tokenize(text))
-            for text in (self.prompt, chosen.negative)
+            for text in (prompt, chosen.negative)
         )
         empty = empty_latent(self.model, chosen.width, chosen.height)
         latent = comfy.sample.sample(
@@ -125,14 +151,39 @@ def empty_latent(model: ModelPatcher, width: int, height: int) -> Tensor:
     return comfy.sample.fix_empty_latent_channels(model, blank, 8)
 
 
-def show(picture: Tensor, node_id: str | None) -> None:
-    """Put a picture `[h, w, 3]` onto a node, as samplers do; its progress stays where it is."""
-    if node_id is None:
-        return
-    progress = get_progress_state().ensure_entry(node_id)
-    pixels = (picture * 255).round().clamp(0, 255).byte().numpy()
-    bar = comfy.utils.ProgressBar(progress["max"], node_id)
-    bar.update_absolute(progress["value"], preview=("JPEG", Image.fromarray(pixels), None))
+def on_request(
+    concept: Concept,
+    model: ModelPatcher,
+    clip: CLIP,
+    vae: Any,
+    embedding: Embedding,
+    show: Show,
+) -> Previews:
+    """Previews that are drawn when somebody asks, in the shape of a training picture, with what
+    suits the kind of model as far as that can be known.
+    """
+    size = concept.crops[0].shape[:2]
+    alone, edited = STYLE if concept.kind.startswith("style") else OBJECT
+    height, width = (quick_side(length, max(size)) for length in size)
+    sampling = model.get_model_object("model_sampling")
+    predicted = prediction(sampling)
+    config = getattr(model.model.model_config, "unet_config", {})
+    settings = PreviewSettings(
+        prompt=alone,
+        steps=QUICK_STEPS,
+        # Models that were taught their own guidance have an input for it (Flux).
+        cfg=1.0 if config.get("guidance_embed") else GUIDANCE[predicted],
+        scheduler="simple" if predicted == "flow" else "normal",
+        width=width,
+        height=height,
+    )
+    return Previews(settings, model, clip, vae, embedding, show, edited, regular=False)
+
+
+def quick_side(length: int, longest: int) -> int:
+    """A side of a picture in pixels, made smaller with its longest one."""
+    fitting = length * min(1.0, LONGEST_SIDE / longest)
+    return max(SIDE_STEP, round(fitting / SIDE_STEP) * SIDE_STEP)
 
 
 @contextmanager

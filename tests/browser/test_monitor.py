@@ -1,0 +1,321 @@
+"""The monitor on the training node, against a real training, in both renderers."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from graphs import Prompt, graph, node
+from headless import PACK, Server
+from page import EMPTY, load_workflow, open_comfyui, settle
+from playwright.sync_api import Browser, Page, Route
+from safetensors import safe_open
+from test_nodes import PROMPT, WIDGET_NAMES, add
+from view import View
+
+LONG = 4000
+LOAD = "async prompt => { await app.loadApiJson(prompt, 'monitor') }"
+QUEUE = """() => {
+    window.ended = null
+    for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
+        app.api.addEventListener(kind, ({ detail }) => { window.ended = { kind, ...detail } })
+    return app.queuePrompt(0)
+}"""
+TRAINER = "app.graph.nodes.find(({ type }) => type === 'TrainTextualInversion')"
+MONITOR = f"{TRAINER}.widgets.find(({{ name }}) => name === 'monitor').element"
+TEXT = f"() => {MONITOR}.innerText"
+SAYS = f"text => {MONITOR}.innerText.includes(text)"
+PICTURES = f"""() => [...{MONITOR}.querySelectorAll('.ti-strip img')].filter(
+    ({{ naturalWidth }}) => naturalWidth > 0).map(({{ alt }}) => alt)"""
+# How many colours the curve has: an empty canvas has one.
+PAINTED = f"""() => {{
+    const canvas = {MONITOR}.querySelector('canvas')
+    const {{ data }} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
+    return new Set(new Uint32Array(data.buffer)).size
+}}"""
+BUTTON = f"name => [...{MONITOR}.querySelectorAll('button')].find((b) => b.innerText === name)"
+PRESS = f"name => ({BUTTON})(name).click()"
+RESTS = f"name => ({BUTTON})(name)?.disabled === true"
+KEEP = f"""step => [...{MONITOR}.querySelectorAll('figure')].find(
+    (one) => one.innerText.startsWith(step)).querySelector('button').click()"""
+TOLD = f"() => {MONITOR}.querySelector('code')?.innerText ?? ''"
+STEP = f"() => Number({MONITOR}.innerText.match(/[Ss]tep (\\d+) /)?.[1] ?? -1)"
+
+
+def training(seed: int, **changes: Any) -> Prompt:
+    """A graph with a training that takes long, and is stored."""
+    long = {"train__steps": LONG, "train__auto_stop": False, "train__resume": "continue"}
+    made = graph(train__seed=seed, **{**long, **changes})
+    return {name: made[name] for name in ("load", "concept", "word", "train", "save")}
+
+
+def wait(page: Page, script: str, arg: Any = None) -> None:
+    try:
+        page.wait_for_function(script, arg=arg, timeout=120_000)
+    except Exception:
+        print(page.evaluate(TEXT), page.evaluate(f"() => {MONITOR}.outerHTML"))
+        raise
+
+
+def at_least(page: Page, step: int) -> None:
+    wait(page, f"least => ({STEP})() >= least", step)
+
+
+def shown(page: Page) -> None:
+    """Bring the node to where it can be seen: the page draws nothing else."""
+    page.evaluate(f"() => app.canvas.centerOnNode({TRAINER})")
+    settle(page)
+    wait(page, f"() => {MONITOR}.isConnected && {MONITOR}.offsetHeight > 100")
+
+
+def opened(page: Page, workflow: dict[str, Any]) -> None:
+    load_workflow(page, workflow)
+    shown(page)
+
+
+def saved_vectors(server: Server, name: str) -> torch.Tensor:
+    path = server.directory / "models" / "embeddings" / f"{name}.safetensors"
+    with safe_open(path, "pt") as file:
+        return file.get_tensor("emb_params")
+
+
+def stored(server: Server, step: int) -> torch.Tensor:
+    """The word in the checkpoint of a step, of the run that is stored last."""
+    root = Path(server.directory) / "user" / "textual_inversion_runs"
+    found = root.glob(f"my-star-*/step-{step:09d}.safetensors")
+    with safe_open(max(found, key=lambda path: path.stat().st_mtime), "pt") as file:
+        return file.get_tensor("mean/clip_l")
+
+
+@pytest.fixture(scope="module")
+def trained(opened_view: View, server: Server) -> Iterator[dict[str, Any]]:
+    """The workflow of a training that runs, on the page."""
+    page = opened_view.page
+    page.evaluate(LOAD, training(70 + opened_view.vue_nodes))
+    page.evaluate(QUEUE)
+    shown(page)
+    at_least(page, 26)
+    yield json.loads(page.evaluate("() => JSON.stringify(app.graph.serialize())"))
+    server.clear()
+
+
+def test_it_follows_the_training_in_words_and_in_a_curve(
+    opened_view: View, trained: dict[str, Any]
+) -> None:
+    page = opened_view.page
+    text = page.evaluate(TEXT)
+    assert f"of {LONG}" in text and "s/step" in text and "left" in text
+    assert "my-star explains" in text and "than 'star'" in text
+    assert "Nearest words: " in text
+    before = page.evaluate(STEP)
+    at_least(page, before + 5)
+    assert page.evaluate(PAINTED) > 3
+
+
+def test_preview_now_draws_the_word_beside_the_word_as_it_came(
+    opened_view: View, trained: dict[str, Any]
+) -> None:
+    page = opened_view.page
+    page.evaluate(PRESS, "Preview now")
+    wait(page, f"() => ({PICTURES})().length >= 2")
+    assert page.evaluate(PICTURES)[0] == "step 0"
+    sizes = page.evaluate(
+        f"() => [...{MONITOR}.querySelectorAll('img')].map((i) => i.naturalWidth)"
+    )
+    assert set(sizes) == {128}  # The word alone, and one edit, in the size of the pictures.
+
+
+def test_a_second_page_shows_the_same_run(
+    opened_view: View, trained: dict[str, Any], browser: Browser, server: Server
+) -> None:
+    context = browser.new_context()
+    other = context.new_page()
+    open_comfyui(other, server.url, opened_view.vue_nodes)
+    opened(other, trained)
+    at_least(other, opened_view.page.evaluate(STEP))
+    wait(other, f"() => ({PICTURES})()[0] === 'step 0'")
+    at_least(other, other.evaluate(STEP) + 3)
+    context.close()
+    assert "Nearest words" in opened_view.page.evaluate(TEXT)
+
+
+def test_save_now_and_keep_this_one_write_the_vectors_of_their_steps(
+    opened_view: View, trained: dict[str, Any], server: Server
+) -> None:
+    page = opened_view.page
+    page.evaluate(PRESS, "Save now")
+    wait(page, f"() => ({TOLD})() !== ''")
+    now = page.evaluate(TOLD).removeprefix("embedding:")
+    page.evaluate(KEEP, "step 25")
+    wait(page, f"before => ({TOLD})() !== before", f"embedding:{now}")
+    kept = page.evaluate(TOLD).removeprefix("embedding:")
+    assert saved_vectors(server, kept).equal(stored(server, 25))
+    assert not saved_vectors(server, kept).equal(saved_vectors(server, now))
+    page.evaluate(KEEP, "step 25")  # Once more: the file is there already.
+    wait(page, f"() => {MONITOR}.querySelectorAll('button:not(:disabled)').length > 3")
+    assert page.evaluate(TOLD) == f"embedding:{kept}"
+
+
+def test_a_reload_in_the_middle_and_a_fold_lose_nothing(
+    opened_view: View, trained: dict[str, Any], server: Server
+) -> None:
+    page, before = opened_view.page, opened_view.page.evaluate(STEP)
+    open_comfyui(page, server.url, opened_view.vue_nodes)
+    opened(page, trained)
+    at_least(page, before)
+    wait(page, f"() => ({PICTURES})()[0] === 'step 0'")
+    page.evaluate(f"() => {TRAINER}.collapse()")
+    settle(page)
+    page.evaluate(f"() => {TRAINER}.collapse()")
+    shown(page)
+    at_least(page, page.evaluate(STEP) + 3)
+    wait(page, f"() => ({PAINTED})() > 3")
+
+
+def test_cancel_is_stored_and_run_goes_on_from_there(
+    opened_view: View, trained: dict[str, Any]
+) -> None:
+    page = opened_view.page
+    page.evaluate("() => app.api.interrupt()")
+    wait(page, SAYS, "Run goes on from step")
+    assert page.evaluate(RESTS, "Stop and keep")
+    at = page.evaluate(STEP)
+    page.evaluate(QUEUE)
+    wait(page, SAYS, f"going on from step {at}")
+    at_least(page, at + 3)
+
+
+def test_stop_and_keep_ends_it_and_the_graph_goes_on(
+    opened_view: View, trained: dict[str, Any], server: Server
+) -> None:
+    page = opened_view.page
+    page.evaluate(PRESS, "Stop and keep")
+    page.wait_for_function("() => window.ended !== null", timeout=60_000)
+    ended = page.evaluate("() => window.ended")
+    assert ended["kind"] == "execution_success", ended
+    wait(page, SAYS, "Stopped by the user at step")
+    entry = server.get_json(f"/history/{ended['prompt_id']}")[ended["prompt_id"]]
+    assert "Saved " in entry["outputs"]["save"]["text"][0]
+    open_comfyui(page, server.url, opened_view.vue_nodes)
+    opened(page, trained)
+    wait(page, SAYS, "Stopped by the user at step")
+    assert page.evaluate(RESTS, "Save now")
+    wait(page, f"() => ({PAINTED})() > 3")
+
+
+def test_stored_runs_can_be_drawn_behind(opened_view: View, trained: dict[str, Any]) -> None:
+    page = opened_view.page
+    page.evaluate(f"() => [...{MONITOR}.querySelectorAll('summary')][0].click()")
+    wait(page, SAYS, f"seed {70 + opened_view.vue_nodes}, 2 vec., spherical 0.05, batch 2")
+    before = page.evaluate(PAINTED)
+    page.evaluate(f"() => {MONITOR}.querySelector('input').click()")
+    wait(page, f"before => ({PAINTED})() !== before", before)
+
+
+def test_nothing_of_it_is_in_the_workflow_or_the_prompt(
+    opened_view: View, trained: dict[str, Any]
+) -> None:
+    sent = opened_view.page.evaluate(PROMPT)["train"]["inputs"]
+    assert "monitor" not in sent
+    text = json.dumps(trained)
+    assert "monitor" not in text and "explains" not in text
+
+
+def test_the_page_has_no_complaints_of_ours(opened_view: View, trained: dict[str, Any]) -> None:
+    ours = [text for text in opened_view.complaints if PACK in text or "ti_" in text.lower()]
+    assert ours == []
+
+
+def test_two_trainers_show_each_their_own_run(view: View, server: Server) -> None:
+    page = view.page
+    prompt = training(80 + view.vue_nodes, train__steps=3)
+    prompt["train2"] = node("TrainTextualInversion", **{**prompt["train"]["inputs"], "steps": 4})
+    prompt["save2"] = node(
+        "SaveEmbedding", **{**prompt["save"]["inputs"], "embedding": ["train2", 0]}
+    )
+    page.evaluate(LOAD, prompt)
+    page.evaluate(QUEUE)
+    says = """() => app.graph.nodes.filter(({ type }) => type === 'TrainTextualInversion').map(
+        ({ widgets }) => widgets.find(({ name }) => name === 'monitor').element.innerText)"""
+    wait(page, f"() => ({says})().every((text) => text.includes('Finished'))")
+    first, second = page.evaluate(says)
+    assert "Finished at step 3 of 3" in first and "Finished at step 4 of 4" in second
+
+
+def test_an_error_stands_on_the_node(view: View, server: Server) -> None:
+    page = view.page
+    page.evaluate(LOAD, training(90, train__warmup=LONG))
+    page.evaluate(QUEUE)
+    shown(page)
+    wait(page, SAYS, "must be shorter than the training")
+
+
+def test_it_rests_while_nothing_runs_and_is_on_no_other_node(view: View) -> None:
+    page = view.page
+    add(view, "TrainTextualInversion")
+    shown(page)
+    assert "When it trains" in page.evaluate(TEXT)
+    assert all(page.evaluate(RESTS, name) for name in ("Stop and keep", "Preview now", "Save now"))
+    saved = page.evaluate("() => app.graph.serialize().nodes[0].widgets_values")
+    names = page.evaluate(WIDGET_NAMES, page.evaluate(f"() => {TRAINER}.id"))
+    assert names[-1] == "monitor"
+    assert len(saved) <= len(names) - 1
+    other = add(view, "CreateEmbedding")
+    assert "monitor" not in page.evaluate(WIDGET_NAMES, other)
+
+
+RUN = {
+    **{"run": "r", "workflow": "", "word": "my-cat", "initialiser": "cat", "phase": "learning"},
+    **{"why": "", "step": 3, "steps": 9, "first": 0, "pace": 0.5, "share": 5, "best": 3},
+    **{"stored": None, "losses": [[1, 1], [2, 2]], "validations": [[0, 0], [3, 5]]},
+    **{"nearest": [], "pictures": {}, "kept": [], "saved": {}, "notes": [], "report": ""},
+}
+EVENT = "run => app.api.dispatchCustomEvent('textual_inversion.monitor', run)"
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [(None, "Failed to fetch"), ("<html>", "is not valid JSON"), ("", "No training is running")],
+)
+def test_a_press_that_comes_to_nothing_says_so_and_can_be_repeated(
+    view: View, answer: str | None, says: str
+) -> None:
+    """The page believes that the node trains; the server knows better, or does not answer."""
+    page = view.page
+    trainer = add(view, "TrainTextualInversion")
+    shown(page)
+    page.evaluate(EVENT, {**RUN, "node": str(trainer)})
+
+    def fail(route: Route) -> None:
+        route.abort() if answer is None else route.fulfill(status=502, body=answer)
+
+    if answer != "":
+        page.route("**/textual_inversion/stop", fail)
+    try:
+        page.evaluate(PRESS, "Stop and keep")
+        wait(page, SAYS, says)
+    finally:
+        page.unroute("**/textual_inversion/stop")
+    assert not page.evaluate(RESTS, "Stop and keep")
+
+
+def test_a_node_in_a_subgraph_is_found_by_its_whole_id(view: View) -> None:
+    page = view.page
+    trainer = add(view, "TrainTextualInversion")
+    outer, inner = page.evaluate(
+        """id => {
+            const { node } = app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)]))
+            return [node.id, node.subgraph.nodes[0].id]
+        }""",
+        trainer,
+    )
+    page.evaluate(EVENT, {**RUN, "node": f"{outer}:{inner}"})
+    text = page.evaluate(
+        """outer => app.graph.getNodeById(outer).subgraph.nodes[0].widgets.find(
+            ({ name }) => name === 'monitor').element.textContent""",
+        outer,
+    )
+    assert "my-cat explains 5.0 % more than 'cat'" in text
+    load_workflow(page, EMPTY)

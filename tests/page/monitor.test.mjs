@@ -1,0 +1,155 @@
+// The monitor's pure modules, under `node --test`: no page, no server.
+
+import assert from 'node:assert/strict'
+import test from 'node:test'
+
+import { draw, layout, read } from '../../web/monitor/drawing.js'
+import { decimated, nearest, range, scale, ticks, usualRange } from '../../web/monitor/scales.js'
+import { TEXTS, clock, headline, isOver, pastRun, percent, say, status } from '../../web/monitor/wording.js'
+
+const RUN = {
+    word: 'my-cat', initialiser: 'cat', phase: 'learning', why: '', step: 120, steps: 400, first: 0,
+    pace: 0.52, share: 27.2, best: 80, stored: 100, losses: [], validations: []
+}
+const THEME = {
+    text: 'text', quiet: 'quiet', paper: 'paper', grid: 'grid', loss: 'loss', faint: 'faint',
+    accent: 'accent', font: '10px sans'
+}
+const SIZE = { width: 300, height: 120 }
+
+/** A 2D context that notes what is drawn, and with which colour. */
+function noting() {
+    const notes = []
+    const state = { measureText: (text) => ({ width: 6 * text.length }) }
+    return new Proxy(state, {
+        get: (kept, name) =>
+            name === 'notes' ? notes : (kept[name] ?? ((...given) =>
+                notes.push([name, name.startsWith('fill') ? kept.fillStyle : kept.strokeStyle, ...given]))),
+        set: (kept, name, value) => ((kept[name] = value), true)
+    })
+}
+
+function learned(count) {
+    const losses = Array.from({ length: count }, (_, place) => [place + 1, Math.sin(place) + 2])
+    const validations = Array.from({ length: 20 }, (_, place) => [(place * count) / 20, place])
+    return { ...RUN, step: count, steps: count, best: (19 * count) / 20, losses, validations }
+}
+
+test('a scale leads from one range to the other, and a range of nothing to its start', () => {
+    assert.equal(scale(0, 10, 100, 200)(2.5), 125)
+    assert.equal(scale(5, 5, 100, 200)(5), 100)
+})
+
+test('ticks are round and take in the whole range', () => {
+    assert.deepEqual(ticks(0, 27), [0, 10, 20, 30])
+    assert.deepEqual(ticks(-0.013, 0.021), [-0.02, 0, 0.02, 0.04])
+    assert.deepEqual(ticks(3, 3), [3])
+    assert.deepEqual(ticks(0, Infinity), [0])
+})
+
+test('of many points there are few, which keep the mean and the end', () => {
+    const many = learned(10_000).losses
+    const few = decimated(many, 500)
+    assert.equal(few.length, 500)
+    assert.equal(few.at(-1)[0], 10_000)
+    const mean = (points) => points.reduce((sum, [, y]) => sum + y, 0) / points.length
+    assert.ok(Math.abs(mean(few) - mean(many)) < 1e-9)
+    assert.equal(decimated(few, 500), few)
+    assert.deepEqual(decimated([], 500), [])
+})
+
+test('a range has no outliers where it is to be the usual one', () => {
+    const points = [...Array.from({ length: 99 }, (_, place) => [place, place / 99]), [99, 50]]
+    assert.deepEqual(range(points), [0, 50])
+    assert.ok(usualRange(points)[1] < 1)
+    assert.deepEqual(range([]), [0, 0])
+    assert.deepEqual(usualRange([]), [0, 0])
+})
+
+test('the nearest point is found', () => {
+    assert.deepEqual(nearest([[0, 1], [10, 2], [30, 3]], 17), [10, 2])
+    assert.equal(nearest([], 17), null)
+})
+
+test('the headline says what was learned, and of which start', () => {
+    assert.equal(headline(RUN), "my-cat explains 27 % more than 'cat'")
+    assert.equal(headline({ ...RUN, share: -3.21 }), "my-cat explains 3.2 % less than 'cat'")
+    assert.equal(headline({ ...RUN, initialiser: '' }), 'my-cat explains 27 % more than the word as it was loaded')
+    assert.equal(headline({ ...RUN, share: null }), 'my-cat')
+    assert.equal(headline(null), '')
+})
+
+test('every state has its words', () => {
+    assert.equal(status(RUN), 'Step 120 of 400, 0.52 s/step, at most 2:26 left')
+    assert.equal(status({ ...RUN, phase: 'encoding', step: 0 }), 'Encoding the pictures')
+    assert.match(status({ ...RUN, first: 100 }), /going on from step 100$/)
+    assert.equal(status({ ...RUN, phase: 'cancelled', stored: 120 }), 'Cancelled at step 120. Run goes on from step 120.')
+    assert.equal(status({ ...RUN, phase: 'cancelled', stored: null }), 'Cancelled at step 120. Nothing is stored.')
+    assert.equal(status({ ...RUN, phase: 'failed', why: 'The loss is nan.' }), 'The loss is nan.')
+    assert.equal(status({ ...RUN, phase: 'done', why: 'Finished at step 400.' }), 'Finished at step 400.')
+    assert.equal(status({ ...RUN, phase: 'stored' }), 'Stored at step 100. Run goes on from there.')
+    for (const phase of ['preparing', 'trying', 'measuring', 'drawing']) assert.ok(status({ ...RUN, phase }))
+    assert.ok(status(null))
+})
+
+test('a run is over when nothing can be asked of it', () => {
+    for (const phase of ['done', 'cancelled', 'failed', 'stored']) assert.ok(isOver({ phase }))
+    assert.ok(isOver(null))
+    assert.ok(!isOver(RUN))
+})
+
+test('times and shares are written as people write them', () => {
+    assert.deepEqual([0, 59.6, 146, 3725].map(clock), ['0:00', '1:00', '2:26', '1:02:05'])
+    assert.deepEqual([0, 3.14, 27.2].map(percent), ['0.0', '3.1', '27'])
+})
+
+test('a stored run is told by its settings, an older one by what is known', () => {
+    const past = { vectors: 2, steps: 400, seed: '1', method: 'free', rate: '0.005', batch: '2', validations: [[0, 0], [400, 21]] }
+    assert.equal(pastRun(past), 'seed 1, 2 vec., free 0.005, batch 2, 400 steps: 21 %')
+    assert.equal(pastRun({ ...past, method: '' }), '2 vec., 400 steps: 21 %')
+})
+
+test('every text of every language has the places of the English one', () => {
+    const places = (text) => (text.match(/\{\w+\}/g) ?? []).sort()
+    for (const texts of Object.values(TEXTS))
+        for (const [name, text] of Object.entries(texts))
+            assert.deepEqual(places(text), places(TEXTS.en[name]), name)
+    assert.equal(say('step', { step: 5 }), 'step 5')
+})
+
+test('the curve goes from the lower left to the best step, inside its box', () => {
+    const chart = layout(SIZE, learned(200))
+    for (const [step, share] of chart.shares) {
+        assert.ok(chart.x(step) >= chart.box.left && chart.x(step) <= chart.box.right)
+        assert.ok(chart.y(share) >= chart.box.top && chart.y(share) <= chart.box.bottom)
+    }
+    assert.ok(chart.y(19) < chart.y(0))
+    assert.deepEqual(chart.best, [190, 19])
+})
+
+test('while it trains there is room for the steps to come, and none at the end', () => {
+    const going = { ...learned(100), steps: 400 }
+    assert.equal(layout(SIZE, going).last, 400)
+    assert.equal(layout(SIZE, { ...going, phase: 'done' }).last, 100)
+    assert.equal(layout(SIZE, going, [{ validations: [[0, 0], [900, 5]] }]).last, 900)
+})
+
+test('loss, past runs and the curve are drawn in that order, each in its colour', () => {
+    const context = noting()
+    draw(context, SIZE, learned(200), THEME, { past: [learned(100)] })
+    const strokes = context.notes.filter(([name]) => name === 'stroke').map(([, colour]) => colour)
+    assert.deepEqual([...new Set(strokes)], ['grid', 'loss', 'faint', 'accent'])
+    assert.ok(context.notes.some(([name, , text]) => name === 'fillText' && text === 'best: step 190'))
+})
+
+test('a run without a figure is drawn too', () => {
+    const context = noting()
+    draw(context, SIZE, { ...RUN, share: null, best: null }, THEME, { at: 50 })
+    assert.ok(!context.notes.some(([name, colour]) => name === 'stroke' && colour === 'accent'))
+})
+
+test('the pointer reads step, share and loss', () => {
+    const chart = layout(SIZE, learned(100))
+    assert.equal(read(chart, chart.x(51)).text, `step 50, 10 %, loss ${(Math.sin(49) + 2).toPrecision(3)}`)
+    assert.equal(read(layout(SIZE, RUN), 50), null)
+})

@@ -1,0 +1,52 @@
+"""The curves of a run in few points."""
+
+from torch import tensor, zeros
+
+from ti_core.training.curves import every_so_often, gained, rounded, shares, stretches
+from ti_core.training.run import RunState
+from ti_core.training.stopping import Validation
+
+
+def test_a_series_becomes_the_means_of_its_stretches():
+    assert stretches([1, 3, 5, 7, 9], 3) == [[2, 2], [4, 6], [5, 9]]
+    assert stretches([1, 3], 3) == [[1, 1], [2, 3]]
+    assert stretches([], 3) == []
+    long = stretches([0.1] * 99_999, 250)
+    assert len(long) <= 250
+    assert long[-1] == [99_999, 0.1]
+
+
+def test_of_many_validations_some_stay_evenly_and_the_last():
+    many = [Validation(step, 0.0) for step in range(1001)]
+    some = every_so_often(many, 250)
+    assert len(some) <= 250
+    assert some[-1] == many[-1]
+    assert len({later.step - one.step for one, later in zip(some, some[1:], strict=False)}) == 1
+    assert every_so_often(many[:3], 250) == many[:3]
+
+
+def test_shares_are_per_cent_of_the_initialisers_loss():
+    state = RunState({}, {}, {}, 1.0)
+    state.validate(tensor([4.0, 4.0]))
+    assert gained(state, 3.0) == 25.0
+    state.initialiser_loss = 2.0  # A word that was trained before starts below it.
+    assert shares(state, [Validation(0, 1.5), Validation(5, 1.0)], 9) == [[0, 25], [5, 50]]
+
+
+def test_a_run_can_be_looked_at_as_it_was():
+    state = RunState({}, {}, {}, 1.0)
+    state.validate(tensor([4.0, 4.0]))
+    for step in range(1, 9):
+        state.advance(step, 0.1, {}, {"clip_l": zeros(1, 2) + step}, {}, 1.0)
+        if step == 5:
+            state.validate(tensor([3.0, 3.0]))
+    state.closing_losses = tensor([2.0, 2.0])
+    before = state.as_of(6, {"clip_l": zeros(1, 2) + 6})
+    assert (before.step, before.choice, before.kept_loss("last")) == (6, Validation(5, 3.0), 3.0)
+    assert before.kept("last")["clip_l"].equal(zeros(1, 2) + 6)
+    assert state.step == 8
+
+
+def test_numbers_are_short():
+    assert rounded(1 / 3) == 0.33333
+    assert rounded(123456.7) == 123460

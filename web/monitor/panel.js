@@ -1,0 +1,366 @@
+// The monitor's elements: what they show of a run, and what they ask for when they are pressed.
+
+import { draw } from './drawing.js'
+import { headline, isOver, pastRun, say, status } from './wording.js'
+
+const HOLD = 300 // milliseconds from a click to a press that is held
+const STYLE = `
+.ti-monitor { display: flex; flex-direction: column; gap: 4px; box-sizing: border-box;
+    width: 100%; height: 100%; padding: 6px 8px; overflow: hidden; border-radius: 6px;
+    font: 12px/1.35 system-ui, sans-serif; color: var(--input-text, #ddd); user-select: text; }
+.ti-monitor * { box-sizing: border-box; }
+.ti-monitor [hidden] { display: none !important; }
+.ti-headline { font-size: 13px; font-weight: 600; }
+.ti-status, .ti-words, .ti-told { flex: none; color: var(--descrip-text, #999);
+    max-height: 4.1em; overflow: auto; overflow-wrap: anywhere; }
+.ti-failed { color: var(--error-text, #ff4444); max-height: 8em; }
+.ti-curve { position: relative; flex: 1 1 110px; min-height: 100px; }
+.ti-curve canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
+.ti-strip { display: flex; flex: none; gap: 6px; overflow-x: auto; padding-bottom: 2px; }
+.ti-strip figure { flex: none; display: flex; flex-direction: column; align-items: center;
+    gap: 2px; margin: 0; font-size: 11px; color: var(--descrip-text, #999); }
+.ti-strip img { height: 64px; border-radius: 4px; cursor: zoom-in; display: block;
+    touch-action: none; }
+.ti-strip .ti-blank { height: 64px; width: 52px; opacity: 0.5; border: 1px dashed currentcolor; border-radius: 4px; }
+.ti-monitor button, .ti-monitor summary { font: inherit; font-size: 11px; cursor: pointer;
+    padding: 2px 6px; color: var(--input-text, #ddd); background: var(--comfy-menu-bg, #353535);
+    border: 1px solid var(--border-color, #4e4e4e); border-radius: 5px; }
+.ti-monitor button:hover:enabled { border-color: var(--p-primary-color, #3b82f6); }
+.ti-monitor button:disabled { opacity: 0.5; cursor: default; }
+.ti-buttons { display: flex; flex: none; gap: 4px; }
+.ti-buttons button { flex: 1; min-height: 26px; padding: 2px; white-space: nowrap; }
+.ti-told code { color: var(--input-text, #ddd); }
+.ti-more { display: flex; flex: none; gap: 2px 10px; align-items: flex-start; flex-wrap: wrap; }
+.ti-more summary { list-style: none; width: fit-content; padding: 0 2px; border: none;
+    background: none; text-decoration: underline; color: var(--descrip-text, #999); }
+.ti-more details[open] { flex: 1 1 100%; }
+.ti-more pre, .ti-more .ti-list { max-height: 110px; overflow: auto; margin: 4px 0 0;
+    font: inherit; font-size: 11px; white-space: pre-wrap; overflow-wrap: anywhere; }
+.ti-list label { display: flex; gap: 4px; }
+.ti-large { position: fixed; inset: 0; z-index: 10000; display: flex; gap: 12px;
+    align-items: center; justify-content: center; padding: 24px; cursor: zoom-out;
+    background: rgb(0 0 0 / 80%); color: #ddd; font: 13px system-ui, sans-serif; }
+.ti-large figure { margin: 0; max-width: 48%; max-height: 100%; display: flex;
+    flex-direction: column; gap: 6px; align-items: center; }
+.ti-large figure:only-child { max-width: 96%; }
+.ti-large img { max-width: 100%; max-height: 84vh; min-width: min(384px, 40vw);
+    object-fit: contain; image-rendering: auto; }`
+
+/** The element of one node. `host` carries out what is asked for: `command(name, request)`,
+    `address(picture)` and `runsOf(word)`. */
+export class Panel {
+    constructor(host) {
+        this.host = host
+        this.run = null
+        this.asked = new Set() // commands whose effect is still to come
+        this.chosen = new Map() // past runs that are drawn, by their names
+        this.at = null
+        this.follow = true // the newest picture
+        this.build()
+        this.show(null)
+    }
+
+    build() {
+        styled()
+        const curve = make('div', 'ti-curve')
+        this.canvas = make('canvas', '', { role: 'img', ariaLabel: say('curve') })
+        curve.append(this.canvas)
+        this.parts = {
+            headline: make('div', 'ti-headline'),
+            status: make('div', 'ti-status', { ariaLive: 'polite' }),
+            curve,
+            words: make('div', 'ti-words'),
+            strip: make('div', 'ti-strip'),
+            buttons: make('div', 'ti-buttons'),
+            told: make('div', 'ti-told', { ariaLive: 'polite' }),
+            more: make('div', 'ti-more')
+        }
+        this.buttons = Object.fromEntries(
+            ['stop', 'preview', 'save'].map((name) => [name, this.button(name)])
+        )
+        this.parts.buttons.append(...Object.values(this.buttons))
+        this.buildMore()
+        this.root = make('div', 'ti-monitor')
+        this.root.append(...Object.values(this.parts))
+        this.canvas.addEventListener('pointermove', ({ offsetX }) => this.paint(offsetX))
+        this.canvas.addEventListener('pointerleave', () => this.paint(null))
+        this.watcher = new ResizeObserver(() => {
+            this.paint()
+            this.scroll()
+        })
+        this.themes = new MutationObserver(() => this.paint())
+    }
+
+    buildMore() {
+        this.notes = folded(say('notes', { count: 0 }), make('pre'))
+        this.report = folded(say('report'), make('pre'))
+        this.compare = folded(say('compare'), make('div', 'ti-list'))
+        this.compare.title = say('compareTip')
+        this.compare.addEventListener('toggle', () => this.compare.open && void this.list())
+        this.parts.more.append(this.compare, this.notes, this.report)
+    }
+
+    button(name) {
+        const button = make('button', '', { type: 'button', title: say(`${name}Tip`) })
+        button.addEventListener('click', () => void this.press(name))
+        return button
+    }
+
+    /** Follow the curve's size and the page's theme, as long as the node is in a graph. */
+    watch(on) {
+        for (const observer of [this.watcher, this.themes]) observer.disconnect()
+        if (!on) return
+        this.watcher.observe(this.parts.curve)
+        const attributeFilter = ['class', 'style']
+        this.themes.observe(document.documentElement, { attributes: true, attributeFilter })
+        this.themes.observe(document.body, { attributes: true, attributeFilter })
+    }
+
+    /** Show a run, null for none. */
+    show(run) {
+        if (run?.run !== this.run?.run) this.forget()
+        if (this.run && run && run.pictures && count(run.pictures) > count(this.run.pictures))
+            this.asked.delete('preview')
+        this.run = run
+        if (isOver(run)) this.asked.clear()
+        const { headline: head, status: line, words, strip, curve, more } = this.parts
+        const failed = run?.phase === 'failed'
+        put(head, headline(run))
+        put(line, status(run))
+        line.classList.toggle('ti-failed', failed)
+        put(words, run?.nearest.length ? say('nearest', { words: run.nearest.join(', ') }) : '')
+        curve.hidden = !run?.validations.length
+        more.hidden = !run
+        this.showStrip(strip)
+        this.showMore()
+        this.showButtons()
+        this.paint()
+    }
+
+    forget() {
+        this.asked.clear()
+        this.chosen.clear()
+        this.parts.told.replaceChildren()
+        this.parts.strip.replaceChildren()
+        this.compare.open = false
+    }
+
+    showButtons() {
+        for (const [name, button] of Object.entries(this.buttons)) {
+            const waiting = this.asked.has(name)
+            const busy = { stop: 'stopping', preview: 'previewing' }[name]
+            put(button, say(waiting && busy ? busy : name))
+            button.disabled = isOver(this.run) || waiting || (name === 'save' && !this.run.step)
+        }
+    }
+
+    showMore() {
+        const { notes = [], report = '' } = this.run ?? {}
+        this.notes.hidden = !notes.length
+        this.report.hidden = !report
+        put(this.notes.firstChild, say('notes', { count: notes.length }))
+        put(this.notes.lastChild, notes.join('\n'))
+        put(this.report.lastChild, report)
+    }
+
+    /** A figure for each picture, and for each step whose vectors are kept without one. */
+    showStrip(strip) {
+        const { pictures = {}, kept = [], saved = {}, run } = this.run ?? {}
+        const steps = kept.filter((step) => step > 0 || step in pictures)
+        const wanted = steps.map((step) => [step, pictures[step] ?? '', saved[step] ?? ''])
+        const key = JSON.stringify([run, wanted])
+        strip.hidden = !steps.length
+        if (strip.dataset.key === key) return
+        const atEnd = strip.scrollLeft + strip.clientWidth >= strip.scrollWidth - 8
+        const old = new Map([...strip.children].map((figure) => [figure.dataset.key, figure]))
+        strip.replaceChildren(
+            ...wanted.map((one) => old.get(JSON.stringify(one)) ?? this.figure(...one))
+        )
+        strip.dataset.key = key
+        this.follow = atEnd
+        this.scroll()
+    }
+
+    /** Stay at the newest picture, unless somebody has gone back to earlier ones. */
+    scroll() {
+        const { strip } = this.parts
+        if (this.follow) strip.scrollLeft = strip.scrollWidth
+    }
+
+    figure(step, picture, savedAs) {
+        const figure = make('figure')
+        figure.dataset.key = JSON.stringify([step, picture, savedAs])
+        const shown = picture ? this.picture(step, picture) : make('div', 'ti-blank')
+        const label = make('figcaption')
+        put(label, say('step', { step }))
+        figure.append(shown, label)
+        if (step > 0) figure.append(this.keepButton(step, savedAs))
+        return figure
+    }
+
+    keepButton(step, savedAs) {
+        const title = savedAs ? `embedding:${savedAs}` : say('keepTip', { step })
+        const button = make('button', '', { type: 'button', title })
+        put(button, say(savedAs ? 'keptAs' : 'keep'))
+        button.addEventListener('click', () => void this.press('save', step))
+        return button
+    }
+
+    /** A click opens the picture, a press that is held shows it beside step 0. */
+    picture(step, name) {
+        const image = make('img', '', { src: this.host.address(name), alt: say('step', { step }) })
+        image.draggable = false
+        image.addEventListener('load', () => this.scroll())
+        let timer = 0
+        let large = null
+        const end = () => {
+            clearTimeout(timer)
+            large?.remove()
+        }
+        image.addEventListener('pointerdown', (event) => {
+            if (event.button) return
+            large = null
+            timer = setTimeout(() => (large = this.enlarge([0, step])), HOLD)
+            for (const kind of ['pointerup', 'pointercancel'])
+                window.addEventListener(kind, end, { once: true, capture: true })
+        })
+        image.addEventListener('click', () => large || this.enlarge([step]))
+        return image
+    }
+
+    enlarge(steps) {
+        const shown = [...new Set(steps)].filter((step) => step in this.run.pictures)
+        const large = make('div', 'ti-large', { title: say('close') })
+        for (const step of shown) {
+            const figure = make('figure')
+            const label = make('figcaption')
+            put(label, say('step', { step }))
+            const src = this.host.address(this.run.pictures[step])
+            figure.append(make('img', '', { src, alt: label.textContent }), label)
+            large.append(figure)
+        }
+        const close = ({ key }) => key === 'Escape' && large.remove()
+        large.addEventListener('click', () => large.remove())
+        document.addEventListener('keydown', close, { once: true })
+        document.body.append(large)
+        return large
+    }
+
+    /** Ask for something, and tell what came of it. */
+    async press(name, step) {
+        const { run } = this.run
+        this.asked.add(name)
+        this.showButtons()
+        try {
+            const answer = await this.host.command(name, step == null ? { run } : { run, step })
+            if (name === 'save') this.tellSaved(answer)
+        } catch (error) {
+            this.asked.delete(name)
+            put(this.parts.told, error.message)
+        }
+        if (name === 'save') this.asked.delete(name)
+        this.showButtons()
+    }
+
+    tellSaved({ step, name, advice }) {
+        const text = `embedding:${name}`
+        const code = make('code')
+        put(code, text)
+        const copy = make('button', '', { type: 'button' })
+        put(copy, say('copy'))
+        copy.addEventListener('click', async () => {
+            await navigator.clipboard?.writeText(text)
+            put(copy, say('copied'))
+        })
+        const told = [say('saved', { step }), ' ', code, ' ', copy, advice ? ` ${advice}` : '']
+        this.parts.told.replaceChildren(...told)
+    }
+
+    /** The other stored runs of the word, to choose from. */
+    async list() {
+        const list = this.compare.lastChild
+        try {
+            const found = await this.host.runsOf(this.run.word)
+            const others = found.filter(({ validations }) => validations.length > 1)
+            list.replaceChildren(...others.map((past) => this.choice(past)))
+            if (!others.length) put(list, say('noRuns'))
+        } catch (error) {
+            put(list, error.message)
+        }
+    }
+
+    choice(past) {
+        const label = make('label')
+        const box = make('input', '', { type: 'checkbox', checked: this.chosen.has(past.run) })
+        box.addEventListener('change', () => {
+            if (box.checked) this.chosen.set(past.run, past)
+            else this.chosen.delete(past.run)
+            this.paint()
+        })
+        label.append(box, pastRun(past))
+        return label
+    }
+
+    /** Paint the curve in the size that it has on the screen. */
+    paint(at = this.at) {
+        this.at = at
+        const { clientWidth: width, clientHeight: height } = this.canvas
+        if (!this.run || !width || !height) return
+        const ratio = window.devicePixelRatio || 1
+        const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)]
+        if (this.canvas.width !== across) this.canvas.width = across
+        if (this.canvas.height !== down) this.canvas.height = down
+        const context = this.canvas.getContext('2d')
+        context.setTransform(ratio, 0, 0, ratio, 0, 0)
+        const past = [...this.chosen.values()]
+        draw(context, { width, height }, this.run, themeOf(this.root), { past, at })
+    }
+}
+
+function make(tag, className = '', properties = {}) {
+    const element = Object.assign(document.createElement(tag), properties)
+    if (className) element.className = className
+    return element
+}
+
+/** Set a text where it has changed, and hide what has none. */
+function put(element, text) {
+    if (element.textContent !== text) element.textContent = text
+    element.hidden = !text
+}
+
+function folded(title, content) {
+    const details = make('details')
+    const summary = make('summary')
+    put(summary, title)
+    details.append(summary, content)
+    return details
+}
+
+function count(pictures) {
+    return Object.keys(pictures).length
+}
+
+function styled() {
+    if (document.getElementById('ti-monitor-style')) return
+    const style = make('style', '', { id: 'ti-monitor-style' })
+    style.textContent = STYLE
+    document.head.append(style)
+}
+
+/** The colours of the page's theme. */
+function themeOf(element) {
+    const style = getComputedStyle(element)
+    const colour = (name, otherwise) => style.getPropertyValue(name).trim() || otherwise
+    const text = colour('--input-text', '#ddd')
+    return {
+        text,
+        quiet: colour('--descrip-text', '#999'),
+        paper: colour('--comfy-menu-bg', '#353535'),
+        grid: `color-mix(in srgb, ${text} 12%, transparent)`,
+        loss: `color-mix(in srgb, ${text} 28%, transparent)`,
+        faint: `color-mix(in srgb, ${colour('--p-primary-color', '#3b82f6')} 45%, transparent)`,
+        accent: colour('--p-primary-color', '#3b82f6'),
+        font: '10px system-ui, sans-serif'
+    }
+}
