@@ -4,7 +4,7 @@ import functools
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from comfy_extras.nodes_freelunch import FreeU_V2
 from small import Loaded, concept, settings, word
 from torch import nn
 
+from ti_core.concept.concept import Concept, Framing
 from ti_core.host.learn import LearnSettings, Models, learn
 from ti_core.host.models.borrow import BorrowSettings
 from ti_core.host.run_key import plain, run_key
 from ti_core.store.digest import digest_of
+from ti_core.training.objective import Objective
 
 
 def key(loaded: Loaded, model: Any) -> str:
@@ -36,6 +38,19 @@ def test_the_parameters_of_a_core_patch_are_part_of_the_key(loaded: Loaded, b1: 
     assert key(loaded, patched(b1)) == key(loaded, patched(b1))
     assert key(loaded, patched(b1)) != key(loaded, patched(b1 + 0.01))
     assert key(loaded, patched(b1)) != key(loaded, loaded.model)
+
+
+def test_what_is_asked_and_how_pictures_were_cut_is_part_of_the_key(loaded: Loaded):
+    def of(shown: Concept, objective: Objective) -> str:
+        chosen = settings(4, objective=objective)
+        return run_key(*loaded, shown, word(loaded.clip), chosen, "auto")
+
+    plain = concept()
+    pictures = tuple(replace(one, framings=(Framing(900, 64),)) for one in plain.pictures)
+    assert of(plain, Objective()) == of(concept(), Objective())
+    others = [of(replace(plain, pictures=pictures), Objective())]
+    others += [of(plain, one) for one in (Objective("uniform"), Objective(guidance=3.5))]
+    assert len({of(plain, Objective()), *others}) == 4
 
 
 class Scaling:

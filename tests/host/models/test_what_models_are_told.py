@@ -27,6 +27,7 @@ from ti_core.concept.wording import Wording
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding, create_embedding
 from ti_core.host.models.usual_levels import usual_levels
+from ti_core.training.batches import Batch, batch_loss
 from ti_core.training.loop import gradient
 from ti_core.training.noise_levels import quantiles
 from ti_core.training.optimisers import leaf
@@ -138,6 +139,27 @@ def test_each_sample_of_a_batch_is_told_its_own_size():
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(together[0], untold[0], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(together[1], untold[1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_agrees_with_finite_differences_where_sizes_are_told():
+    model, clip = small_model("SDXL"), small_text("SDXL")
+    made, clean = word(clip), torch.stack(latents(2))
+    framings = (Framing(1000, 700, 16, 3), Framing(64, 64))
+    captions = ("a photo of my-cat", "a (my-cat:1.3) on a table")
+    batch = Batch(clean, clean.flip(0), torch.tensor([300, 500]), captions, None, framings)
+    with borrowed(model, clip, made, (4, 8, 8), BorrowSettings(2)) as frozen:
+        live = {key: leaf(rows) for key, rows in made.vectors.items()}
+        gradient(frozen, live, [batch], 1.0)
+        for key, rows in live.items():
+            assert rows.grad is not None
+            way = rows.grad / rows.grad.norm()
+            with torch.no_grad():
+                ends = [
+                    batch_loss(frozen, batch, {**live, key: rows + reach * way}).double().mean()
+                    for reach in (1e-2, -1e-2)
+                ]
+            slope = float(ends[0] - ends[1]) / 2e-2
+            assert slope == pytest.approx(float(rows.grad.norm()), rel=0.01), key
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
