@@ -1,14 +1,15 @@
-"""A step at the true shape of Flux.2 Klein 4B: its diffusion model and its language model, each of
-4 thousand million random weights in bf16.
+"""A step at the true shape of Flux.2 Klein 4B, whose diffusion model and language model have 4
+thousand million weights each, or of SDXL, with random weights in bf16 (SDXL's text encoders: fp16).
 
-    COMFYUI_PATH=... python benchmarks/true_shape.py [--steps 2] [--share 1.0]
+    COMFYUI_PATH=... python benchmarks/true_shape.py [--model klein] [--steps 2] [--share 1.0]
+    COMFYUI_PATH=... python benchmarks/true_shape.py --model sdxl [--side 1024] [--steps 2]
 
-Batch 1 at 512 px, on random latents, without a VAE and without validations: seconds of a step, of
-a clock and of CPU (all threads together, whatever else the machine does), and resident memory. The
-weights are made in bf16 where they stay. `--share` makes a part of the diffusion model's blocks,
-where memory is short, and computes the time of all. Refuses to start where too little memory is
-free, and ends itself before the machine would have to. Runs on a CPU; writes
-benchmarks/results/true-shape-cpu.md.
+Batch 1, on random latents, without a VAE and without validations: seconds of a step, of a clock and
+of CPU (all threads together, whatever else the machine does), and resident memory. The weights are
+made where they stay. `--share` makes a part of Klein's blocks, where memory is short, and computes
+the time of all. Refuses to start where too little memory is free, and ends itself before the
+machine would have to. Runs on a CPU; writes benchmarks/results/true-shape-cpu.md, and
+true-shape-sdxl-SIDE-cpu.md beside it.
 """
 
 import argparse
@@ -41,9 +42,43 @@ KLEIN: dict[str, Any] = {
     "guidance_embed": False,
     "txt_ids_dims": [3],
 }
-SIDE = 512
-LATENT = (128, SIDE // 16, SIDE // 16)
-TEXT_MODEL, DIFFUSION_MODEL, BESIDE = 7.5, 7.2, 3.0  # GiB: weights, and what comes on top
+SDXL: dict[str, Any] = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "image_size": 32,
+    "model_channels": 320,
+    "num_res_blocks": [2, 2, 2],
+    "channel_mult": [1, 2, 4],
+    "transformer_depth": [0, 0, 2, 2, 10, 10],
+    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
+    "transformer_depth_middle": 10,
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": True,
+    "legacy": False,
+    "num_head_channels": 64,
+    "adm_in_channels": 2816,
+    "num_classes": "sequential",
+    "context_dim": 2048,
+}
+
+
+class Shape(NamedTuple):
+    """A model's name, the channels of its latents and the pixels of their side, GiB of its text
+    encoders, of its diffusion model, and of what comes on top.
+    """
+
+    name: str
+    channels: int
+    pixels: int
+    text: float
+    diffusion: float
+    beside: float
+
+
+SHAPES = {
+    "klein": Shape("Flux.2 Klein 4B", 128, 16, 7.5, 7.2, 3.0),
+    "sdxl": Shape("SDXL", 4, 8, 1.6, 4.8, 5.0),
+}
 SPARED = 0.75  # GiB that are always left to the machine
 GIB = 2**30
 
@@ -53,9 +88,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--share", type=float, default=1.0, help="of the diffusion model's blocks")
+    parser.add_argument("--model", choices=SHAPES, default="klein")
+    parser.add_argument("--side", type=int, default=512, help="of the picture, in pixels")
+    parser.add_argument("--share", type=float, default=1.0, help="of Klein's blocks")
     chosen = parser.parse_args()
-    free, needed = available(), TEXT_MODEL + chosen.share * DIFFUSION_MODEL + BESIDE
+    shape = SHAPES[chosen.model]
+    if chosen.share < 1 and chosen.model != "klein":
+        parser.error("--share is for Klein, whose blocks are alike.")
+    free, needed = available(), shape.text + chosen.share * shape.diffusion + shape.beside
     if free < needed:
         parser.error(f"{needed:.1f} GiB of memory must be free, and {free:.1f} GiB are.")
     threading.Thread(target=guard, daemon=True).start()
@@ -63,7 +103,7 @@ def main() -> None:
     from comfy.cli_args import args
 
     args.cpu = True  # Before the host looks for a device, on import.
-    write(measure(chosen.steps, chosen.share), chosen)
+    write(measure(chosen), chosen)
 
 
 def available() -> float:
@@ -97,8 +137,8 @@ def since(started: Seconds) -> Seconds:
     return Seconds(clock - started.clock, cpu - started.cpu)
 
 
-def models(share: float) -> tuple[Any, Any]:
-    """MODEL, with a share of its blocks, and CLIP with random weights in bf16, made where they
+def models(chosen: argparse.Namespace) -> tuple[Any, Any]:
+    """MODEL, of Klein with a share of its blocks, and CLIP with random weights, made where they
     stay.
     """
     import comfy.supported_models as families
@@ -107,24 +147,33 @@ def models(share: float) -> tuple[Any, Any]:
     from comfy.model_management import get_torch_device, unet_offload_device
     from comfy.model_patcher import ModelPatcher
     from comfy.sd import CLIP
+    from comfy.sdxl_clip import SDXLClipModel, SDXLTokenizer
     from comfy.supported_models_base import ClipTarget
     from tiny_checkpoint import randomised
 
     draws = torch.Generator().manual_seed(0)
-    target = ClipTarget(flux.KleinTokenizer, flux.klein_te(dtype_llama=torch.bfloat16))
+    family: Any
+    if chosen.model == "sdxl":
+        target = ClipTarget(SDXLTokenizer, SDXLClipModel)
+        family = families.SDXL({**SDXL, "dtype": torch.bfloat16})
+    else:
+        target = ClipTarget(flux.KleinTokenizer, flux.klein_te(dtype_llama=torch.bfloat16))
+        kept = {
+            name: round(chosen.share * KLEIN[name]) for name in ("depth", "depth_single_blocks")
+        }
+        family = families.Flux2({**KLEIN, **kept, "dtype": torch.bfloat16})
     target.params = {}
-    clip = CLIP(target, disable_dynamic=True)
+    options = {"dtype": torch.float16} if chosen.model == "sdxl" else {}
+    clip = CLIP(target, model_options=options, disable_dynamic=True)
     randomised(clip.cond_stage_model, draws)
-    kept = {name: round(share * KLEIN[name]) for name in ("depth", "depth_single_blocks")}
-    family: Any = families.Flux2({**KLEIN, **kept, "dtype": torch.bfloat16})
     family.set_inference_dtype(torch.bfloat16, None)
     network = family.get_model({}, "")
     randomised(network.diffusion_model, draws)
     return ModelPatcher(network, get_torch_device(), unet_offload_device()), clip
 
 
-def measure(steps: int, share: float) -> dict[str, Any]:
-    """Seconds of the steps and of the language model's part, and memory, in GiB."""
+def measure(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of the steps and of the text encoders' part, and memory, in GiB."""
     import psutil
     import torch
 
@@ -139,8 +188,10 @@ def measure(steps: int, share: float) -> dict[str, Any]:
     from ti_core.training.schedule import schedule
     from ti_core.training.settings import TrainingSettings
 
+    shape, steps = SHAPES[chosen.model], chosen.steps
+    latent = (shape.channels, chosen.side // shape.pixels, chosen.side // shape.pixels)
     with torch.inference_mode():  # As the host runs its nodes.
-        model, clip = models(share)
+        model, clip = models(chosen)
         counts = [
             sum(weight.numel() for weight in part.parameters())
             for part in (model.model.diffusion_model, clip.cond_stage_model)
@@ -148,14 +199,14 @@ def measure(steps: int, share: float) -> dict[str, Any]:
         named = model.model.diffusion_model.named_parameters()
         in_blocks = sum(weight.numel() for name, weight in named if "_blocks." in name)
         loaded = psutil.Process().memory_info().rss
-        crop = torch.zeros(SIDE, SIDE, 3)
+        crop = torch.zeros(chosen.side, chosen.side, 3)
         wording = Wording(TEMPLATES["object"])
         concept = Concept((Picture("noise", (crop,), (None,), "", wording),), "object")
         word = create_embedding(clip, "my-concept", "object", 2)
         settings = TrainingSettings(schedule("0.02", steps), SphericalSettings())
-        with borrowed(model, clip, word, LATENT, BorrowSettings(1)) as frozen:
+        with borrowed(model, clip, word, latent, BorrowSettings(1)) as frozen:
             mover = begin_method(settings.method, word.vectors, frozen.vocabulary_norms)
-            draws = batches(frozen, concept, [torch.randn(LATENT)], "my-concept", settings)
+            draws = batches(frozen, concept, [torch.randn(latent)], "my-concept", settings)
             seconds: list[Seconds] = []
             with peak_memory(model.load_device) as memory:
                 for _ in range(steps):
@@ -185,14 +236,17 @@ def write(found: dict[str, Any], chosen: argparse.Namespace) -> None:
     """Write the table."""
     import torch
 
-    where, share = machine(), chosen.share
+    where, share, shape = machine(), chosen.share, SHAPES[chosen.model]
+    options = "" if chosen.model == "klein" else f"--model {chosen.model} --side {chosen.side} "
+    stem = "true-shape" if chosen.model == "klein" else f"true-shape-sdxl-{chosen.side}"
+    of_blocks = f" ({100 * share:.0f} % of its blocks)" if chosen.model == "klein" else ""
     diffusion, text = (count / 1e9 for count in found["weights"])
     described = ", ".join(where[key] for key in ("device", "system", "torch", "comfyui"))
     text_cpu, step_cpu = found["text"].cpu, found["seconds"][-1].cpu
     rows = {
         "seconds of each step": ", ".join(f"{step.clock:.0f}" for step in found["seconds"]),
         "seconds of CPU of each step": ", ".join(f"{step.cpu:.0f}" for step in found["seconds"]),
-        "of these, the language model": f"{text_cpu:.0f}",
+        "of these, the text encoders": f"{text_cpu:.0f}",
         "resident with both models, GiB": f"{found['loaded']:.1f}",
         "added at the peak of a step, GiB": f"{found['added']:.1f}",
         "computed in": found["compute"].removeprefix("torch."),
@@ -204,18 +258,18 @@ def write(found: dict[str, Any], chosen: argparse.Namespace) -> None:
         more = (1 / share - 1) * 2 * found["in_blocks"] / GIB
         rows["**computed**: resident with both models, GiB"] = f"{found['loaded'] + more:.1f}"
     text_lines = [
-        "# Flux.2 Klein 4B at its true shape",
+        f"# {shape.name} at its true shape",
         "",
-        f"`python benchmarks/true_shape.py --steps {chosen.steps} --share {share:g}`: random "
-        f"weights in bf16, {diffusion:.2f} thousand million in the diffusion model "
-        f"({100 * share:.0f} % of its blocks) and {text:.2f} in the language model; batch 1, "
-        f"{SIDE} px, 2 vectors. {described}; threads: {torch.get_num_threads()}.",
+        f"`python benchmarks/true_shape.py {options}--steps {chosen.steps} --share {share:g}`: "
+        f"random weights in bf16, {diffusion:.2f} thousand million in the diffusion model"
+        f"{of_blocks} and {text:.2f} in the text encoders; batch 1, {chosen.side} px, 2 vectors. "
+        f"{described}; threads: {torch.get_num_threads()}.",
         "",
         "| | |",
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in rows.items()),
     ]
-    (RESULTS / "true-shape-cpu.md").write_text("\n".join(text_lines) + "\n")
+    (RESULTS / f"{stem}-cpu.md").write_text("\n".join(text_lines) + "\n")
     print(*text_lines, sep="\n")
 
 

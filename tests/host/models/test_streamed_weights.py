@@ -21,14 +21,16 @@ from small import small_sd1, small_sdxl, word
 from small_families import WIDTH, small_model, small_text
 from small_models import SMALL_FLUX, SMALL_SD3, SMALL_UNET, SMALL_ZIMAGE, patcher, text_encoders
 from streamed_worlds import CARD, Card, dynamic, dynamic_vram, partly_loaded
-from test_gradients import leaves, loss_and_gradient
+from test_gradients import batch, leaves, loss_and_gradient
 from tiny_checkpoint import randomised
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
-from ti_core.host.models import host_model
+from ti_core.host.models import fetched, host_model
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.fetched import fetching, fetching_forwards, private_casts
 from ti_core.host.models.gradients import differentiable, forwards
+from ti_core.training.batches import batch_loss
 
 Pair = tuple[ModelPatcher, CLIP]
 Gradient = tuple[float, dict[str, Tensor]]
@@ -344,6 +346,47 @@ def test_operations_of_other_loaders_train_without_keeping_their_weights():
     pair = stored(state, torch.float32, OwnFormat), clip
     check_same(gradient(pair), expected, 1e-6)
     everywhere(pair, expected, 1e-6)
+
+
+def kept_copies(pair: Pair) -> list[Tensor]:
+    """What autograd keeps of a forward pass and has the shape of a linear's weight, either way
+    round, but is none.
+    """
+    modules = (pair[0].model, pair[1].cond_stage_model)
+    weights = [m.weight for one in modules for m in one.modules() if isinstance(m, nn.Linear)]
+    shapes = {shape for one in weights for shape in (tuple(one.shape), tuple(one.shape)[::-1])}
+    owned = {weight.untyped_storage().data_ptr() for weight in weights}
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tuple(tensor.shape) in shapes and tensor.untyped_storage().data_ptr() not in owned:
+            found.append(tensor)
+        return tensor
+
+    made = word(pair[1])
+    with borrowed(*pair, made, (4, 8, 8), BorrowSettings(2, "fp32", "off")) as frozen:
+        with frozen.differentiable(), saved_tensors_hooks(keep, lambda tensor: tensor):
+            batch_loss(frozen, batch(frozen), leaves(made))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["fp16 text encoder", "fp8", "own format"])
+def test_no_copy_of_a_weight_in_another_storage_is_kept_for_the_backward_pass(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Without recomputation, which would keep none of anything; and it stays as it is stored."""
+    monkeypatch.setattr(fetched, "SMALL", 0)  # All weights of this model are small.
+    model, clip = FAMILIES["SD 1"][0]() if kind == "fp16 text encoder" else models("SD 1")
+    state = model.model.diffusion_model.state_dict()
+    if kind == "fp16 text encoder":
+        clip.cond_stage_model.half()
+    elif kind == "fp8":
+        model = stored(state, torch.float8_e4m3fn)
+    else:
+        model = stored(state, torch.float32, OwnFormat)
+    before = [one.dtype for one in clip.cond_stage_model.parameters()]
+    assert not kept_copies((model, clip))
+    assert [one.dtype for one in clip.cond_stage_model.parameters()] == before
 
 
 def test_a_file_of_another_dtype_than_the_model_trains_under_dynamic_vram():

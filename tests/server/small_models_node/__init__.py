@@ -45,8 +45,29 @@ class SmallFamily(SmallModels):
         return made_model(family), made_text(family), made_vae(family)
 
 
+class SmallCheckpoint(SmallFamily):
+    """A family's small models out of one file, by the function of CheckpointLoaderSimple, with few
+    layers in the text encoders.
+    """
+
+    def load(self, family: str) -> tuple[Any, ...]:
+        import folder_paths
+        from comfy.sd import load_checkpoint_guess_config
+        from small_families import WIDTH, narrow
+
+        listen_to_training()
+        path = folder_paths.get_full_path_or_raise("checkpoints", f"{family}.safetensors")
+        folders = folder_paths.get_folder_paths("embeddings")
+        options = narrow(WIDTH)
+        return load_checkpoint_guess_config(
+            path, embedding_directory=folders, te_model_options=options
+        )[:3]
+
+
 class WriteSmallFamily(SmallFamily):
-    """A family's small models as files, by the functions of the host's own nodes that save."""
+    """A family's small models as files, by the functions of the host's own nodes that save; in one
+    file, in fp16, where the host finds all of them there.
+    """
 
     RETURN_TYPES = ()
     OUTPUT_NODE = True
@@ -55,8 +76,16 @@ class WriteSmallFamily(SmallFamily):
         import folder_paths
         from comfy.sd import save_checkpoint
         from comfy.utils import save_torch_file
-        from small_families import ALL_FAMILIES, made_model, made_vae
+        from small_families import ALL_FAMILIES, WHOLE_FILES, made_model, made_text, made_vae, marks
 
+        if family in WHOLE_FILES:
+            (folder,) = folder_paths.get_folder_paths("checkpoints")[:1]
+            model, clip = made_model(family), made_text(family)
+            model.model.diffusion_model.half()
+            clip.cond_stage_model.half()
+            path = str(Path(folder, f"{family}.safetensors"))
+            save_checkpoint(path, model, clip, made_vae(family), extra_keys=marks(family))
+            return ()
         told = {"config": json.dumps(ALL_FAMILIES[family].told)}
         paths = []
         for kind in ("diffusion_models", "vae"):
@@ -123,6 +152,5 @@ def listen_to_training() -> None:
     heard.clear()
 
 
-NODE_CLASS_MAPPINGS = {
-    kind.__name__: kind for kind in (SmallModels, SmallFamily, WriteSmallFamily, Digest)
-}
+NODES = (SmallModels, SmallFamily, SmallCheckpoint, WriteSmallFamily, Digest)
+NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in NODES}
