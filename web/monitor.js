@@ -11,6 +11,7 @@ const EVENT = 'textual_inversion.monitor'
 const HEIGHT = 400
 const WIDTH = 340
 const MOST_RUNS = 20
+const NAMELESS = /^[0-]*$/ // a workflow
 
 const panels = new Map() // of each training node
 const runs = new Map() // by their names, the youngest last
@@ -89,7 +90,8 @@ function refresh() {
 
 function belongs({ node: id, workflow }, node) {
     const root = app.rootGraph ?? app.graph
-    return (!workflow || workflow === root?.id) && nodeOf(id) === node
+    const anywhere = NAMELESS.test(workflow) // A graph that was never saved gets its name later.
+    return (anywhere || workflow === root?.id) && nodeOf(id) === node
 }
 
 function nodeOf(executionId) {
