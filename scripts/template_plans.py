@@ -291,7 +291,7 @@ def sampling_links(side: str, word: str) -> tuple[Link, ...]:
 
 
 LEARN_A_WORD = Template(
-    "1 Learn an embedding - textual inversion",
+    "Textual Inversion 1 Learn an embedding",
     "5d4f63a0-7a3c-4c19-9d55-1c2b8f6e0a11",
     "learn a word",
     (0, 1, 2),
@@ -299,7 +299,7 @@ LEARN_A_WORD = Template(
     (*models(), *LEARNING),
 )
 LEARN_A_STYLE = Template(
-    "2 Learn a style - textual inversion embedding",
+    "Textual Inversion 2 Style embedding",
     "5d4f63a0-7a3c-4c19-9d55-1c2b8f6e0a12",
     "learn a style",
     (3, 4, 5),
@@ -325,7 +325,7 @@ LEARN_A_STYLE = Template(
 )
 ONE_WORD = {"placeholder": "my-concept"}
 COMPARE_WORDS = Template(
-    "3 Compare embeddings - textual inversion",
+    "Textual Inversion 3 Compare embeddings",
     "5d4f63a0-7a3c-4c19-9d55-1c2b8f6e0a13",
     "use and compare",
     (1, 2, 3),
@@ -380,7 +380,7 @@ COMPARE_WORDS = Template(
     ),
 )
 REFINE_A_WORD = Template(
-    "4 Train an embedding on - textual inversion",
+    "Textual Inversion 4 Train an embedding on",
     "5d4f63a0-7a3c-4c19-9d55-1c2b8f6e0a14",
     "train it further",
     (0, 4, 2),
@@ -393,7 +393,7 @@ REFINE_A_WORD = Template(
     (*models(), *LEARNING),
 )
 FOR_SDXL = Template(
-    "5 Learn for SDXL - textual inversion embedding",
+    "Textual Inversion 5 Embedding for SDXL",
     "5d4f63a0-7a3c-4c19-9d55-1c2b8f6e0a15",
     "for SDXL",
     (0, 3, 5),
@@ -401,7 +401,7 @@ FOR_SDXL = Template(
     (*models(), *LEARNING),
 )
 FOR_Z_IMAGE = Template(
-    "6 Learn for Z-Image - textual inversion embedding",
+    "Textual Inversion 6 Embedding for Z-Image",
     "5d4f63a0-7a3c-4c19-9d55-1c2b8f6e0a16",
     "for Z-Image",
     (0, 5, 4),
