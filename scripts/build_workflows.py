@@ -34,9 +34,8 @@ MODELS = {"models": [{"name": CHECKPOINT, "url": CHECKPOINT_URL, "directory": "c
 HOW_TO = """\
 ### Teach the model a new word
 
-1. Put **3 to 20 pictures** of one thing into a new folder *my-concept* in ComfyUI's *input* \
-folder, press **R**, and choose it in **Load Images as Concept**. For a style, set **kind** to \
-*style*.
+1. Drop **3 to 20 pictures** of one thing, or their folder, onto **Load Images as Concept**. For a \
+style, set **kind** to *style*.
 2. In **Create Embedding**, say as **initialiser** what it is: *cat*, *vase*, *backpack*. The \
 closer, the faster it learns.
 3. **Run**.
@@ -100,11 +99,11 @@ NODES = [
         properties=MODELS,
     ),
     Node("pictures", "LoadImagesAsConcept", (0, 640), (390, 430), widgets={"folder": "none"}),
-    Node("crops", "PreviewImage", (0, 1150), (390, 270), "what is trained on"),
+    # Room below nodes that grow with what they say, and with their advanced inputs.
+    Node("crops", "PreviewImage", (0, 1450), (390, 270), "what is trained on"),
     Node("create", "CreateEmbedding", (460, 0), (350, 150)),
-    # Room below it: it grows while it trains, and with the advanced inputs of Nodes 2.0.
-    Node("train", "TrainTextualInversion", (460, 220), (350, 540)),
-    Node("save", "SaveEmbedding", (460, 980), (350, 230)),
+    Node("train", "TrainTextualInversion", (460, 330), (350, 540)),
+    Node("save", "SaveEmbedding", (460, 1150), (350, 230)),
     Node("report", "PreviewAny", (860, 0), (420, 390), "report"),
     Node("loss", "LossGraphNode", (860, 460), (420, 530), "loss"),
     Node(

@@ -28,7 +28,7 @@ from .models.memory import out_of_memory, peak_memory, release_memory, reset_pea
 from .models.text import check_fits, without_weights
 from .nearest_words import vocabularies
 from .page.previews import Previews
-from .provenance import inherited, origin, provenance
+from .provenance import inherited, known_by, origin, provenance
 from .run_key import run_key, run_store
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def learn(
     check_words(concept, embedding.placeholder)
     key = "" if settings.resume == "off" else key_of_run(models, concept, embedding, settings)
     with run_store(embedding.placeholder, key, settings.resume, audience.tell) as store:
-        session = Session(models, concept, embedding, settings, audience, store)
+        session = Session(models, concept, embedding, settings, audience, store, key)
         state = session.go()
         return session.learned(state)
 
@@ -113,6 +113,7 @@ class Session:
     settings: LearnSettings
     audience: Audience
     store: RunStore
+    key: str = ""
     state: RunState | None = None
     taken_up_at: int = 0
     notes: list[str] = field(default_factory=list)
@@ -254,7 +255,7 @@ class Session:
         with torch.inference_mode(False):
             vectors = state.kept(keep)
         made = provenance(state, self.settings.training, keep)
-        recipe = {**inherited(self.embedding), **made}
+        recipe = {**inherited(self.embedding), **made, **known_by(self.key)}
         word = replace(self.embedding, vectors=vectors, provenance=recipe)
         notes = [*self.store.findings(), *self.notes]
         if previews and previews.problem:
