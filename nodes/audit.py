@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..ti_core.concept.concept import Concept
-from ..ti_core.host.page.progress import say
 from ..ti_core.host.pictures.token_counts import audit
 from ..ti_core.word.embedding import Embedding
 from .sockets import CATEGORY, ConceptSocket, EmbeddingSocket
@@ -22,7 +21,6 @@ class ConceptAudit(io.ComfyNode):
             "crops, masks, captions, counts and warnings.",
             search_aliases=["textual inversion", "debug dataset", "check captions", "preview"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 ConceptSocket.Input("concept", tooltip="The pictures and captions."),
                 EmbeddingSocket.Input(
@@ -58,7 +56,7 @@ class ConceptAudit(io.ComfyNode):
                 io.Image.Output(
                     display_name="sheet",
                     tooltip="Contact sheet: each crop (red where it is masked out) with three "
-                    "captions as training draws them. Connect Preview Image.",
+                    "captions as training draws them. The node shows it.",
                 ),
                 io.String.Output(
                     display_name="report", tooltip="Counts, one line per picture, and warnings."
@@ -76,5 +74,5 @@ class ConceptAudit(io.ComfyNode):
         clip: Any = None,
     ) -> io.NodeOutput:
         sheet, text = audit(concept, embedding, clip, batch_size, accumulation)
-        say(text, cls.hidden.unique_id)
-        return io.NodeOutput(sheet[None], text, ui={"text": [text]})
+        shown = {"text": [text], **ui.PreviewImage(sheet[None], cls=cls).as_dict()}
+        return io.NodeOutput(sheet[None], text, ui=shown)

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
-from ..ti_core.host.page.progress import say
 from ..ti_core.word.blending import (
     Mix,
     average,
@@ -48,7 +47,7 @@ class BlendTextualInversions(io.ComfyNode):
             description="Mixes two words for the same kind of model into a new one, or reduces the "
             "number of vectors of a word.",
             search_aliases=["textual inversion", "merge embeddings", "slerp", "compress embedding"],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,  # What it says is told again from the cache.
             inputs=[
                 EmbeddingSocket.Input("first", tooltip="The first word."),
                 EmbeddingSocket.Input(
@@ -120,8 +119,7 @@ class BlendTextualInversions(io.ComfyNode):
         made = blended(first, second, chosen_mix(mode), name)
         made = with_fewer_vectors(made, vectors, shorten) if vectors else made
         report = inspection_report(made, {})
-        say(report, cls.hidden.unique_id)
-        return io.NodeOutput(made, report)
+        return io.NodeOutput(made, report, ui=ui.PreviewText(report))
 
 
 def chosen_mix(mode: dict[str, Any]) -> Mix | None:

@@ -11,7 +11,6 @@ from ..ti_core.concept.concept import Concept, joined_concepts
 from ..ti_core.concept.gather import CaptionOptions
 from ..ti_core.concept.masks import MaskSettings
 from ..ti_core.host.page.linked_outputs import is_linked
-from ..ti_core.host.page.progress import say
 from ..ti_core.host.pictures.concept_requests import (
     Request,
     check_choices,
@@ -45,10 +44,9 @@ CONCEPT_OUTPUTS: list[Any] = [
 ]
 
 
-def concept_outputs(concept: Concept, notes: list[str], node_id: str | None) -> io.NodeOutput:
+def concept_outputs(concept: Concept, notes: list[str]) -> io.NodeOutput:
     """The outputs of a node that makes a concept, with its report on the node."""
     text = "\n".join([concept_report(concept), *notes])
-    say(text, node_id)
     crops = crops_batch(concept) if is_linked(CROPS) else None
     return io.NodeOutput(concept, crops, text, ui=ui.PreviewText(text))
 
@@ -68,8 +66,8 @@ class LoadImagesAsConcept(io.ComfyNode):
             description="Loads 3 to 20 pictures of one thing or style, crops them to squares, and "
             "adds the captions to train with.",
             search_aliases=["textual inversion", "dataset", "training images", "concept"],
+            has_intermediate_output=True,  # What it says is told again from the cache.
             is_input_list=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Combo.Input(
                     "folder",
@@ -183,19 +181,18 @@ class LoadImagesAsConcept(io.ComfyNode):
         caption_options: Sequence[None] = (),
         subfolders: Sequence[Any] = (True,),
         unreadable: Sequence[Any] = ("stop",),
-    ) -> bool | str:
-        """Refuses at Run what cannot work; what comes over a wire is None here."""
+    ) -> bool:
+        """Refuses at Run what cannot work; what comes over a wire is None here. Raises ValueError,
+        which the host tells once; a text it would tell for every input.
+        """
         chosen = (folder[0], kind[0], captions[0], subfolders[0], unreadable[0])
         if None in chosen:
             return True
         if kind[0] not in ("", *KINDS):
-            return f"There is no kind {kind[0]!r}. Choose one of {', '.join(KINDS)}."
+            raise ValueError(f"There is no kind {kind[0]!r}. Choose one of {', '.join(KINDS)}.")
         as_typed = "captions" in kind[0] and not caption_options and unreadable[0] == "stop"
         typed = captions[0] if as_typed else ""
-        try:
-            check_choices(folder[0], bool(images), typed, subfolders[0])
-        except ValueError as error:
-            return str(error)
+        check_choices(folder[0], bool(images), typed, subfolders[0])
         return True
 
     @classmethod
@@ -236,7 +233,7 @@ class LoadImagesAsConcept(io.ComfyNode):
                 (unreadable or ["stop"])[0] == "skip",
             )
         )
-        return concept_outputs(concept, notes, cls.hidden.unique_id)
+        return concept_outputs(concept, notes)
 
 
 class ConceptJoin(io.ComfyNode):
@@ -255,7 +252,7 @@ class ConceptJoin(io.ComfyNode):
             description="Trains one word on pictures from several sources. Each keeps its own "
             "captions, sizes, masks and repeats.",
             search_aliases=["textual inversion", "merge datasets", "several folders"],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,  # What it says is told again from the cache.
             inputs=[
                 io.Autogrow.Input(
                     "concepts",
@@ -272,7 +269,7 @@ class ConceptJoin(io.ComfyNode):
 
     @classmethod
     def execute(cls, concepts: dict[str, Concept]) -> io.NodeOutput:
-        return concept_outputs(joined_concepts(list(concepts.values())), [], cls.hidden.unique_id)
+        return concept_outputs(joined_concepts(list(concepts.values())), [])
 
 
 class ConceptFromKohyaDataset(io.ComfyNode):
@@ -285,7 +282,7 @@ class ConceptFromKohyaDataset(io.ComfyNode):
             description="Reads a dataset file (TOML) of kohya's sd-scripts unchanged: folders, "
             "repeats, buckets and caption options.",
             search_aliases=["textual inversion", "kohya", "sd-scripts", "dataset config", "toml"],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,  # What it says is told again from the cache.
             inputs=[
                 io.String.Input(
                     "file",
@@ -322,4 +319,4 @@ class ConceptFromKohyaDataset(io.ComfyNode):
     @classmethod
     def execute(cls, file: str, kind: Any, seed: int) -> io.NodeOutput:
         concept, notes = load_dataset_file(file, kind, seed)
-        return concept_outputs(concept, notes, cls.hidden.unique_id)
+        return concept_outputs(concept, notes)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
-from ..ti_core.host.models.text import apply_embedding, create_embedding
-from ..ti_core.host.page.progress import say
-from ..ti_core.word.embedding import Embedding
+from ..ti_core.host.models.text import apply_embedding, create_embedding, created
+from ..ti_core.host.page.unsaid import Heard
+from ..ti_core.word.embedding import Embedding, check_initialiser, check_placeholder
 from .sockets import CATEGORY, EmbeddingSocket
 
 
@@ -20,7 +20,7 @@ class CreateEmbedding(io.ComfyNode):
             description="Makes a new word for the text encoders of a model. Until it is trained, "
             "it means the same as its initialiser.",
             search_aliases=["textual inversion", "new token", "placeholder", "init word"],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,  # What it says is told again from the cache.
             inputs=[
                 io.Clip.Input(
                     "clip",
@@ -62,18 +62,34 @@ class CreateEmbedding(io.ComfyNode):
                 EmbeddingSocket.Output(
                     display_name="embedding",
                     tooltip="The untrained word, for Train Textual Inversion.",
-                )
+                ),
+                io.String.Output(
+                    display_name="word",
+                    tooltip="The placeholder as text, to put it into a prompt.",
+                ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(
+        cls, placeholder: str | None = None, initialiser: str | None = None
+    ) -> bool:
+        """Refuses at Run what no prompt can say; what comes over a wire is None here. Raises
+        ValueError, which the host tells once; a text it would tell for both inputs.
+        """
+        if placeholder is not None:
+            check_placeholder(placeholder.strip())
+        if initialiser is not None:
+            check_initialiser(initialiser.strip(), needed=True)
+        return True
 
     @classmethod
     def execute(
         cls, clip: Any, placeholder: str, initialiser: str, vectors: int, encoders: str = "auto"
     ) -> io.NodeOutput:
         named = (placeholder.strip(), initialiser.strip())
-        embedding = create_embedding(clip, *named, vectors, encoders)
-        say(f"Learns in {embedding.shapes}.", cls.hidden.unique_id)
-        return io.NodeOutput(embedding)
+        word = create_embedding(clip, *named, vectors, encoders)
+        return io.NodeOutput(word, word.placeholder, ui=ui.PreviewText(created(clip, word)))
 
 
 class ApplyEmbeddingToCLIP(io.ComfyNode):
@@ -87,6 +103,7 @@ class ApplyEmbeddingToCLIP(io.ComfyNode):
             "CLIP: 'a photo of my-cat', '(my-cat:1.2)' or 'embedding:my-cat'. You can chain "
             "several.",
             search_aliases=["textual inversion", "use embedding", "load embedding"],
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Clip.Input(
                     "clip",
@@ -110,4 +127,5 @@ class ApplyEmbeddingToCLIP(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: Any, embedding: Embedding, strength: float) -> io.NodeOutput:
-        return io.NodeOutput(apply_embedding(clip, embedding, strength))
+        heard = Heard(embedding.placeholder, str(cls.hidden.unique_id))
+        return io.NodeOutput(apply_embedding(clip, embedding, strength, heard))

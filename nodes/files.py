@@ -13,10 +13,11 @@ from ..ti_core.host.embedding_files import (
     embedding_files,
     export_settings,
     file_state,
+    in_prompts,
     load_embedding,
+    name_below,
     save_embedding,
 )
-from ..ti_core.host.page.progress import say
 from ..ti_core.word.embedding import Embedding
 from ..ti_core.word.formats import FORMATS, NumberType, file_advice
 from ..ti_core.word.inspection import inspection_report
@@ -49,14 +50,15 @@ def word_input() -> io.Input:
     )
 
 
-def name_input() -> io.Input:
-    """The name of the file to write."""
+def name_input(own: str = "") -> io.Input:
+    """The name of the file to write; `own` says what is replaced unasked."""
     return io.String.Input(
         "name",
         default="",
         placeholder="empty = the word itself",
         tooltip="File name, with '/' for a sub-folder of the embeddings folder (pets/my-cat). "
-        "Empty = the placeholder. If the file exists, a number is added, unless overwrite is on.",
+        f"Empty = the placeholder. {own}If the file exists, a number is added, unless overwrite is "
+        "on.",
     )
 
 
@@ -86,7 +88,7 @@ def storage_inputs() -> list[io.Input]:
             "overwrite",
             default=False,
             advanced=True,
-            tooltip="Replace an existing file instead of adding a number to the name.",
+            tooltip="Replace an existing file of any run instead of adding a number to the name.",
         ),
     ]
 
@@ -114,15 +116,11 @@ def saved(
     hidden = node.hidden
     export = export_settings(storage, picture, hidden.prompt, hidden.extra_pnginfo)
     paths = save_embedding(embedding, name.strip(), kind, export, overwrite)
-    written = "\n".join(str(path) for path in paths)
-    lines = [f"Saved {written}", *embedding.notes, file_advice(embedding)]
-    return told(node, written, "\n".join(filter(None, lines)))
-
-
-def told(node: type[io.ComfyNode], path: str, text: str) -> io.NodeOutput:
-    """The output `path`, and on the node a text about it."""
-    say(text, node.hidden.unique_id)
-    return io.NodeOutput(path, ui=ui.PreviewText(text))
+    names = ", ".join(name_below(path) for path in paths)
+    prompt = in_prompts(paths[0], embedding, kind)
+    lines = [f"Saved as {names}.", *embedding.notes, file_advice(embedding)]
+    shown = {"text": ["\n".join(filter(None, lines))], "ti_prompt": [prompt]}
+    return io.NodeOutput("\n".join(map(str, paths)), ui=shown)
 
 
 class EmbeddingFileNode(io.ComfyNode):
@@ -160,10 +158,9 @@ class SaveEmbedding(io.ComfyNode):
             "AUTOMATIC1111, Forge and diffusers read words of SD 1.x, SD 2.x and SDXL too.",
             search_aliases=["textual inversion", "export embedding", "share embedding"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 EmbeddingSocket.Input("embedding", tooltip="The word to save."),
-                name_input(),
+                name_input("A file that the same run has saved is replaced. "),
                 *storage_inputs(),
                 format_input(optional=True),
                 picture_input(),
@@ -199,7 +196,7 @@ class LoadTextualInversion(EmbeddingFileNode):
             description="Reads an embedding from any trainer's file or from a picture, to use it "
             "in prompts, train it further, inspect it or blend it.",
             search_aliases=["textual inversion", "import embedding", "open embedding"],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,  # What it says is told again from the cache.
             inputs=[
                 io.Combo.Input("file", options=embedding_files(), tooltip=FILE_HELP),
                 io.Clip.Input(
@@ -254,8 +251,7 @@ class LoadTextualInversion(EmbeddingFileNode):
     ) -> io.NodeOutput:
         found = load_embedding(file, word.strip(), clip, placeholder.strip(), initialiser.strip())
         report = inspection_report(found, {})
-        say(report, cls.hidden.unique_id)
-        return io.NodeOutput(found, report)
+        return io.NodeOutput(found, report, ui=ui.PreviewText(report))
 
 
 class ConvertTextualInversion(EmbeddingFileNode):
@@ -269,7 +265,6 @@ class ConvertTextualInversion(EmbeddingFileNode):
             "the embeddings folder. The vectors stay the same.",
             search_aliases=["textual inversion", "embedding format", "export embedding"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -319,6 +314,7 @@ class ConvertTextualInversion(EmbeddingFileNode):
         picture: Tensor | None = None,
     ) -> io.NodeOutput:
         if file == NO_FILE:
-            return told(cls, "", "Nothing was written. Choose a file, or drop one onto the node.")
+            text = "Nothing was written. Choose a file, or drop one onto the node."
+            return io.NodeOutput("", ui=ui.PreviewText(text))
         found = load_embedding(file, word.strip(), clip, "", "")
         return saved(cls, found, name, format, storage, overwrite, picture)

@@ -5,7 +5,6 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..ti_core.host.nearest_words import vocabularies
-from ..ti_core.host.page.progress import say
 from ..ti_core.word.embedding import Embedding
 from ..ti_core.word.inspection import inspection_picture, inspection_report
 from .sockets import CATEGORY, EmbeddingSocket
@@ -22,7 +21,6 @@ class InspectTextualInversion(io.ComfyNode):
             "ordinary words, how it was trained, which models it fits and which tools can load it.",
             search_aliases=["textual inversion", "embedding info", "nearest tokens"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 EmbeddingSocket.Input("embedding", tooltip="The word: trained, loaded or blended."),
                 io.Clip.Input(
@@ -55,6 +53,5 @@ class InspectTextualInversion(io.ComfyNode):
     def execute(cls, embedding: Embedding, clip: Any = None, neighbours: int = 5) -> io.NodeOutput:
         known = vocabularies(embedding, clip, neighbours)
         report, picture = inspection_report(embedding, known), inspection_picture(embedding, known)
-        say(report, cls.hidden.unique_id)
         shown = {"text": [report], **ui.PreviewImage(picture, cls=cls).as_dict()}
         return io.NodeOutput(report, picture, ui=shown)

@@ -20,6 +20,7 @@ from ..ti_core.training.schedule import schedule as make_schedule
 from ..ti_core.training.settings import TrainingSettings
 from ..ti_core.training.stopping import StoppingRule
 from ..ti_core.word.embedding import Embedding
+from .checked import check_values
 from .sockets import (
     CATEGORY,
     ConceptSocket,
@@ -287,6 +288,18 @@ class TrainTextualInversion(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, **values: Any) -> bool:
+        """Refuses at Run, before anything is loaded, learning rates that do not fit the steps.
+        Raises ValueError, which the host tells once; a text it would tell for every input.
+        """
+        check_values(cls.define_schema().inputs, values)
+        rates = dict(values["method"]).get("learning_rate")
+        planned: list[Any] = [values.get(name) for name in ("steps", "schedule", "warmup")]
+        if rates is not None and None not in planned:
+            make_schedule(rates, *planned)
+        return True
 
     @classmethod
     def execute(

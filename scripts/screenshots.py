@@ -186,7 +186,7 @@ def studio_in(comfyui: Path, folder: Path) -> Iterator[Studio]:
     program = find_chromium()
     if program is None:
         raise SystemExit("No browser was found. Install Chromium, or set CHROMIUM_PATH to it.")
-    workflow = REPO / "example_workflows" / "1 Learn an embedding - textual inversion.json"
+    workflow = REPO / "example_workflows" / "Textual Inversion 1 Learn an embedding.json"
     SMALL["CheckpointLoaderSimple"] = {"ckpt_name": CHECKPOINT}
     SMALL["LoadImagesAsConcept"]["folder"] = f"input/{SUBJECT}"
     with tempfile.TemporaryDirectory() as base:

@@ -119,8 +119,7 @@ WORDS = ("my-concept.safetensors", "my-concept-2.safetensors")  # as Save Embedd
 LEARN = """\
 ### Teach the model a new word
 
-1. Put **3 to 20 pictures** of one thing into a new folder in ComfyUI's *input* folder, press \
-**R**, and choose it as **folder**.
+1. Drop **3 to 20 pictures** of one thing, or their folder, onto **Load Images as Concept**.
 2. In **Create Embedding**, write your word as **placeholder**, and as **initialiser** what it is: \
 *cat*, *vase*, *backpack*. The closer, the faster it learns.
 3. **Run**.
@@ -133,12 +132,12 @@ The word is kept in *models/embeddings*: write *embedding:my-concept* in any pro
 STYLE = """\
 ### Teach the model a style
 
-Put **10 to 20 pictures** in the style into a folder in ComfyUI's *input* folder, and beside each \
-a text file of the same name that says what it shows, but not its style: *a harbour at night*. \
+Put **10 to 20 pictures** in the style into a folder, and beside each a text file of the same \
+name that says what it shows, but not its style: *a harbour at night*. \
 What the caption says is not learned, what it leaves out is. Without text files, the words of the \
 file names are taken.
 
-Press **R**, choose the **folder**, and **Run**. Behind **Apply Embedding to CLIP** every prompt \
+Drop the folder onto **Load Images as Concept**, and **Run**. Behind **Apply Embedding to CLIP** every prompt \
 knows the word: change the prompt and run again, the training is not repeated.
 """
 COMPARE = """\
@@ -163,17 +162,16 @@ LEARN_SDXL = """\
 ### Teach SDXL a new word
 
 As for other models, but pictures are learned at **1024** pixels, and the word has vectors for \
-both text encoders. Put 3 to 20 pictures into a folder in *input*, press **R**, choose it, say in \
-**Create Embedding** what it is, and **Run**.
+both text encoders. Drop 3 to 20 pictures onto **Load Images as Concept**, say in **Create \
+Embedding** what it is, and **Run**.
 
 Short of memory? 768 is faster, and still learns the thing.
 """
 LEARN_Z_IMAGE = """\
 ### Teach Z-Image a new word
 
-Model, text encoder and VAE are three files here; the text encoder is a language model. Put 3 to \
-20 pictures into a folder in *input*, press **R**, choose it, say in **Create Embedding** what it \
-is, and **Run**.
+Model, text encoder and VAE are three files here; the text encoder is a language model. Drop 3 \
+to 20 pictures onto **Load Images as Concept**, say in **Create Embedding** what it is, and **Run**.
 
 Other models of this kind (Flux.2 klein, Qwen-Image, Lumina 2) are trained alike: choose their \
 files, and their *type* in **Load CLIP**.

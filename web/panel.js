@@ -4,7 +4,8 @@ const MARGIN = 4
 const PANEL = `box-sizing: border-box; width: 100%; height: 100%; overflow: hidden auto;
     font: 12px/1.4 sans-serif; color: var(--input-text); user-select: text; cursor: auto;
     overflow-wrap: anywhere;`
-export const BUTTON = `padding: 2px 10px; cursor: pointer; font: inherit; color: var(--input-text);
+export const BUTTON = `padding: 2px 10px; cursor: pointer; font: 12px/1.4 sans-serif;
+    color: var(--input-text);
     background: var(--comfy-input-bg); border: 1px solid var(--border-color); border-radius: 6px;`
 
 // Gives the element to fill. Higher than `most` it scrolls; empty it takes no room.

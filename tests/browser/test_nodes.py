@@ -43,7 +43,7 @@ SOCKETS = {
         ["images", "masks", "fit", "caption_options", "mask_options"],
         ["concept", "crops", "report"],
     ),
-    "CreateEmbedding": (["clip"], ["embedding"]),
+    "CreateEmbedding": (["clip"], ["embedding", "word"]),
     "TrainTextualInversion": (
         ["model", "clip", "vae", "concept", "embedding", "previews", "objective"],
         ["embedding", "loss_map", "report", "previews"],
@@ -65,7 +65,8 @@ ADD = """type => {
     node.pos = [200, 120]
     return node.id
 }"""
-WIDGET_NAMES = "id => app.graph.getNodeById(id).widgets.map(({ name }) => name)"
+WIDGET_NAMES = """id => app.graph.getNodeById(id).widgets.map(({ name }) => name).filter(
+    (name) => name !== 'more')"""
 SOCKET_NAMES = """id => {
     const { inputs, outputs } = app.graph.getNodeById(id)
     return [inputs.filter((input) => !input.widget), outputs].map(

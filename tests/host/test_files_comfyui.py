@@ -123,6 +123,31 @@ def test_a_loaded_word_draws_what_the_learned_one_drew(loaded: Loaded, folder: P
     )
 
 
+def test_a_run_replaces_its_own_file_and_no_other(folder: Path):
+    one, other = (
+        replace(embedding(clip_l=768), provenance={"run": run}) for run in ("one", "other")
+    )
+
+    def save(made: Embedding, kind: str = "standard") -> str:
+        (path,) = save_embedding(made, "pets/cat", kind, Export(), False)
+        return path.name
+
+    assert [save(one), save(other), save(one), save(other)] == [
+        "cat.safetensors",
+        "cat-2.safetensors",
+        "cat.safetensors",
+        "cat-2.safetensors",
+    ]
+    assert [save(one, "automatic1111"), save(one, "automatic1111")] == ["cat.pt", "cat.pt"]
+    unknown = replace(one, provenance={})
+    assert [save(unknown), save(unknown)] == ["cat-3.safetensors", "cat-4.safetensors"]
+    # A loaded word may have been changed on the way.
+    again = load_embedding("pets/cat.safetensors", "", None, "", "")
+    assert save(again) == "cat-5.safetensors"
+    (folder / "pets" / "cat.safetensors").write_bytes(b"broken")
+    assert save(one) == "cat-6.safetensors"
+
+
 def test_the_recipe_survives_loading_and_saving_in_every_format(loaded: Loaded, folder: Path):
     made = replace(learned(loaded.clip), provenance={"steps": 7, "seed": 3, "settings": {"a": [1]}})
     (path,) = save_embedding(made, "", "standard", Export(), False)

@@ -108,8 +108,11 @@ def picture(server: Server, outputs: dict[str, Any]) -> bytes:
         return opened.tobytes()
 
 
-def saved_path(outputs: dict[str, Any]) -> Path:
-    return Path(outputs["save"]["text"][0].splitlines()[0].removeprefix("Saved "))
+def saved_path(server: Server, outputs: dict[str, Any]) -> Path:
+    """The first file that Save or Convert Embedding has written, by what it says of it."""
+    said = outputs["save"]["text"][0].splitlines()[0]
+    name = said.removeprefix("Saved as ").removesuffix(".").split(", ")[0]
+    return server.directory / "models" / "embeddings" / name
 
 
 def from_checkpoint(prompt: Prompt) -> Prompt:

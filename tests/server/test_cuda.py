@@ -30,7 +30,7 @@ def learned(
     with Server(comfyui, Path(sys.executable), base, options=options) as server:
         prompts = [graph(train__checkpointing=checkpointing, train__seed=n) for n in (1, 2, 1)]
         outputs = [run(server, from_checkpoint(prompt)) for prompt in prompts]
-        return [load_file(saved_path(one))["emb_params"] for one in outputs]
+        return [load_file(saved_path(server, one))["emb_params"] for one in outputs]
 
 
 @pytest.mark.parametrize("checkpointing", ["off", "on"])

@@ -142,7 +142,7 @@ def test_each_family_learns_saves_and_samples_in_a_graph(server: Server, name: s
         | drawn(name, "started", ["start", 0])
         | drawn(name, "referred", ["apply", 0], TEXT.replace("my-star", "embedding:my-star")),
     )
-    file = saved_path(outputs)
+    file = saved_path(server, outputs)
     again = models(name) | {
         "word": node("LoadTextualInversion", file=file.name),
         "apply": node("ApplyEmbeddingToCLIP", clip=["load", 1], embedding=["word", 0], strength=1),

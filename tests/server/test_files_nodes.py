@@ -28,7 +28,7 @@ def folder(server: Server) -> Path:
 @pytest.fixture(scope="module")
 def trained(server: Server) -> Path:
     """A saved word."""
-    return saved_path(run(server, graph(save__name="files-star")))
+    return saved_path(server, run(server, graph(save__name="files-star")))
 
 
 def load(file: Any, **more: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def test_a_saved_word_is_loaded_inspected_and_trained_on(server: Server, trained
     assert outputs["inspect"]["images"]
     assert outputs["shown"]["images"]
     before = load_file(trained)["emb_params"]
-    assert not load_file(saved_path(outputs))["emb_params"].equal(before)
+    assert not load_file(saved_path(server, outputs))["emb_params"].equal(before)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_file_is_converted_and_back_without_a_change(
     def converted(file: str, name: str, format: str) -> Path:
         inputs = {"format": format, "name": name, "storage": "fp32", "overwrite": True}
         prompt = {"save": node("ConvertTextualInversion", file=file, word="", **inputs)}
-        return saved_path(run(server, prompt))
+        return saved_path(server, run(server, prompt))
 
     there = converted(trained.name, f"to-{kind.split()[0]}", kind)
     assert [there.suffix] == endings
@@ -116,7 +116,7 @@ def test_the_file_can_come_over_a_wire(server: Server, trained: Path):
         }
 
     outputs = run(server, chosen(trained.name, "over-a-wire"))
-    for path in (saved_path(outputs), folder(server) / "over-a-wire-converted.safetensors"):
+    for path in (saved_path(server, outputs), folder(server) / "over-a-wire-converted.safetensors"):
         assert load_file(path)["emb_params"].equal(load_file(trained)["emb_params"])
     with pytest.raises(RuntimeError, match="There is no embedding file 'missing.pt'"):
         run(server, chosen("missing.pt", "x"))
@@ -143,7 +143,7 @@ def test_the_share_picture_carries_sample_vectors_and_graph(server: Server, trai
         "save": save(["again", 0], "card", "share picture", picture=["decode", 0]),
     }
     workflow = {"nodes": [], "links": [], "version": 0.4}
-    path = saved_path(run_with_workflow(server, prompt, workflow))
+    path = saved_path(server, run_with_workflow(server, prompt, workflow))
     with Image.open(path) as opened:
         text = opened.text  # type: ignore[attr-defined]
         assert opened.width > opened.height
@@ -152,7 +152,7 @@ def test_the_share_picture_carries_sample_vectors_and_graph(server: Server, trai
     dropped = server.directory / "input" / "dropped card.png"
     shutil.copy(path, dropped)
     again = {"a": load(f"input/{dropped.name}"), "save": save(["a", 0], "from-card", "standard")}
-    found = load_file(saved_path(run(server, again)))["emb_params"]
+    found = load_file(saved_path(server, run(server, again)))["emb_params"]
     assert found.equal(load_file(trained)["emb_params"])
 
 
@@ -172,11 +172,11 @@ def test_two_words_become_one(server: Server, trained: Path):
         ),
         "save": save(["blend", 0], "", "standard"),
     }
-    path = saved_path(run(server, prompt))
+    path = saved_path(server, run(server, prompt))
     assert path.name == "my-blend.safetensors"
     assert load_file(path)["emb_params"].shape == (4, 768)
     prompt["blend"]["inputs"].update({"mode": "slerp", "mode.balance": 0.5, "vectors": 0})
-    assert load_file(saved_path(run(server, prompt)))["emb_params"].shape == (3, 768)
+    assert load_file(saved_path(server, run(server, prompt)))["emb_params"].shape == (3, 768)
 
 
 @pytest.mark.parametrize(

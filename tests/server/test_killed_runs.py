@@ -52,7 +52,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def earlier(comfyui: Path, base: Path) -> Earlier:
     """What a server did that has ended."""
     with start(comfyui, base) as server:
-        whole = learned(run(server, training("whole", train__resume="off")))
+        whole = learned(server, run(server, training("whole", train__resume="off")))
         assert not (base / RUNS).exists()
         finished = left(server, training("finished", train__seed=2))
         damaged = left(server, training("damaged", **DAMAGED))
@@ -102,14 +102,14 @@ def training(name: str, **changes: Any) -> Prompt:
 def left(server: Server, prompt: Prompt) -> Left:
     """Run a training, and find what is stored of it."""
     before = stored(server.directory)
-    vectors = learned(run(server, prompt))
+    vectors = learned(server, run(server, prompt))
     (own,) = stored(server.directory) - before
     return Left(vectors, own)
 
 
-def learned(outputs: dict[str, Any]) -> bytes:
+def learned(server: Server, outputs: dict[str, Any]) -> bytes:
     """The bytes of the saved vectors."""
-    with safe_open(saved_path(outputs), "np") as opened:
+    with safe_open(saved_path(server, outputs), "np") as opened:
         return opened.get_tensor("emb_params").tobytes()
 
 
@@ -146,7 +146,7 @@ def test_a_server_killed_at_random_steps_ends_with_the_bits_of_one_that_was_not(
     assert stems == ["step-000000025", "step-000000050"]
     runs = len(stored(base))
     outputs = run(later, training("killed"))
-    assert learned(outputs) == earlier.whole
+    assert learned(later, outputs) == earlier.whole
     assert "came from an earlier run" in text_of(outputs)
     assert len(stored(base)) == runs
 
@@ -159,11 +159,11 @@ def test_a_finished_run_is_not_trained_again_after_a_restart(earlier: Earlier, l
         on_progress=lambda value, maximum, text: steps.append(maximum),
     )
     assert "nothing was trained now" in text_of(outputs)
-    assert learned(outputs) == earlier.finished.vectors
+    assert learned(later, outputs) == earlier.finished.vectors
     assert STEPS not in steps
     over = run(later, training("over", train__seed=2, train__resume="start over"))
     assert "earlier run" not in text_of(over)
-    assert learned(over) == earlier.finished.vectors
+    assert learned(later, over) == earlier.finished.vectors
     more = run(later, training("more", train__seed=2, train__steps=STEPS + 1))
     assert f"Of these, {STEPS} steps came from an earlier run." in text_of(more)
     assert "Traceback" not in earlier.log
@@ -171,7 +171,7 @@ def test_a_finished_run_is_not_trained_again_after_a_restart(earlier: Earlier, l
 
 def test_cancel_at_random_moments_loses_nothing(later: Server):
     draws = random.Random(2)
-    reference = learned(run(later, training("calm", train__seed=3, train__resume="off")))
+    reference = learned(later, run(later, training("calm", train__seed=3, train__resume="off")))
     # The first half: a fast machine is not to be through before it is cancelled.
     for step in sorted(draws.sample(range(1, STEPS // 2), KILLS)):
         prompt_id = follow_to(later, training("cancelled", train__seed=3), step)
@@ -180,7 +180,7 @@ def test_cancel_at_random_moments_loses_nothing(later: Server):
         with pytest.raises(RuntimeError, match="interrupted"):
             later.wait(prompt_id, timeout=60)
     outputs = run(later, training("cancelled", train__seed=3))
-    assert learned(outputs) == reference
+    assert learned(later, outputs) == reference
     assert "came from an earlier run" in text_of(outputs)
 
 
@@ -194,13 +194,13 @@ def test_two_trainings_in_a_graph_have_each_their_own_run(base: Path, later: Ser
     before = stored(base)
     outputs = run(later, prompt)
     assert len(stored(base) - before) == 2
-    assert learned(outputs) != learned({"save": outputs["save 2"]})
+    assert learned(later, outputs) != learned(later, {"save": outputs["save 2"]})
 
 
 def test_a_damaged_store_is_told_and_the_run_starts_from_what_is_good(
     earlier: Earlier, later: Server
 ):
     outputs = run(later, training("damaged", **DAMAGED))
-    assert learned(outputs) == earlier.damaged.vectors
+    assert learned(later, outputs) == earlier.damaged.vectors
     assert "cannot be read" in text_of(outputs)
     assert len(list(earlier.damaged.folder.glob("*.damaged"))) == 2

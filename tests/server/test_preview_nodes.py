@@ -69,8 +69,8 @@ def test_the_first_preview_is_what_the_ordinary_nodes_draw(server: Server):
 def test_the_word_is_the_same_with_previews_and_without(server: Server):
     drawing = with_previews(202, every=2, seed=9)
     drawing["train"]["inputs"]["resume"] = "off"  # Both are to be trained.
-    with_them = saved_path(run(server, drawing))
-    without = saved_path(run(server, graph(train__seed=202, train__resume="off")))
+    with_them = saved_path(server, run(server, drawing))
+    without = saved_path(server, run(server, graph(train__seed=202, train__resume="off")))
     assert numbers(with_them) == numbers(without)
 
 

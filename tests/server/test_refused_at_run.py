@@ -8,9 +8,9 @@ from graphs import graph, node, run
 from headless import Server
 
 
-def refused(server: Server, **changes: Any) -> dict[str, Any]:
-    """What the server says of a graph that it does not run: messages by node."""
-    with pytest.raises(RuntimeError, match="custom_validation_failed") as caught:
+def refused(server: Server, **changes: Any) -> str:
+    """What the server says of a graph of which it does not run a part."""
+    with pytest.raises(RuntimeError, match="during_inner") as caught:
         server.queue(graph(**changes))
     return caught.value.args[0]
 
@@ -25,6 +25,14 @@ def refused(server: Server, **changes: Any) -> dict[str, Any]:
             "There are 2 captions for 5 pictures",
         ),
         ({"concept__kind": "thing"}, "There is no kind 'thing'"),
+        ({"word__placeholder": "my cat"}, "The placeholder 'my cat' cannot be written"),
+        ({"word__initialiser": " "}, "The initialiser is empty"),
+        ({"train__method__learning_rate": "0.2:3"}, "ends at step 3, but the training has 6 steps"),
+        ({"train__method__learning_rate": "fast"}, "is not RATE or RATE:STEP"),
+        ({"train__method": "other"}, "method may be 'spherical', 'free'"),
+        ({"train__schedule": "other"}, "schedule is 'other', but may be 'auto'"),
+        ({"train__steps": 0}, "steps is 0, but may be 1 to 100000"),
+        ({"train__method__prior": 2}, "prior is 2.0, but may be 0.0 to 1.0"),
     ],
 )
 def test_choices_that_cannot_work_are_refused(server: Server, changes: Any, says: str):
@@ -32,6 +40,14 @@ def test_choices_that_cannot_work_are_refused(server: Server, changes: Any, says
 
 
 def test_what_comes_over_a_wire_is_not_refused(server: Server):
+    words = graph(word__placeholder=["name", 0], word__initialiser=["name", 0])
+    words["name"] = node("PrimitiveStringMultiline", value="star")
+    kept = {name: words[name] for name in ("load", "word", "name")}
+    kept["report"] = node("PreviewAny", source=["word", 1])
+    outputs = run(server, kept)
+    assert outputs["report"]["text"] == ["star"]
+    assert "'star' starts as 'star': 2 vectors, for SD 1" in outputs["word"]["text"][0]
+    assert "'star' is an ordinary word in the vocabulary of clip_l" in outputs["word"]["text"][0]
     prompt = graph(concept__folder="none", concept__kind="captions", concept__captions=["text", 0])
     prompt["text"] = node("PrimitiveStringMultiline", value="one {}\ntwo {}")
     prompt["shown"] = node("EmptyImage", width=64, height=64, batch_size=2, color=255)

@@ -37,10 +37,10 @@ def test_the_graph_goes_on_with_what_was_learned(server: Server, seed: int, body
     assert said == [{"stopped": ["train"]}]
     assert 3 <= len(outputs["train"]["ti_loss"]) < LONG
     assert "Learned 'my-star'" in outputs["train"]["text"][0]
-    with safe_open(saved_path(outputs), "pt") as opened:
+    with safe_open(saved_path(server, outputs), "pt") as opened:
         kept = opened.get_tensor("emb_params")
     untrained = run(server, graph(save__embedding=["word", 0], train__seed=seed))
-    with safe_open(saved_path(untrained), "pt") as opened:
+    with safe_open(saved_path(server, untrained), "pt") as opened:
         assert not opened.get_tensor("emb_params").equal(kept)
     assert picture(server, outputs)
 
@@ -52,7 +52,7 @@ def test_a_node_in_a_subgraph_is_found_by_its_whole_id(server: Server):
         prompt[name]["inputs"][input_name] = ["7:12", 0]
     outputs, said = stopped_at_the_third_step(server, prompt, {"node_id": "7:12"})
     assert said == [{"stopped": ["7:12"]}]
-    assert saved_path(outputs).is_file()
+    assert saved_path(server, outputs).is_file()
 
 
 def test_another_node_does_not_stop_it_and_cancel_still_cancels(server: Server):

@@ -41,15 +41,23 @@ class EncoderFacts(NamedTuple):
 
 
 def concept_report(concept: Concept) -> str:
-    """What was gathered, one line per picture, and what needs a look."""
+    """What was gathered, what needs a look, and one line per picture."""
+    head = f"{counted(len(concept.pictures), 'picture')} {sizes(concept)}, kind '{concept.kind}'."
+    return "\n".join([head, *findings(concept), *picture_lines(concept)])
+
+
+def picture_lines(concept: Concept) -> list[str]:
+    """A line for each picture."""
     several = len({picture.size for picture in concept.pictures}) > 1
-    return "\n".join(
-        [
-            f"{counted(len(concept.pictures), 'picture')} {sizes(concept)}, kind '{concept.kind}'.",
-            *(line_of(picture, several) for picture in concept.pictures),
-            *findings(concept),
-        ]
-    )
+    return [line_of(picture, several) for picture in concept.pictures]
+
+
+def audit_report(concept: Concept, counts: str, more: Sequence[str]) -> str:
+    """Whether anything needs a look, and what, with `more` findings; counts; a line per picture."""
+    found = [*findings(concept), *more]
+    things = f"{counted(len(found), 'thing')} {'needs' if len(found) == 1 else 'need'} a look:"
+    verdict = things if found else "Nothing needs a look."
+    return "\n".join([verdict, *found, counts, *picture_lines(concept)])
 
 
 def sizes(concept: Concept) -> str:
@@ -249,17 +257,22 @@ def collisions(concept: Concept, placeholder: str) -> Iterator[str]:
 
 def encoder_findings(fact: EncoderFacts, placeholder: str) -> Iterator[str]:
     """What an encoder makes of the word and of the longest text."""
-    if fact.word_tokens == 1:
-        yield (
-            f"'{placeholder}' is an ordinary word in the vocabulary of {fact.key}: prompts with it "
-            f"will get the learned meaning instead. Choose a made-up word, for example "
-            f"'my-{placeholder}'."
-        )
+    yield from ordinary_word(placeholder, [fact.key] if fact.word_tokens == 1 else [])
     if fact.chunks > 1:
         yield (
             f"The longest text has {fact.longest} tokens in {fact.key}: it is read in "
             f"{fact.chunks} chunks of {fact.room}. Nothing is cut, but only one chunk contains the "
             f"word. Shorter captions teach better."
+        )
+
+
+def ordinary_word(placeholder: str, keys: Sequence[str]) -> Iterator[str]:
+    """What to tell of a placeholder that is an ordinary word to some encoders."""
+    if keys:
+        yield (
+            f"'{placeholder}' is an ordinary word in the vocabulary of {', '.join(keys)}: prompts "
+            f"with it will get the learned meaning instead. Choose a made-up word, for example "
+            f"'my-{placeholder}'."
         )
 
 

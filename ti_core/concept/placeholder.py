@@ -2,9 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from difflib import SequenceMatcher
 
 SLOT = re.compile(r"\{\}|\[name\]|\[trigger\]")
 WEIGHTED = re.compile(r"(?<!\\)\((?P<text>[^()]*):\s*\d*\.?\d+\s*\)")
+PIECE = re.compile(r"[\w.-]+")
+LIKE = 0.75  # from here on a piece of text may have been meant as the word
+LONGEST_PROMPT = 4000  # characters that are searched for it
 SPEAKERS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|turn>", "<|start|>")
 NO_SPEAKER = "".join(f"(?<!{re.escape(mark)})" for mark in (*SPEAKERS, "<|"))
 
@@ -65,3 +69,25 @@ def with_placeholder(caption: str, placeholder: str) -> str:
 def lacks_placeholder(caption: str, placeholder: str) -> bool:
     """Whether the word has to be added to the caption."""
     return not SLOT.search(caption) and not says(caption, placeholder)
+
+
+def near_miss(text: str, word: str) -> str:
+    """What in a text may have been meant as the word, from one to three pieces of it; empty if
+    nothing is like it.
+    """
+    places = [match.span() for match in PIECE.finditer(text[:LONGEST_PROMPT])]
+    runs = (zip(places, places[more:], strict=False) for more in range(3))
+    pieces = [text[first[0] : last[1]] for run in runs for first, last in run]
+    matcher = SequenceMatcher(b=letters(word))
+
+    def likeness(piece: str) -> float:
+        matcher.set_seq1(letters(piece))
+        return matcher.ratio() if matcher.quick_ratio() >= LIKE else 0.0
+
+    best = max(pieces, key=likeness, default="")
+    return best if likeness(best) >= LIKE else ""
+
+
+def letters(text: str) -> str:
+    """Letters and digits of a text, small, by which words are compared."""
+    return re.sub(r"[\W_]+", "", text).casefold()

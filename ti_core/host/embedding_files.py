@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from ..quoted import quoted
 from ..word.embedding import Embedding, check_initialiser, check_placeholder, initial_rows
 from ..word.formats import FORMATS, Export, NumberType, read_embedding, write_files
 from ..word.formats.file_names import embedding_below, embeddings_below, name_to_write
-from ..word.formats.storage import reason
+from ..word.formats.storage import reason, with_ending
 from .models.compatibility import is_within_directory
 from .models.text import check_fits, encoders
 
 DROPPED = "input/"
 HASH_CHUNK = 16 << 20
 MOST_TOKENS = 75
+RUN = "run"  # in a recipe: by which the run is known
 
 
 def embedding_path(name: str) -> Path:
@@ -80,6 +81,9 @@ def load_embedding(
     widths = {} if clip is None else {key: part.width for key, part in encoders(clip).items()}
     with torch.inference_mode(False), torch.no_grad():
         found = read_embedding(chosen_file(choice), word, widths)
+        # It is no longer what the run gives: saved again, it is to replace nothing.
+        recipe = {name: value for name, value in found.provenance.items() if name != RUN}
+        found = replace(found, provenance=recipe)
         if placeholder:
             check_placeholder(placeholder)
             found = replace(found, placeholder=placeholder)
@@ -120,16 +124,57 @@ def on_clip(found: Embedding, clip: CLIP, initialiser: str) -> Embedding:
 def save_embedding(
     embedding: Embedding, name: str, kind: str, export: Export, overwrite: bool
 ) -> list[Path]:
-    """Write the files of a format into the embeddings folder, and return where they are."""
+    """Write the files of a format into the embeddings folder, and return where they are; those that
+    the same run has written there before are replaced.
+    """
     base = embedding_path(name or embedding.placeholder)
     files = FORMATS[kind].write(embedding, export)
+    earlier = None if overwrite else written_before(base, list(files), embedding)
     try:
-        return write_files(base, files, overwrite)
+        return write_files(earlier or base, files, overwrite or earlier is not None)
     except OSError as error:
         raise RuntimeError(
             f"The embedding cannot be written to {base.parent} ({reason(error)}). Free disk space, "
             f"allow ComfyUI to write there, or choose another name."
         ) from error
+
+
+def written_before(base: Path, endings: Sequence[str], embedding: Embedding) -> Path | None:
+    """The name among `base`, `base-2`, ... under which the run that made the embedding has written
+    such files; None for an embedding of no stored run.
+    """
+    run, number, candidate = embedding.provenance.get(RUN), 1, base
+    while run and any(paths := [path for path in beside(candidate, endings) if path.exists()]):
+        if len(paths) == len(endings) and all(run_of(path) == run for path in paths):
+            return candidate
+        number += 1
+        candidate = with_ending(base, f"-{number}")
+    return None
+
+
+def beside(base: Path, endings: Sequence[str]) -> list[Path]:
+    """Files of one name with several endings."""
+    return [with_ending(base, ending) for ending in endings]
+
+
+def run_of(path: Path) -> object:
+    """The run that a file's recipe names; None if it names none, or cannot be read."""
+    try:
+        return read_embedding(path).provenance.get(RUN)
+    except (ValueError, OSError):
+        return None
+
+
+def in_prompts(path: Path, embedding: Embedding, kind: str) -> str:
+    """The text by which prompts use a saved file; empty where ComfyUI does not read the format."""
+    name = name_below(path)
+    readable = "ComfyUI" in FORMATS[kind].readers(embedding)
+    return f"embedding:{name.removesuffix(path.suffix)}" if readable else ""
+
+
+def name_below(path: Path) -> str:
+    """The name of a saved file below the embeddings folder, which is nobody else's business."""
+    return path.relative_to(folder_paths.get_folder_paths("embeddings")[0]).as_posix()
 
 
 def export_settings(

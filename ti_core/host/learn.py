@@ -107,7 +107,7 @@ def learn(
     except Undescribed as error:
         settings, why = replace(settings, resume="off"), str(error)
     with run_store(embedding.placeholder, key, settings.resume, audience.tell) as store:
-        session = Session(models, concept, embedding, settings, audience, store)
+        session = Session(models, concept, embedding, settings, audience, store, key)
         if why:
             session.note(why)
         state = session.go()
@@ -131,6 +131,7 @@ class Session:
     settings: LearnSettings
     audience: Audience
     store: RunStore
+    key: str = ""
     state: RunState | None = None
     taken_up_at: int = 0
     notes: list[str] = field(default_factory=list)
@@ -319,7 +320,7 @@ class Session:
         """The word as the run leaves it, with its recipe and the report."""
         keep = self.settings.keep
         with torch.inference_mode(False):
-            word = learned_word(self.embedding, state, self.settings.training, keep)
+            word = learned_word(self.embedding, state, self.settings.training, keep, self.key)
         notes = [*self.store.findings(), *self.notes]
         outcome = Outcome(
             state,

@@ -10,17 +10,18 @@ from ..training.objective import Objective
 from ..training.run import Keep, RunState
 from ..training.settings import TrainingSettings
 from ..word.embedding import Embedding
-from .embedding_files import checkpoint_hash
+from .embedding_files import RUN, checkpoint_hash
 from .models.host_model import HostModel
 
+DIGITS = 16  # of a run's key, as in the name of its folder
 WRITTEN_BY_PEOPLE = "modelspec"  # author, licence, tags and the like: see word/formats/recipe
 
 
 def learned_word(
-    embedding: Embedding, state: RunState, settings: TrainingSettings, keep: Keep
+    embedding: Embedding, state: RunState, settings: TrainingSettings, keep: Keep, key: str = ""
 ) -> Embedding:
     """The word as a run leaves it, with its recipe."""
-    recipe = {**inherited(embedding), **provenance(state, settings, keep)}
+    recipe = {**inherited(embedding), **provenance(state, settings, keep), **known_by(key)}
     return replace(embedding, vectors=state.kept(keep), provenance=recipe)
 
 
@@ -28,6 +29,13 @@ def inherited(embedding: Embedding) -> dict[str, object]:
     """What people have written into the file of a word: it stays when the word is trained on."""
     kept = embedding.provenance.get(WRITTEN_BY_PEOPLE)
     return {} if kept is None else {WRITTEN_BY_PEOPLE: kept}
+
+
+def known_by(key: str) -> dict[str, object]:
+    """The run in a recipe, by which a later save of it replaces the earlier file; nothing of a run
+    that is not stored.
+    """
+    return {RUN: key[:DIGITS]} if key else {}
 
 
 def provenance(state: RunState, settings: TrainingSettings, keep: Keep) -> dict[str, object]:

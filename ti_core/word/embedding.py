@@ -77,8 +77,13 @@ def check_placeholder(name: str) -> None:
     )
 
 
-def check_initialiser(text: str) -> None:
-    """Raise ValueError if a text is too long to say what a thing is; a workflow can carry any."""
+def check_initialiser(text: str, needed: bool = False) -> None:
+    """Raise ValueError if a text cannot say what a thing is; a workflow can carry any."""
+    if needed and not text.strip():
+        raise ValueError(
+            "The initialiser is empty. Write what the thing is, in one or a few words: cat, vase, "
+            "painting."
+        )
     if len(text) > LONGEST_INITIALISER:
         raise ValueError(
             f"The initialiser {quoted(text)} has {len(text)} characters, but at most "

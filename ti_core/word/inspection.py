@@ -22,21 +22,21 @@ STRIP = 420
 
 
 def inspection_report(embedding: Embedding, known: Mapping[str, Vocabulary]) -> str:
-    """Keys, widths, norms, neighbours, recipe, what the embedding fits and what can load it; at the
-    end anything that needs a look.
+    """What the embedding fits and anything that needs a look; then keys, widths, norms, neighbours,
+    recipe, and what can load it.
     """
-    lines = [
-        f"'{embedding.placeholder}', initialiser '{embedding.initialiser}'"
-        f"{'' if embedding.has_origin else ' (start vectors unknown: ' + STRENGTH_ALONE + ')'}",
-        f"Fits {family(embedding.vectors).name}.",
-    ]
+    vectors = "1 vector" if embedding.count == 1 else f"{embedding.count} vectors"
+    lines = [f"Fits {family(embedding.vectors).name}, {vectors}."]
+    lines += [*doubts(embedding, known), *embedding.notes]
     for key, rows in embedding.vectors.items():
         lines += encoder_lines(key, rows, known.get(key))
-    lines += ["Recipe:", *recipe_lines(embedding)] if embedding.provenance else ["No recipe."]
-    lines += ["Save Embedding can write it as:"]
-    lines += [f"  {line}" for line in format_lines(embedding)]
     lines += filter(None, [file_advice(embedding)])
-    return "\n".join([*lines, *embedding.notes, *doubts(embedding, known)])
+    lines += [
+        f"'{embedding.placeholder}', initialiser '{embedding.initialiser}'"
+        f"{'' if embedding.has_origin else ' (start vectors unknown: ' + STRENGTH_ALONE + ')'}"
+    ]
+    lines += ["Recipe:", *recipe_lines(embedding)] if embedding.provenance else ["No recipe."]
+    return "\n".join([*lines, "Save Embedding can write it as:", *format_lines(embedding)])
 
 
 def encoder_lines(key: str, rows: Tensor, known: Vocabulary | None) -> list[str]:
@@ -82,7 +82,7 @@ def recipe_lines(embedding: Embedding) -> list[str]:
 def format_lines(embedding: Embedding) -> list[str]:
     """The formats that can hold it, and who reads them."""
     fitting = {name: kind.readers(embedding) for name, kind in FORMATS.items()}
-    return [f"{name}: {readers}" for name, readers in fitting.items() if readers]
+    return [f"  {name}: {readers}" for name, readers in fitting.items() if readers]
 
 
 def inspection_picture(embedding: Embedding, known: Mapping[str, Vocabulary]) -> Tensor:

@@ -578,7 +578,7 @@ def test_the_audit_counts_tokens_and_knows_ordinary_words(inputs: Path, loaded: 
     assert "smaller than the 512 x 512" in text
     assert "One round takes 1.5 steps" in text
     assert native_side(loaded.clip) == 512
-    assert audit(concept, None, None, 1, 1)[1].startswith("3 pictures at 64 x 64")
+    assert "\n3 pictures at 64 x 64" in audit(concept, None, None, 1, 1)[1]
 
 
 def test_latents_can_be_the_middle_one_sample_or_a_distribution(loaded: Loaded):

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from ti_core.concept.placeholder import (
     lacks_placeholder,
+    near_miss,
     replace_words,
     weighted,
     with_placeholder,
@@ -113,3 +114,23 @@ def test_references_can_be_replaced_by_something_else_than_bare_words():
 )
 def test_a_weight_of_the_word_is_seen(text: str, given: bool):
     assert weighted(text, "my-cat") == given
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("a photo of my cat on a beach", "my cat"),
+        ("my_cat, sitting", "my_cat"),
+        ("a mycat", "mycat"),
+        ("a photo of my-cats", "my-cats"),
+        ("A MY-CTA", "MY-CTA"),
+        ("a dog on a beach", ""),
+        ("", ""),
+    ],
+)
+def test_what_may_have_been_meant_as_the_word_is_found(text: str, meant: str):
+    assert near_miss(text, "my-cat") == meant
+
+
+def test_a_prompt_without_end_is_searched_at_its_start_alone():
+    assert near_miss("x " * 100_000 + "my cat", "my-cat") == ""

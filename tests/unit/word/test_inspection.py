@@ -36,7 +36,7 @@ def test_the_report_tells_encoders_norms_neighbours_recipe_and_readers():
     norm, second = made.vectors["clip_l"].norm(dim=-1).tolist()
     for line in (
         "'my-cat', initialiser 'cat'",
-        "Fits SDXL.",
+        "Fits SDXL, 2 vectors.",
         "clip_g: 2 x 1280",
         f"(mean {(norm + second) / 2:.3f}, vocabulary 0.390)",
         f"vector 1: norm {norm:.3f}; nearest cat 0.91",
@@ -52,7 +52,7 @@ def test_formats_that_cannot_hold_it_are_not_offered():
     report = inspection_report(embedding(**FAMILIES["Flux"]), {})
     assert "share picture:" not in report
     assert "automatic1111:" not in report
-    assert "Fits Flux.1." in report
+    assert report.startswith("Fits Flux.1, ")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_each_row_of_the_picture_names_its_own_neighbours():
 def test_who_reads_the_file_and_how_is_told(widths: dict[str, int], readers: str, advice: str):
     lines = inspection_report(embedding(**widths), {}).splitlines()
     assert any(line.startswith(f"  standard: {readers}") for line in lines)
-    assert advice in lines[-1]
+    assert any(advice in line for line in lines)
     assert "Load Embedding and Apply Embedding to CLIP" in lines[-1]
 
 

@@ -11,9 +11,9 @@ import copy
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from comfy.sd import CLIP
 from comfy.sd1_clip import SDTokenizer
@@ -21,6 +21,8 @@ from torch import Tensor
 
 from ...concept.placeholder import replace_words
 from .compatibility import embedding_found
+
+Listener: TypeAlias = Callable[[str], None]
 
 FIRST_NUMBER = 1 << 24  # above the vocabulary of every tokenizer
 FIRST_MARK = 0xE000  # characters that mean nothing to anybody (Unicode's private use area)
@@ -80,12 +82,15 @@ class Lexicon:
         return rows[row]
 
 
-def with_word(clip: CLIP, name: str, word: Word) -> CLIP:
+def with_word(clip: CLIP, name: str, word: Word, listener: Listener | None = None) -> CLIP:
     """A clone of the CLIP in whose prompts `name` stands for `word`; the given CLIP and its
-    tokenizer stay as they are.
+    tokenizer stay as they are. `listener` is told of every prompt, and so are those of the given
+    CLIP; without one nobody is.
     """
     clone = clip.clone()
     clone.tokenizer = overlaid(clip.tokenizer, name, word)
+    if listener is not None:
+        clone.tokenizer.listeners = (*getattr(clip.tokenizer, "listeners", ()), listener)
     return clone
 
 
@@ -95,7 +100,7 @@ def overlaid(tokenizer: Any, name: str, word: Word) -> Any:
     """
     lexicon = Lexicon({**known_words(tokenizer), name.lower(): word})
     clone = with_class(tokenizer, Overlay)
-    clone.lexicon = lexicon
+    clone.lexicon, clone.listeners = lexicon, ()
     for attribute, part in parts(tokenizer):
         setattr(clone, attribute, overlaid_part(part, lexicon))
     return clone
@@ -138,8 +143,11 @@ class Overlay:
     """In front of the class of an outermost tokenizer: lets words stand for vectors."""
 
     lexicon: Lexicon
+    listeners: Sequence[Listener]
 
     def tokenize_with_weights(self, text: str, *args: Any, **kwargs: Any) -> Any:
+        for listener in self.listeners:
+            listener(text)
         marked = self.lexicon.marked(text)
         tokens = super().tokenize_with_weights(marked, *args, **kwargs)  # type: ignore[misc]
         self.check_arrival(marked, tokens)

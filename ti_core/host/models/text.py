@@ -11,11 +11,13 @@ from comfy.sd import CLIP
 from comfy.sd1_clip import SDClipModel, SDTokenizer
 from torch import Tensor, nn
 
+from ...concept.audit import ordinary_word
+from ...concept.counted import counted
 from ...quoted import quoted
 from ...word.embedding import Embedding, check_initialiser, check_placeholder, initial_rows
-from ...word.families import check_fit
+from ...word.families import check_fit, family
 from ...word.vocabulary import ordinary_norm
-from .overlay import STAND_IN, Word, numbers_in, overlaid, parts, shared_start, with_word
+from .overlay import STAND_IN, Listener, Word, numbers_in, overlaid, parts, shared_start, with_word
 
 VOCABULARY_CHUNK = 4096
 PROBE = "word"
@@ -184,6 +186,21 @@ def create_embedding(
     return Embedding(placeholder, initialiser, vectors, vectors)
 
 
+def created(clip: CLIP, embedding: Embedding) -> str:
+    """What to tell of a new word: what it starts from, and whether its name is an ordinary word."""
+    vectors = counted(embedding.count, "vector")
+    lines = [
+        f"'{embedding.placeholder}' starts as '{embedding.initialiser}': {vectors}, for "
+        f"{family(embedding.vectors).name} ({', '.join(embedding.vectors)})."
+    ]
+    ordinary = [
+        key
+        for key, encoder in encoders(clip).items()
+        if len(encoder.token_ids(embedding.placeholder)) == 1
+    ]
+    return "\n".join([*lines, *ordinary_word(embedding.placeholder, ordinary)])
+
+
 def special_ids(part: SDTokenizer) -> set[int]:
     """Ids that stand for no text: start, end, and the marks of chat templates. A character that the
     tokenizer does not know is none of them.
@@ -195,14 +212,15 @@ def special_ids(part: SDTokenizer) -> set[int]:
     return found - {None, getattr(raw, "unk_token_id", None)}
 
 
-def apply_embedding(clip: CLIP, embedding: Embedding, strength: float) -> CLIP:
-    """A clone of the CLIP whose prompts know the embedding's word."""
+def apply_embedding(
+    clip: CLIP, embedding: Embedding, strength: float, listener: Listener | None = None
+) -> CLIP:
+    """A clone of the CLIP whose prompts know the embedding's word; `listener` is told of them."""
     check_fits(embedding, clip)
     if strength != 1.0:
         embedding = with_start(embedding, clip)
-    return with_word(
-        clip, embedding.placeholder, Word(embedding.initialiser, embedding.at_strength(strength))
-    )
+    word = Word(embedding.initialiser, embedding.at_strength(strength))
+    return with_word(clip, embedding.placeholder, word, listener)
 
 
 def with_start(embedding: Embedding, clip: CLIP) -> Embedding:

@@ -6,7 +6,7 @@ from typing import Any
 from comfy.sd import CLIP
 from torch import Tensor
 
-from ...concept.audit import EncoderFacts, concept_report, longest_text, summary, word_findings
+from ...concept.audit import EncoderFacts, audit_report, longest_text, summary, word_findings
 from ...concept.concept import Concept
 from ...concept.contact_sheet import contact_sheet
 from ...word.embedding import Embedding
@@ -29,14 +29,14 @@ def audit(
 ) -> tuple[Tensor, str]:
     """Contact sheet `[h, w, 3]` and report; what is not given is not checked."""
     counts = summary(concept, batch_size, accumulation)
-    lines = [counts, concept_report(concept)]
+    more: list[str] = []
     if embedding is not None:
         text = longest_text(concept, embedding.placeholder)
         facts = encoder_facts(clip, embedding, text) if clip is not None else []
         side = native_side(clip) if clip is not None else 0
-        lines += word_findings(concept, embedding.placeholder, embedding.count, facts, side)
+        more = word_findings(concept, embedding.placeholder, embedding.count, facts, side)
     placeholder = NO_WORD if embedding is None else embedding.placeholder
-    return contact_sheet(concept, placeholder, counts), "\n".join(lines)
+    return contact_sheet(concept, placeholder, counts), audit_report(concept, counts, more)
 
 
 def native_side(clip: CLIP) -> int:
