@@ -41,7 +41,7 @@ RESTS = f"name => ({BUTTON})(name)?.disabled === true"
 KEEP = f"""step => [...{MONITOR}.querySelectorAll('figure')].find(
     (one) => one.innerText.startsWith(step)).querySelector('button').click()"""
 TOLD = f"() => {MONITOR}.querySelector('code')?.innerText ?? ''"
-STEP = f"() => Number({MONITOR}.innerText.match(/[Ss]tep (\\d+) /)?.[1] ?? -1)"
+STEP = f"() => Number({MONITOR}.innerText.match(/[Ss]tep (\\d+)\\b/)?.[1] ?? -1)"
 
 
 def training(seed: int, **changes: Any) -> Prompt:

@@ -51,7 +51,7 @@ def ask(name: str, body: bytes | None = None) -> tuple[int, Any]:
 
 
 def rows(value: float) -> dict[str, Tensor]:
-    return {"clip_l": torch.full((1, 768), value)}
+    return {"clip_l": torch.full((1, 768), float(value))}
 
 
 def run_on(node_id: str | None) -> Monitor:
@@ -65,7 +65,7 @@ def run_on(node_id: str | None) -> Monitor:
 def learned(monitor: Monitor, steps: int) -> RunState:
     """Let a run do so many steps; the word is its number."""
     state = RunState(rows(0.0), rows(0.0), rows(0.0), 1.0)
-    state.validate(torch.tensor([2.0, 2.0]))
+    state.validate(torch.tensor([2.0, 2.0]).double())
     monitor.on_step(state)
     for step in range(1, steps + 1):
         state.advance(0.5, 0.1, rows(step), rows(step), {}, 1.0)

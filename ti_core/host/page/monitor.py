@@ -141,12 +141,12 @@ class Monitor:
 
     def on_step(self, state: RunState) -> None:
         """A step; the first call tells where the run starts. The host's Cancel ends it here."""
+        self.note_state(state)
         throw_exception_if_processing_interrupted()
         self.bar.update_absolute(state.step)
         self.phase = "learning"
         self.first = state.step if self.first is None else self.first
         self.measure(state)
-        self.note_state(state)
         if state.validated:
             self.look_for_words(state)
         self.changed()
