@@ -293,7 +293,7 @@ def test_what_is_wrong_is_found() -> None:
 QUOTED = {
     "docs/memory.md": ("activations",),
     "docs/noise-levels.md": (
-        *("noise-levels", "noise-levels/flowworld-auto", "noise-levels/flowworld-uniform"),
+        *("noise-levels", "anytime-flowworld", "noise-levels/flowworld-uniform"),
     ),
     "docs/learning.md": ("anytime-toyworld", "anytime-flowworld", "noise-toyworld"),
 }
