@@ -137,8 +137,8 @@ name that says what it shows, but not its style: *a harbour at night*. \
 What the caption says is not learned, what it leaves out is. Without text files, the words of the \
 file names are taken.
 
-Drop the folder onto **Load Images as Concept**, and **Run**. Behind **Apply Embedding to CLIP** every prompt \
-knows the word: change the prompt and run again, the training is not repeated.
+Drop the folder onto **Load Images as Concept**, and **Run**. Behind **Apply Embedding to CLIP** \
+every prompt knows the word: change the prompt and run again, the training is not repeated.
 """
 COMPARE = """\
 ### Use saved words, and compare them

@@ -220,14 +220,16 @@ def narrow(loaded: Loaded, rows: int, from_call: int = 0) -> Any:
     training on.
     """
     model, calls = loaded.model.clone(), []
+    apply = model.model.apply_model
 
-    def wrapper(apply: Any, given: dict[str, Any]) -> Tensor:
+    def narrowed(noisy: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         calls.append(torch.is_grad_enabled())
-        if sum(calls) > from_call and len(given["input"]) > rows:
+        if sum(calls) > from_call and len(noisy) > rows:
             raise comfy.model_management.OOM_EXCEPTION("CUDA out of memory")
-        return apply(given["input"], given["timestep"], **given["c"])
+        return apply(noisy, *args, **kwargs)
 
-    model.set_model_unet_function_wrapper(cast(Any, wrapper))
+    # No wrapper, behind which pictures are denoised one at a time anyway.
+    model.add_object_patch("apply_model", narrowed)
     return model
 
 

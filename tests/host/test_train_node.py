@@ -15,17 +15,17 @@ outputs = pack_module("nodes.train").outputs
 
 def test_a_run_of_one_step_can_be_drawn(loaded: Loaded):
     """Core's graph divides by the range that the losses span."""
-    _, losses, *_ = outputs(Learned(word(loaded.clip), [0.5], "report"), None).args
+    _, losses, *_ = outputs(Learned(word(loaded.clip), [0.5], "report"), None, {}).args
     assert losses["loss"] == pytest.approx([0.5, 0.5])
     assert LossGraphNode.execute(losses, "loss", None, None).ui
 
 
 def test_a_word_of_which_nothing_was_learned_goes_no_further(loaded: Loaded):
     """Stop and keep before the first step must not save the initialiser under the word's name."""
-    made = outputs(Learned(word(loaded.clip), [], "Nothing was learned."), None)
+    made = outputs(Learned(word(loaded.clip), [], "Nothing was learned."), None, {})
     assert isinstance(made.args[0], ExecutionBlocker)
     assert made.args[2] == "Nothing was learned."
-    assert made.ui == {"text": ["Nothing was learned."], "ti_loss": []}
+    assert made.ui == {"text": ["Nothing was learned."], "ti_loss": [], "ti_monitor": [{}]}
 
 
 @pytest.mark.parametrize("pictures", [None, torch.zeros(2, 8, 8, 3)])
@@ -33,7 +33,7 @@ def test_what_was_learned_goes_on_and_pictures_where_there_are_any(
     loaded: Loaded, pictures: torch.Tensor | None
 ):
     made = word(loaded.clip)
-    found = outputs(Learned(made, [0.5, 0.4], "report"), pictures).args
+    found = outputs(Learned(made, [0.5, 0.4], "report"), pictures, {}).args
     assert found[:3] == (made, {"loss": [0.5, 0.4]}, "report")
     assert isinstance(found[3], ExecutionBlocker) == (pictures is None)
 

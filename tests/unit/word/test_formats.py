@@ -49,7 +49,7 @@ def test_a_long_word_comes_back_and_can_be_inspected_and_shortened(tmp_path: Pat
     save_file({"qwen3vl_32b": rows}, tmp_path / "effect.safetensors")
     found = read_embedding(tmp_path / "effect.safetensors")
     assert found.vectors["qwen3vl_32b"].equal(rows)
-    assert "Fits MiniMax H3." in inspection_report(found, {})
+    assert "Fits MiniMax H3, 142 vectors." in inspection_report(found, {})
     assert with_fewer_vectors(found, 8, "merge").count == 8
     assert with_fewer_vectors(found, 8, "prune").count == 8
 

@@ -338,10 +338,11 @@ def prediction(schedule: Any) -> Prediction:
     if type(schedule).calculate_denoised is sampling.EPS.calculate_denoised:
         return "eps"
     kinds = [kind.__name__ for kind in type(schedule).__mro__[1:]]
-    for name in SAMPLED_OTHERWISE.keys() & {*kinds}:
+    # The first in order: the host makes some of them of others.
+    if chosen := next((SAMPLED_OTHERWISE[one] for one in kinds if one in SAMPLED_OTHERWISE), None):
         raise ValueError(
-            f"This model is set to {SAMPLED_OTHERWISE[name]} sampling, which has no objective to "
-            f"train with. Take ModelSamplingDiscrete off the model for training."
+            f"This model is set to {chosen} sampling, which has no objective to train with. Take "
+            f"ModelSamplingDiscrete off the model for training."
         )
     raise ValueError(
         f"Models of this kind ({', '.join(kinds[:2])}) cannot be trained yet. Use a model with "
