@@ -216,7 +216,7 @@ def learning(
     ]
 
 
-CREATE = Node("word", "CreateEmbedding", (470, 560), (390, 150))
+CREATE = Node("word", "CreateEmbedding", (470, 780), (390, 150))
 LEARNING: tuple[Link, ...] = (
     ("pictures", "concept", "train", "concept"),
     ("word", "embedding", "train", "embedding"),
@@ -385,7 +385,7 @@ REFINE_A_WORD = Template(
     (
         note(REFINE),
         checkpoint(SD1),
-        Node("word", "LoadTextualInversion", (470, 560), (390, 230), "", {"file": WORDS[0]}),
+        Node("word", "LoadTextualInversion", (470, 780), (390, 230), "", {"file": WORDS[0]}),
         *learning(),
     ),
     (*models(), *LEARNING),

@@ -197,7 +197,7 @@ def test_stop_and_keep_ends_it_and_the_graph_goes_on(
     assert ended["kind"] == "execution_success", ended
     wait(page, SAYS, "Stopped by the user at step")
     entry = server.get_json(f"/history/{ended['prompt_id']}")[ended["prompt_id"]]
-    assert "Saved " in entry["outputs"]["save"]["text"][0]
+    assert "Saved as " in entry["outputs"]["save"]["text"][0]
     open_comfyui(page, server.url, opened_view.vue_nodes)
     opened(page, trained)
     wait(page, SAYS, "Stopped by the user at step")
