@@ -151,14 +151,8 @@ def cancelled(studio: Studio) -> None:
     studio.photograph("cancelled")
 
 
-def failed(studio: Studio) -> None:
-    studio.run(steps=STEPS, seed=3, warmup=STEPS)
-    studio.wait_for("must be shorter")
-    studio.photograph("failed")
-
-
 STATES: dict[str, Callable[[Studio], None]] = {
-    shot.__name__: shot for shot in (idle, learning, done, large, compared, cancelled, failed)
+    shot.__name__: shot for shot in (idle, learning, done, large, compared, cancelled)
 }
 
 

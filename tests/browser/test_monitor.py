@@ -246,10 +246,11 @@ def test_two_trainers_show_each_their_own_run(view: View, server: Server) -> Non
 
 def test_an_error_stands_on_the_node(view: View, server: Server) -> None:
     page = view.page
-    page.evaluate(LOAD, training(90, train__warmup=LONG))
+    other = {"other": node("SmallFamily", family="SD 3")}
+    page.evaluate(LOAD, {**training(90, train__vae=["other", 2]), **other})
     page.evaluate(QUEUE)
     shown(page)
-    wait(page, SAYS, "must be shorter than the training")
+    wait(page, SAYS, "The VAE makes latents with 16 channels, but the model works on 4.")
 
 
 def test_it_rests_while_nothing_runs_and_is_on_no_other_node(view: View) -> None:
