@@ -80,7 +80,11 @@ def test_a_second_folder_of_the_name_goes_beside_and_single_pictures_are_added(
 ):
     page = view.page
     first, second = add(view, "LoadImagesAsConcept"), add(view, "LoadImagesAsConcept")
-    page.evaluate("id => { app.graph.getNodeById(id).pos = [700, 120] }", second)
+    page.evaluate(
+        "id => { const node = app.graph.getNodeById(id);"
+        " node.pos = [700, 120]; node.updateArea() }",
+        second,
+    )
     settle(page)
     folders = []
     for node in (first, second):
