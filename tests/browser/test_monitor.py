@@ -67,7 +67,7 @@ def shown(page: Page) -> None:
     """Bring the node to where it can be seen: the page draws nothing else."""
     page.evaluate(f"() => app.canvas.centerOnNode({TRAINER})")
     settle(page)
-    wait(page, f"() => {MONITOR}.isConnected && {MONITOR}.offsetHeight > 100")
+    wait(page, f"() => {MONITOR}.isConnected && {MONITOR}.offsetHeight > 40")
 
 
 def opened(page: Page, workflow: dict[str, Any]) -> None:
