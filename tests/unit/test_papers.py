@@ -295,7 +295,9 @@ QUOTED = {
     "docs/noise-levels.md": (
         *("noise-levels", "anytime-flowworld", "noise-levels/flowworld-uniform"),
     ),
-    "docs/learning.md": ("anytime-toyworld", "anytime-flowworld", "noise-toyworld"),
+    "docs/learning.md": (
+        *("anytime-toyworld", "anytime-flowworld", "noise-toyworld", "flowworld/turbo"),
+    ),
 }
 
 
