@@ -104,7 +104,7 @@ def test_the_blueprint_is_found_and_learns_a_word(view: View, server: Server) ->
     page.keyboard.press("Escape")
     page.mouse.dblclick(800, 950)  # the page's search for nodes
     page.keyboard.type("textual inversion learn")
-    page.get_by_role("option", name=BLUEPRINT.name).first.wait_for(timeout=10_000)
+    page.get_by_role("option", name=BLUEPRINT.name).first.wait_for(timeout=30_000)
     page.keyboard.press("Enter")
     page.wait_for_function("() => app.graph.nodes.length === 1")
     settle(page)

@@ -198,8 +198,10 @@ def test_stop_and_keep_ends_it_and_the_graph_goes_on(
     wait(page, SAYS, "Stopped by the user at step")
     entry = server.get_json(f"/history/{ended['prompt_id']}")[ended["prompt_id"]]
     assert "Saved as " in entry["outputs"]["save"]["text"][0]
+    # By now the page has given the workflow its id, as it keeps it for the next visit.
+    workflow = json.loads(page.evaluate("() => JSON.stringify(app.graph.serialize())"))
     open_comfyui(page, server.url, opened_view.vue_nodes)
-    opened(page, trained)
+    opened(page, workflow)
     wait(page, SAYS, "Stopped by the user at step")
     assert page.evaluate(RESTS, "Save now")
     wait(page, f"() => ({PAINTED})() > 3")
