@@ -30,7 +30,7 @@ args.cpu = True  # Before the host looks for a device, on import.
 import comfy.model_management as memory  # noqa: E402
 import comfy.ops  # noqa: E402
 import comfy.supported_models as families  # noqa: E402
-from speed import SD15_UNET  # noqa: E402
+from speed import SD15_UNET, SDXL_UNET  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.multiprocessing.reductions import StorageWeakRef  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
@@ -44,24 +44,6 @@ from ti_core.host.models.plan import (  # noqa: E402
 )
 
 MIB, GIB = 2**20, 2**30
-SDXL = {
-    "in_channels": 4,
-    "out_channels": 4,
-    "image_size": 32,
-    "model_channels": 320,
-    "num_res_blocks": [2, 2, 2],
-    "channel_mult": [1, 2, 4],
-    "transformer_depth": [0, 0, 2, 2, 10, 10],
-    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
-    "transformer_depth_middle": 10,
-    "context_dim": 2048,
-    "adm_in_channels": 2816,
-    "num_classes": "sequential",
-    "use_linear_in_transformer": True,
-    "use_spatial_transformer": True,
-    "num_head_channels": 64,
-    "legacy": False,
-}
 SD3 = {
     "in_channels": 16,
     "patch_size": 2,
@@ -132,8 +114,8 @@ class Subject:
 
 SUBJECTS = (
     Subject("SD 1.5 512", families.SD15, SD15_UNET, 512, 77, 768, torch.float16),
-    Subject("SDXL 768", families.SDXL, SDXL, 768, 77, 2048, torch.float16, {"y": 2816}),
-    Subject("SDXL 1024", families.SDXL, SDXL, 1024, 77, 2048, torch.float16, {"y": 2816}),
+    Subject("SDXL 768", families.SDXL, SDXL_UNET, 768, 77, 2048, torch.float16, {"y": 2816}),
+    Subject("SDXL 1024", families.SDXL, SDXL_UNET, 1024, 77, 2048, torch.float16, {"y": 2816}),
     Subject("SD 3 1024", families.SD3, SD3, 1024, 154, 4096, torch.float16, {"y": 2048}),
     Subject("Flux 512", families.Flux, FLUX, 512, 256, 4096, torch.bfloat16, {"y": 768}),
     Subject("Flux 1024", families.Flux, FLUX, 1024, 256, 4096, torch.bfloat16, {"y": 768}),

@@ -44,6 +44,24 @@ SD15_UNET = {
     "use_spatial_transformer": True,
     "legacy": False,
 }
+SDXL_UNET = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "image_size": 32,
+    "model_channels": 320,
+    "num_res_blocks": [2, 2, 2],
+    "channel_mult": [1, 2, 4],
+    "transformer_depth": [0, 0, 2, 2, 10, 10],
+    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
+    "transformer_depth_middle": 10,
+    "context_dim": 2048,
+    "adm_in_channels": 2816,
+    "num_classes": "sequential",
+    "use_linear_in_transformer": True,
+    "use_spatial_transformer": True,
+    "num_head_channels": 64,
+    "legacy": False,
+}
 RESOLUTION = 512
 SUBJECTS = (
     "training",

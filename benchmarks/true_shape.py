@@ -19,7 +19,7 @@ import threading
 import time
 from typing import Any, NamedTuple
 
-from speed import REPO, RESULTS, machine, peak_memory
+from speed import REPO, RESULTS, SDXL_UNET, machine, peak_memory
 
 KLEIN: dict[str, Any] = {
     "image_model": "flux2",
@@ -41,24 +41,6 @@ KLEIN: dict[str, Any] = {
     "mlp_silu_act": True,
     "guidance_embed": False,
     "txt_ids_dims": [3],
-}
-SDXL: dict[str, Any] = {
-    "in_channels": 4,
-    "out_channels": 4,
-    "image_size": 32,
-    "model_channels": 320,
-    "num_res_blocks": [2, 2, 2],
-    "channel_mult": [1, 2, 4],
-    "transformer_depth": [0, 0, 2, 2, 10, 10],
-    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
-    "transformer_depth_middle": 10,
-    "use_spatial_transformer": True,
-    "use_linear_in_transformer": True,
-    "legacy": False,
-    "num_head_channels": 64,
-    "adm_in_channels": 2816,
-    "num_classes": "sequential",
-    "context_dim": 2048,
 }
 
 
@@ -155,7 +137,7 @@ def models(chosen: argparse.Namespace) -> tuple[Any, Any]:
     family: Any
     if chosen.model == "sdxl":
         target = ClipTarget(SDXLTokenizer, SDXLClipModel)
-        family = families.SDXL({**SDXL, "dtype": torch.bfloat16})
+        family = families.SDXL({**SDXL_UNET, "dtype": torch.bfloat16})
     else:
         target = ClipTarget(flux.KleinTokenizer, flux.klein_te(dtype_llama=torch.bfloat16))
         kept = {
