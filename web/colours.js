@@ -8,7 +8,8 @@ const COLOURS = {
     TI_PREVIEWS: '#5aa9e6',
     TI_PICTURE_FIT: '#7fb069',
     TI_CAPTION_OPTIONS: '#9d8df1',
-    TI_MASK_OPTIONS: '#4db6ac'
+    TI_MASK_OPTIONS: '#4db6ac',
+    TI_OBJECTIVE: '#c98b5e'
 }
 
 app.registerExtension({

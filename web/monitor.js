@@ -4,6 +4,8 @@ import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { Panel } from './monitor/panel.js'
 import { isOver, say } from './monitor/wording.js'
+import { nodeOf } from './ours.js'
+import { chain } from './panel.js'
 
 const TRAINER = 'TrainTextualInversion'
 const ROOT = '/textual_inversion'
@@ -38,21 +40,13 @@ app.registerExtension({
             panel.watch(on)
         }
         follow(true)
-        node.onExecuted = chained(node.onExecuted, (output) => cached(output?.ti_monitor?.[0]))
+        chain(node, 'onExecuted', (output) => cached(output?.ti_monitor?.[0]))
         // A node that goes into a subgraph is removed from one graph and added to another.
-        node.onAdded = chained(node.onAdded, () => follow(true))
-        node.onRemoved = chained(node.onRemoved, () => follow(false))
+        chain(node, 'onAdded', () => follow(true))
+        chain(node, 'onRemoved', () => follow(false))
     },
     afterConfigureGraph: refresh
 })
-
-function chained(before, after) {
-    return function (...given) {
-        const result = before?.apply(this, given)
-        after(...given)
-        return result
-    }
-}
 
 /** The runs that the server knows: after a reload, in a second tab, when the line was cut. */
 async function catchUp() {
@@ -92,13 +86,6 @@ function belongs({ node: id, workflow }, node) {
     const root = app.rootGraph ?? app.graph
     const anywhere = NAMELESS.test(workflow) // A graph that was never saved gets its name later.
     return (anywhere || workflow === root?.id) && nodeOf(id) === node
-}
-
-function nodeOf(executionId) {
-    const path = String(executionId).split(':')
-    const id = path.pop()
-    const inside = (graph, part) => graph?.getNodeById(part)?.subgraph
-    return path.reduce(inside, app.rootGraph ?? app.graph)?.getNodeById(id)
 }
 
 async function command(name, request) {

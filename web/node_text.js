@@ -3,6 +3,7 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
+import { copy } from './copying.js'
 import { isOurs, nodeOf } from './ours.js'
 import { BUTTON, addPanel, chain, element } from './panel.js'
 
@@ -119,19 +120,4 @@ function copied(prompt) {
     })
     row.append(element('code', CODE, prompt), button)
     return row
-}
-
-// Pages without encryption have no clipboard, but may copy what is selected.
-async function copy(text) {
-    try {
-        await navigator.clipboard.writeText(text)
-        return true
-    } catch {
-        const field = element('textarea', 'position: fixed; opacity: 0', '', { value: text })
-        document.body.append(field)
-        field.select()
-        const done = document.execCommand('copy')
-        field.remove()
-        return done
-    }
 }

@@ -148,6 +148,8 @@ def test_save_now_and_keep_this_one_write_the_vectors_of_their_steps(
     page.evaluate(PRESS, "Save now")
     wait(page, f"() => ({TOLD})() !== ''")
     now = page.evaluate(TOLD).removeprefix("embedding:")
+    page.evaluate(PRESS, "Copy")
+    wait(page, SAYS, "Copied")
     page.evaluate(KEEP, "step 25")
     wait(page, f"before => ({TOLD})() !== before", f"embedding:{now}")
     kept = page.evaluate(TOLD).removeprefix("embedding:")

@@ -180,12 +180,21 @@ def test_advanced_inputs_are_folded_and_the_switch_survives(view: View):
 
 def test_own_wires_have_colours_that_a_palette_leaves(view: View):
     page = view.page
-    colour = """() => [LGraphCanvas.link_type_colors.TI_CONCEPT,
-        getComputedStyle(document.documentElement).getPropertyValue('--color-datatype-TI_CONCEPT')]"""
+    colours = """() => {
+        const ours = Object.values(LiteGraph.registered_node_types).map(({ nodeData }) => nodeData)
+            .filter((data) => data?.category?.startsWith('training/textual inversion'))
+        const kinds = ours.flatMap(({ outputs }) => outputs.map(({ type }) => type))
+            .filter((kind) => kind.startsWith('TI_'))
+        const style = getComputedStyle(document.documentElement)
+        return [...new Set(kinds)].map((kind) => [kind, LGraphCanvas.link_type_colors[kind],
+            style.getPropertyValue(`--color-datatype-${kind}`).trim()])
+    }"""
     set_palette = "name => app.extensionManager.setting.set('Comfy.ColorPalette', name)"
-    before = page.evaluate(colour)
-    assert before[0] == before[1].strip() and before[0].startswith("#")
+    before = page.evaluate(colours)
+    assert {"TI_CONCEPT", "TI_EMBEDDING", "TI_OBJECTIVE"} <= {kind for kind, *_ in before}
+    assert all(wire == shown and str(wire).startswith("#") for _, wire, shown in before), before
+    assert len({wire for _, wire, _ in before}) == len(before)
     for palette in ("light", "dark"):
         page.evaluate(set_palette, palette)
         page.wait_for_timeout(200)
-        assert page.evaluate(colour) == before
+        assert page.evaluate(colours) == before

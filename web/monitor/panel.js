@@ -1,5 +1,6 @@
 // The monitor's elements: what they show of a run, and what they ask for when they are pressed.
 
+import { copy } from '../copying.js'
 import { draw } from './drawing.js'
 import { headline, isOver, pastRun, say, status } from './wording.js'
 
@@ -266,13 +267,12 @@ export class Panel {
         const text = `embedding:${name}`
         const code = make('code')
         put(code, text)
-        const copy = make('button', '', { type: 'button' })
-        put(copy, say('copy'))
-        copy.addEventListener('click', async () => {
-            await navigator.clipboard?.writeText(text)
-            put(copy, say('copied'))
+        const button = make('button', '', { type: 'button' })
+        put(button, say('copy'))
+        button.addEventListener('click', async () => {
+            put(button, say((await copy(text)) ? 'copied' : 'copyYourself'))
         })
-        const told = [say('saved', { step }), ' ', code, ' ', copy, advice ? ` ${advice}` : '']
+        const told = [say('saved', { step }), ' ', code, ' ', button, advice ? ` ${advice}` : '']
         this.parts.told.replaceChildren(...told)
     }
 

@@ -39,6 +39,7 @@ export const TEXTS = {
         saved: 'Step {step} is saved. In a prompt:',
         copy: 'Copy',
         copied: 'Copied',
+        copyYourself: 'Press Ctrl+C',
         compare: 'Compare',
         compareTip: 'Stored runs of this word, drawn faintly behind this one.',
         noRuns: 'No other run of this word is stored.',
