@@ -1,13 +1,16 @@
 """What does a run give that ends early? The word after so many steps, as it grows.
 
     COMFYUI_PATH=... python benchmarks/anytime.py [--world NAME] [--things N] [--seeds N]
+        [--diffusers DIR | --kohya DIR, with --rate R]
 
 Each word is learned with the defaults of the nodes (and `--set`): first a run of the fewest steps,
 then the same run with more, as somebody does who queues it again; what Stop and keep gives after
 that step, and what a run gives that was planned so, is the same word (tests hold it). Its loss on
 20 fresh pictures says how much of the gap between the initialiser and the true description it has
-closed, and that of the run's own validation how well the run itself can tell. Writes
-anytime-WORLD.json and .md into `--out`, adding to what is there of the same setting.
+closed, and that of the run's own validation how well the run itself can tell. Another trainer's
+script, of a checkout as for learning.py, runs to the last of the steps at that rate and reads our
+templates, which toyworld's captions were made from. Writes anytime-WORLD.json and .md (or
+anytime-WORLD-SCRIPT-RATE) into `--out`, adding to what is there of the same setting.
 """
 
 import argparse
@@ -24,12 +27,19 @@ from statistics import fmean, pstdev
 REPO = Path(__file__).resolve().parents[1]
 sys.path.append(str(REPO))
 
-from examination import PLACEHOLDER, Exam, Models, Spoken  # noqa: E402, I001 (finds the host)
+# isort: off
+from examination import PLACEHOLDER, Exam, Models, Spoken, save_pictures  # noqa: E402 (finds the host)
+
+# isort: on
 import folder_paths  # noqa: E402
 import torch  # noqa: E402
-from learning import half_of, pair  # noqa: E402
-from trainers import Subject, node_inputs, trained  # noqa: E402
+from learning import WORK, half_of, pair, sha  # noqa: E402
+from peers import scripts  # noqa: E402
+from peers.scripts import Recipe, Script, Task  # noqa: E402
+from trainers import Subject, converted, node_inputs, trained  # noqa: E402
 
+from ti_core.concept.templates import OBJECT_TEMPLATES  # noqa: E402
+from ti_core.word.formats import read_embedding  # noqa: E402
 from toyworld import assembly, gate  # noqa: E402
 from toyworld.worlds import WORLDS  # noqa: E402
 
@@ -48,25 +58,38 @@ class Point:
     seconds: float
     gap: float
     fresh: float
-    validation: float
+    validation: float | None = None
 
 
 def main() -> None:
     chosen = arguments()
     setting = {"world": chosen.world, "half": chosen.half, "set": dict(chosen.set)}
-    file = chosen.out / f"anytime-{chosen.world}.json"
+    script = next((one for one in scripts.ALL if getattr(chosen, one.name)), None)
+    name = f"anytime-{chosen.world}"
+    if script:
+        setting |= {"script": script.name, "rate": chosen.rate}
+        name += f"-{script.name}-{chosen.rate:g}"
+    file = chosen.out / f"{name}.json"
     points = earlier(file, setting)
     known = {(one.thing, one.seed) for one in points}
     with torch.inference_mode(), tempfile.TemporaryDirectory() as user:
         folder_paths.set_user_directory(user)
-        models = Models(*gate.loaded(chosen.files or assembly.assembled(chosen.world)))
+        files = chosen.files or assembly.assembled(chosen.world)
+        models = Models(*gate.loaded(files))
         world = WORLDS[chosen.world]
+        pipeline = converted(models, files, WORK / sha(files)) if script else Path()
         for seed in range(chosen.seeds):
             for _, thing in half_of(world.held_out, chosen.half, chosen.things):
                 exam = Exam(models, world, thing, ())
-                if (exam.name, seed) not in known:
-                    points += learned(Subject(exam, seed), dict(chosen.set), chosen.steps)
-                    write(points, setting, file)
+                if (exam.name, seed) in known:
+                    continue
+                subject = Subject(exam, seed)
+                points += (
+                    by_script(script, chosen, pipeline, subject)
+                    if script
+                    else learned(subject, dict(chosen.set), chosen.steps)
+                )
+                write(points, setting, file)
     print(file.with_suffix(".md").read_text())
 
 
@@ -81,6 +104,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, nargs="*", default=STEPS)
     parser.add_argument("--set", nargs="*", default=[], metavar="INPUT=VALUE", type=pair)
+    for script in scripts.ALL:
+        parser.add_argument(f"--{script.name}", type=Path, metavar="CHECKOUT")
+    parser.add_argument("--rate", type=float, help="of the script, before its own scaling")
     parser.add_argument("--out", type=Path, default=REPO / "benchmarks" / "results")
     return parser.parse_args()
 
@@ -102,6 +128,29 @@ def learned(subject: Subject, changed: Mapping[str, str], steps: Sequence[int]) 
         print(json.dumps(asdict(point)), flush=True)
         yield point
         started = time.perf_counter() - seconds  # The judging takes none of the training's time.
+
+
+def by_script(
+    script: Script, chosen: argparse.Namespace, pipeline: Path, subject: Subject
+) -> Iterator[Point]:
+    """The words of another trainer's run, saved nearest to each number of samples."""
+    exam, steps = subject.exam, max(chosen.steps) // script.batch
+    folder = (
+        pipeline.parent / "anytime" / script.name / f"{exam.name} {subject.seed} {chosen.rate:g}"
+    )
+    save_pictures(subject.pictures, folder / "pictures")
+    task = Task(pipeline, folder / "pictures", exam.initialiser, subject.seed, OBJECT_TEMPLATES)
+    saved = script.train(
+        getattr(chosen, script.name), task, Recipe(steps, chosen.rate, 1), folder / str(steps)
+    )
+    for count in chosen.steps:
+        one = min(saved, key=lambda one: abs(one.step * script.batch - count))
+        (fresh,) = exam.losses([Spoken(PLACEHOLDER, read_embedding(one.file).vectors)])
+        gap = exam.gap(fresh)
+        assert gap is not None
+        point = Point(exam.name, subject.seed, count, one.seconds, gap, fresh)
+        print(json.dumps(asdict(point)), flush=True)
+        yield point
 
 
 def earlier(file: Path, setting: Mapping[str, object]) -> list[Point]:
@@ -139,14 +188,14 @@ def table(points: Sequence[Point], setting: Mapping[str, object]) -> str:
             f"| {steps} | {len(some)} | {fmean(gaps):.2f} | {pstdev(gaps):.2f} | {min(gaps):.2f} "
             f"| {fmean(one.seconds for one in some):.0f} |"
         )
+    fall = f"Largest fall of a run from one row to the next: {largest_fall(points):.3f}."
     found = [rank for run in runs(points) if (rank := agreement(run)) is not None]
     lines += [
         "",
-        f"Largest fall of a run from one row to the next: {largest_fall(points):.3f}. Within a "
-        f"run, {fmean(found):.2f} of the pairs of words are ranked by its validation as they are "
-        f"by fresh pictures."
+        f"{fall} Within a run, {fmean(found):.2f} of the pairs of words are ranked by its "
+        f"validation as they are by fresh pictures."
         if found
-        else "",
+        else fall,
     ]
     return "\n".join(lines) + "\n"
 
@@ -167,10 +216,9 @@ def largest_fall(points: Sequence[Point]) -> float:
 
 def agreement(run: Sequence[Point]) -> float | None:
     """The share of pairs that validation and fresh pictures rank alike; None without any pairs."""
-    pairs = [
-        (a, b) for n, a in enumerate(run) for b in run[n + 1 :] if a.validation != b.validation
-    ]
-    alike = [(a.validation < b.validation) == (a.fresh < b.fresh) for a, b in pairs]
+    judged = [(one.validation, one.fresh) for one in run if one.validation is not None]
+    pairs = [(a, b) for n, a in enumerate(judged) for b in judged[n + 1 :] if a[0] != b[0]]
+    alike = [(a[0] < b[0]) == (a[1] < b[1]) for a, b in pairs]
     return fmean(alike) if alike else None
 
 

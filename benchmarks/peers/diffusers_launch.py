@@ -4,12 +4,14 @@
 The script asks diffusers for an AutoencoderKL; it gets `TinyEncoder` under that name.
 """
 
-import runpy
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import diffusers
 from pipeline import TinyEncoder, check
+
+from scripts import given_templates
 
 SCRIPT = Path("examples", "textual_inversion", "textual_inversion.py")
 
@@ -20,4 +22,6 @@ if __name__ == "__main__":
             check(Path(value))
     diffusers.AutoencoderKL = TinyEncoder  # type: ignore[misc]
     sys.argv = [str(Path(sys.argv[1], SCRIPT)), *sys.argv[2:]]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    script = SourceFileLoader("textual_inversion", sys.argv[0]).load_module()
+    script.imagenet_templates_small[:] = given_templates() or script.imagenet_templates_small
+    script.main()

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from scripts import given_templates
+
 sys.path.insert(0, sys.argv.pop(1))
 
 import torch
@@ -45,5 +47,6 @@ class ToyworldTrainer(kohya.TextualInversionTrainer):
 
 
 if __name__ == "__main__":
+    kohya.imagenet_templates_small[:] = given_templates() or kohya.imagenet_templates_small
     parser = kohya.setup_parser()
     ToyworldTrainer().train(kohya.train_util.read_config_from_file(parser.parse_args(), parser))

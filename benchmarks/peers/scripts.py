@@ -11,25 +11,35 @@ from typing import NamedTuple
 
 HERE, REPO = Path(__file__).parent, Path(__file__).resolve().parents[2]
 WORD = "toyword"
+TEMPLATES = "TI_BENCHMARK_TEMPLATES"  # hands a task's to its launcher, one a line
 POINTS = 12  # of the curve, evenly over the steps
 FEWEST_STEPS = 2 * POINTS
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to train: pictures and word; `pipeline` as `write_pipeline` makes it."""
+    """What to train: pictures and word; `pipeline` as `write_pipeline` makes it; `templates` to be
+    read in place of the script's own.
+    """
 
     pipeline: Path
     pictures: Path
     initialiser: str
     seed: int
+    templates: tuple[str, ...] = ()
 
 
 class Recipe(NamedTuple):
-    """How to train."""
+    """How to train, and after how many steps each time the word is saved: else twelve times."""
 
     steps: int
     rate: float
+    saved: int = 0
+
+    @property
+    def every(self) -> int:
+        """Steps from one saved word to the next."""
+        return self.saved or self.steps // POINTS
 
 
 class Saved(NamedTuple):
@@ -43,7 +53,7 @@ class Saved(NamedTuple):
 @dataclass(frozen=True)
 class Script:
     """A trainer's script: the file that starts it here, what it saves words as, the recipe of its
-    documentation, and the arguments that make it follow one.
+    documentation, the arguments that make it follow one, and the samples of its step.
     """
 
     name: str
@@ -51,13 +61,14 @@ class Script:
     stem: str
     documented: Recipe
     arguments: Callable[[Task, Recipe, Path], list[str]]
+    batch: int
 
     def train(self, checkout: Path, task: Task, recipe: Recipe, out: Path) -> list[Saved]:
         """Run it, unless `out` has its result already; the words that it saved on its way, the last
         one last. Seconds are those of the steps, without imports and loading. Raises RuntimeError
         with the end of its output if it fails.
         """
-        if recipe.steps < FEWEST_STEPS:
+        if not recipe.saved and recipe.steps < FEWEST_STEPS:
             raise ValueError(
                 f"{recipe.steps} steps are too few for a curve; use {FEWEST_STEPS} or more."
             )
@@ -80,6 +91,7 @@ class Script:
             left.unlink()
         command = [python, self.launcher, checkout, *self.arguments(task, recipe, out)]
         environment = os.environ | {"PYTHONPATH": str(REPO), "HF_HUB_OFFLINE": "1"}
+        environment[TEMPLATES] = "\n".join(task.templates)
         log = out / "output.txt"
         with log.open("w") as output:
             done = subprocess.run(command, stdout=output, stderr=output, env=environment)
@@ -88,6 +100,11 @@ class Script:
                 f"The script of {self.name} failed; {python} needs the packages that the script's "
                 f"own instructions name. {log.read_text()[-2000:]}"
             )
+
+
+def given_templates() -> list[str]:
+    """For a launcher: the sentences that its script is to read; none if it reads its own."""
+    return os.environ.get(TEMPLATES, "").splitlines()
 
 
 def step_of(file: Path) -> int:
@@ -114,7 +131,7 @@ def diffusers_arguments(task: Task, recipe: Recipe, out: Path) -> list[str]:
         f"--seed={task.seed}",
         f"--max_train_steps={recipe.steps}",
         f"--learning_rate={recipe.rate}",
-        f"--save_steps={recipe.steps // POINTS}",
+        f"--save_steps={recipe.every}",
         f"--output_dir={out}",
     ]
 
@@ -144,7 +161,7 @@ def kohya_arguments(task: Task, recipe: Recipe, out: Path) -> list[str]:
         f"--seed={task.seed}",
         f"--max_train_steps={recipe.steps}",
         f"--learning_rate={recipe.rate}",
-        f"--save_every_n_steps={recipe.steps // POINTS}",
+        f"--save_every_n_steps={recipe.every}",
         "--save_model_as=safetensors",
         f"--output_dir={out}",
         f"--output_name={WORD}",
@@ -157,6 +174,9 @@ DIFFUSERS = Script(
     "learned_embeds",
     Recipe(3000, 5e-4),
     diffusers_arguments,
+    batch=4,
 )
-KOHYA = Script("kohya", HERE / "kohya_launch.py", WORD, Recipe(1600, 1e-6), kohya_arguments)
+KOHYA = Script(
+    "kohya", HERE / "kohya_launch.py", WORD, Recipe(1600, 1e-6), kohya_arguments, batch=1
+)
 ALL = (DIFFUSERS, KOHYA)
