@@ -55,6 +55,7 @@ FILL = """([outer, inner]) => {
     fill(node, outer)
     for (const inside of node.subgraph.nodes) fill(inside, inner[inside.type] ?? {})
 }"""
+CARDS = "[data-testid^='template-workflow-']"
 ID = "type => app.graph.nodes.find((node) => node.type === type).id"
 
 
@@ -72,6 +73,25 @@ def test_a_template_opens_whole_and_without_overlaps_and_asks_for_what_it_says(
     assert [(titles[one], titles[other]) for one, other in found] == []
     # What the demo, without a browser, makes of it.
     assert to_prompt(saved, object_info) == json.loads(view.page.evaluate(PROMPT))
+
+
+def test_a_search_for_what_it_does_finds_the_templates(view: View) -> None:
+    page = view.page
+    if view.vue_nodes:
+        pytest.skip("the templates are shown alike in both renderers")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Templates").first.click()
+    page.get_by_text("All Templates").first.click()
+    for words in ("textual inversion", "embedding"):
+        page.get_by_placeholder("Search").last.fill(words)
+        page.wait_for_function(
+            f'() => document.querySelectorAll("{CARDS}").length === {len(TEMPLATES)}',
+            timeout=30_000,
+        )
+        names = page.locator(CARDS).evaluate_all("cards => cards.map((one) => one.dataset.testid)")
+        assert set(names) == {f"template-workflow-{one.name}" for one in TEMPLATES}, words
+        page.get_by_placeholder("Search").last.fill("")
+    page.keyboard.press("Escape")
 
 
 def test_the_first_word_is_learned_as_the_readme_says(
