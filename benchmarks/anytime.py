@@ -1,16 +1,18 @@
 """What does a run give that ends early? The word after so many steps, as it grows.
 
     COMFYUI_PATH=... python benchmarks/anytime.py [--world NAME] [--things N] [--seeds N]
-        [--diffusers DIR | --kohya DIR, with --rate R]
+        [--captions | --diffusers DIR, or --kohya DIR, with --rate R]
 
 Each word is learned with the defaults of the nodes (and `--set`): first a run of the fewest steps,
 then the same run with more, as somebody does who queues it again; what Stop and keep gives after
 that step, and what a run gives that was planned so, is the same word (tests hold it). Its loss on
 20 fresh pictures says how much of the gap between the initialiser and the true description it has
-closed, and that of the run's own validation how well the run itself can tell. Another trainer's
-script, of a checkout as for learning.py, runs to the last of the steps at that rate and reads our
-templates, which toyworld's captions were made from. Writes anytime-WORLD.json and .md (or
-anytime-WORLD-SCRIPT-RATE) into `--out`, adding to what is there of the same setting.
+closed, and that of the run's own validation how well the run itself can tell. `--captions` are of
+each picture, and say all but the thing: size, place and background. Another trainer's script, of a
+checkout as for learning.py, runs to the last of the steps at that rate and reads our templates,
+which toyworld's captions were made from. Writes anytime-WORLD.json and .md (or
+anytime-WORLD-captions, anytime-WORLD-SCRIPT-RATE) into `--out`, adding to what is there of the same
+setting.
 """
 
 import argparse
@@ -66,6 +68,9 @@ def main() -> None:
     setting = {"world": chosen.world, "half": chosen.half, "set": dict(chosen.set)}
     script = next((one for one in scripts.ALL if getattr(chosen, one.name)), None)
     name = f"anytime-{chosen.world}"
+    if chosen.captions:
+        setting |= {"captions": True}
+        name += "-captions"
     if script:
         setting |= {"script": script.name, "rate": chosen.rate}
         name += f"-{script.name}-{chosen.rate:g}"
@@ -83,7 +88,7 @@ def main() -> None:
                 exam = Exam(models, world, thing, ())
                 if (exam.name, seed) in known:
                     continue
-                subject = Subject(exam, seed)
+                subject = Subject(exam, seed, captions=chosen.captions)
                 points += (
                     by_script(script, chosen, pipeline, subject)
                     if script
@@ -104,6 +109,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, nargs="*", default=STEPS)
     parser.add_argument("--set", nargs="*", default=[], metavar="INPUT=VALUE", type=pair)
+    parser.add_argument("--captions", action="store_true", help="that say all but the thing")
     for script in scripts.ALL:
         parser.add_argument(f"--{script.name}", type=Path, metavar="CHECKOUT")
     parser.add_argument("--rate", type=float, help="of the script, before its own scaling")
