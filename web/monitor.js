@@ -1,11 +1,13 @@
-// The monitor on the training node: the only file of it that knows ComfyUI's page.
+// The monitor on the training node, and on the nodes of subgraphs around it: the only file of it
+// that knows ComfyUI's page.
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { Panel } from './monitor/panel.js'
 import { isOver, say } from './monitor/wording.js'
-import { nodeOf } from './ours.js'
+import { wayTo } from './ours.js'
 import { chain } from './panel.js'
+import { addWidget } from './subgraph_widgets.js'
 
 const TRAINER = 'TrainTextualInversion'
 const ROOT = '/textual_inversion'
@@ -15,8 +17,9 @@ const WIDTH = 340
 const MOST_RUNS = 20
 const NAMELESS = /^[0-]*$/ // a workflow
 
-const panels = new Map() // of each training node
+const panels = new Map() // of each training node, and of each subgraph's node around one
 const runs = new Map() // by their names, the youngest last
+const told = new Set() // names of runs of which news came since the server was last asked
 
 app.registerExtension({
     name: 'textual-inversion.monitor',
@@ -26,35 +29,56 @@ app.registerExtension({
         void catchUp()
     },
     nodeCreated(node) {
-        if (node.comfyClass !== TRAINER) return
-        const panel = new Panel({ command, address, runsOf })
-        const size = { getMinHeight: () => HEIGHT, margin: 4 }
-        const options = { serialize: false, hideOnZoom: false, ...size }
-        const widget = node.addDOMWidget('monitor', 'TI_MONITOR', panel.root, options)
-        node.setSize([Math.max(node.size[0], WIDTH), node.size[1]])
-        widget.serialize = false // In the workflow; the option says so for the prompt.
-        panel.root.addEventListener('wheel', zoom, { passive: false })
-        const follow = (on) => {
-            if (on) panels.set(node, panel)
-            else panels.delete(node)
-            panel.watch(on)
-        }
-        follow(true)
-        chain(node, 'onExecuted', (output) => cached(output?.ti_monitor?.[0]))
-        // A node that goes into a subgraph is removed from one graph and added to another.
-        chain(node, 'onAdded', () => follow(true))
-        chain(node, 'onRemoved', () => follow(false))
+        if (node.comfyClass === TRAINER) addMonitor(node)
+        else if (node.isSubgraphNode?.()) chain(node, 'onAdded', () => queueMicrotask(refresh))
     },
     afterConfigureGraph: refresh
 })
 
+function addMonitor(node) {
+    const panel = new Panel({ command, address, runsOf })
+    const size = { getMinHeight: () => HEIGHT, margin: 4 }
+    const options = { serialize: false, hideOnZoom: false, ...size }
+    const widget = addWidget(node, 'monitor', 'TI_MONITOR', panel.root, options)
+    widget.serialize = false // In the workflow; the option says so for the prompt.
+    node.setSize([Math.max(node.size[0], WIDTH), node.size[1]])
+    panel.root.addEventListener('wheel', zoom, { passive: false })
+    const follow = (on) => {
+        if (on) panels.set(node, panel)
+        else panels.delete(node)
+        panel.watch(on)
+    }
+    follow(true)
+    chain(node, 'onExecuted', (output) => cached(output?.ti_monitor?.[0]))
+    // A node that goes into a subgraph is removed from one graph and added to another.
+    chain(node, 'onAdded', () => follow(true))
+    chain(node, 'onRemoved', () => follow(false))
+}
+
+/** The nodes of subgraphs with a trainer in them, however deep. */
+function around(graph = app.rootGraph ?? app.graph) {
+    const found = []
+    for (const node of graph?.nodes ?? []) {
+        if (!node.subgraph) continue
+        const deeper = around(node.subgraph)
+        const holds = node.subgraph.nodes.some(({ comfyClass }) => comfyClass === TRAINER)
+        if (holds || deeper.length) found.push(node)
+        found.push(...deeper)
+    }
+    return found
+}
+
 /** The runs that the server knows: after a reload, in a second tab, when the line was cut. */
 async function catchUp() {
+    told.clear()
     try {
         const answer = await api.fetchApi(`${ROOT}/state`)
         const found = answer.ok ? (await answer.json()).runs : []
-        for (const run of found) runs.delete(run.run)
-        for (const run of found) runs.set(run.run, run)
+        for (const run of found) {
+            const newest = (told.has(run.run) && runs.get(run.run)) || run
+            runs.delete(run.run)
+            runs.set(run.run, newest)
+        }
         refresh()
     } catch (error) {
         console.debug(`textual inversion: ${error.message}`)
@@ -62,6 +86,7 @@ async function catchUp() {
 }
 
 function take(run) {
+    told.add(run.run)
     if (!runs.has(run.run)) runs.set(run.run, run)
     else Object.assign(runs.get(run.run), run)
     while (runs.size > MOST_RUNS) runs.delete(runs.keys().next().value)
@@ -76,6 +101,8 @@ function cached(run) {
 }
 
 function refresh() {
+    for (const node of around())
+        if (!node.widgets.some(({ name }) => name === 'monitor')) addMonitor(node)
     for (const [node, panel] of panels) {
         const own = [...runs.values()].filter((run) => belongs(run, node)).at(-1)
         panel.show(own ? { ...own } : null)
@@ -85,7 +112,7 @@ function refresh() {
 function belongs({ node: id, workflow }, node) {
     const root = app.rootGraph ?? app.graph
     const anywhere = NAMELESS.test(workflow) // A graph that was never saved gets its name later.
-    return (anywhere || workflow === root?.id) && nodeOf(id) === node
+    return (anywhere || workflow === root?.id) && wayTo(id).includes(node)
 }
 
 async function command(name, request) {
