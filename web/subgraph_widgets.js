@@ -23,7 +23,7 @@ function drawn(node, root, height) {
         frame.addEventListener(kind, (event) => event.stopPropagation())
     const look = () => {
         const place = document.querySelector(`[data-testid="node-body-${node.id}"]`)
-        if (!place || place.contains(frame) || node.graph !== app.canvas.graph) return
+        if (!place || place.contains(root) || node.graph !== app.canvas.graph) return
         frame.append(root)
         place.append(frame)
     }
