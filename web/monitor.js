@@ -15,17 +15,19 @@ const EVENT = 'textual_inversion.monitor'
 const HEIGHT = 400
 const WIDTH = 340
 const MOST_RUNS = 20
+const QUIET = 5000 // ms without news of a run that is going, until the server is asked
 const NAMELESS = /^[0-]*$/ // a workflow
 
 const panels = new Map() // of each training node, and of each subgraph's node around one
 const runs = new Map() // by their names, the youngest last
-const told = new Set() // names of runs of which news came since the server was last asked
+let heard = 0 // ms, when news came
 
 app.registerExtension({
     name: 'textual-inversion.monitor',
     setup() {
         api.addEventListener(EVENT, ({ detail }) => take(detail))
         api.addEventListener('reconnected', () => void catchUp())
+        setInterval(listen, QUIET)
         void catchUp()
     },
     nodeCreated(node) {
@@ -70,14 +72,13 @@ function around(graph = app.rootGraph ?? app.graph) {
 
 /** The runs that the server knows: after a reload, in a second tab, when the line was cut. */
 async function catchUp() {
-    told.clear()
     try {
         const answer = await api.fetchApi(`${ROOT}/state`)
         const found = answer.ok ? (await answer.json()).runs : []
         for (const run of found) {
-            const newest = (told.has(run.run) && runs.get(run.run)) || run
+            const known = runs.get(run.run)
             runs.delete(run.run)
-            runs.set(run.run, newest)
+            runs.set(run.run, isOlder(run, known) ? known : run)
         }
         refresh()
     } catch (error) {
@@ -85,10 +86,23 @@ async function catchUp() {
     }
 }
 
+/** A socket may be dead long before it is closed; and when the host notices that of an old one, it
+    forgets the new one of the same page (server.py:325). */
+function listen() {
+    const going = [...panels.values()].some(({ run }) => !isOver(run))
+    if (going && performance.now() - heard > QUIET) void catchUp()
+}
+
+/** Whether an answer was overtaken by news. */
+function isOlder(run, known) {
+    return known && run.moment < known.moment
+}
+
 function take(run) {
-    told.add(run.run)
-    if (!runs.has(run.run)) runs.set(run.run, run)
-    else Object.assign(runs.get(run.run), run)
+    heard = performance.now()
+    const known = runs.get(run.run)
+    if (!known) runs.set(run.run, run)
+    else if (!isOlder(run, known)) Object.assign(known, run)
     while (runs.size > MOST_RUNS) runs.delete(runs.keys().next().value)
     refresh()
 }

@@ -205,7 +205,7 @@ def test_a_reload_in_the_middle_and_a_fold_lose_nothing(
     wait(page, f"() => ({PAINTED})() > 3")
 
 
-def test_a_socket_that_was_cut_for_a_while_loses_nothing(
+def test_while_the_socket_is_cut_and_after_it_the_page_is_right(
     opened_view: View, trained: dict[str, Any], server: Server
 ) -> None:
     page = opened_view.page
@@ -214,9 +214,8 @@ def test_a_socket_that_was_cut_for_a_while_loses_nothing(
         drawn = len(page.evaluate(PICTURES))
         page.evaluate(PRESS, "Preview now")
         run = until(server, lambda run: run["step"] > before and len(run["pictures"]) > drawn)
-        assert page.evaluate(STEP) == before
-    at_least(page, run["step"])
-    wait(page, f"most => ({PICTURES})().length >= most", len(run["pictures"]))
+        at_least(page, run["step"])
+        wait(page, f"most => ({PICTURES})().length >= most", len(run["pictures"]))
     at_least(page, run["step"] + 3)
 
 
@@ -227,7 +226,6 @@ def test_cancel_while_the_socket_is_cut_is_stored_and_run_goes_on_from_there(
     with cut(page):
         page.evaluate("() => app.api.interrupt()")
         until(server, lambda run: run["phase"] == "cancelled")
-        assert "Cancelled" not in page.evaluate(TEXT)
     wait(page, SAYS, "Run goes on from step")
     assert page.evaluate(RESTS, "Stop and keep")
     at = page.evaluate(STEP)
@@ -352,6 +350,15 @@ def test_a_press_that_comes_to_nothing_says_so_and_can_be_repeated(
     finally:
         page.unroute("**/textual_inversion/stop")
     assert not page.evaluate(RESTS, "Stop and keep")
+
+
+def test_news_that_was_overtaken_is_not_shown(view: View) -> None:
+    page = view.page
+    trainer = str(add(view, "TrainTextualInversion"))
+    shown(page)
+    for step, moment in ((5, 2.0), (4, 1.0)):
+        page.evaluate(EVENT, {**RUN, "node": trainer, "step": step, "moment": moment})
+        assert page.evaluate(STEP) == 5
 
 
 OUTER = "app.graph.nodes.find(({ subgraph }) => subgraph)"
