@@ -5,7 +5,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..ti_core.host.models.text import apply_embedding, create_embedding, created
-from ..ti_core.host.page.unsaid import Heard
+from ..ti_core.host.page.unsaid import Heard, watch_again
 from ..ti_core.word.embedding import Embedding, check_initialiser, check_placeholder
 from .sockets import CATEGORY, EmbeddingSocket
 
@@ -124,6 +124,12 @@ class ApplyEmbeddingToCLIP(io.ComfyNode):
             ],
             outputs=[io.Clip.Output(display_name="clip", tooltip="The CLIP that knows the word.")],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **rest: Any) -> bool:
+        """Nothing that changes; but the host asks at each Run, also where it has the result."""
+        watch_again()
+        return True
 
     @classmethod
     def execute(cls, clip: Any, embedding: Embedding, strength: float) -> io.NodeOutput:

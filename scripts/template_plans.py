@@ -138,7 +138,8 @@ What the caption says is not learned, what it leaves out is. Without text files,
 file names are taken.
 
 Drop the folder onto **Load Images as Concept**, and **Run**. Behind **Apply Embedding to CLIP** \
-every prompt knows the word: change the prompt and run again, the training is not repeated.
+every prompt knows the word: change the prompt and run again, the training is not repeated. In it, \
+*{}* stands for the word, whatever you call it.
 """
 COMPARE = """\
 ### Use saved words, and compare them
@@ -310,14 +311,24 @@ LEARN_A_STYLE = Template(
         *learning(
             previews={"prompt": "a lighthouse in the style of {}"}, kind="style and captions"
         ),
-        Node("negative", "CLIPTextEncode", (2310, 580), (290, 150), "negative prompt", NEGATIVE),
-        Node("size", "EmptyLatentImage", (2310, 800), (290, 150)),
-        *sampling(2310, 0, "", "a castle by the sea in the style of my-style"),
+        Node(
+            "text",
+            "StringReplace",
+            (2310, 0),
+            (290, 250),
+            "prompt, {} is the word",
+            {"string": "a castle by the sea in the style of {}", "find": "{}"},
+        ),
+        Node("negative", "CLIPTextEncode", (2310, 330), (290, 150), "negative prompt", NEGATIVE),
+        Node("size", "EmptyLatentImage", (2310, 560), (290, 150)),
+        *sampling(2660, 0, ""),
     ),
     (
         *models(),
         *LEARNING,
         ("model", "CLIP", "negative", "clip"),
+        ("word", "word", "text", "replace"),
+        ("text", "STRING", "prompt", "text"),
         *sampling_links("", "train"),
     ),
 )

@@ -1,11 +1,13 @@
-// The monitor on the training node: the only file of it that knows ComfyUI's page.
+// The monitor on the training node, and on the nodes of subgraphs around it: the only file of it
+// that knows ComfyUI's page.
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { Panel } from './monitor/panel.js'
 import { isOver, say } from './monitor/wording.js'
-import { nodeOf } from './ours.js'
+import { wayTo } from './ours.js'
 import { chain } from './panel.js'
+import { addWidget } from './subgraph_widgets.js'
 
 const TRAINER = 'TrainTextualInversion'
 const ROOT = '/textual_inversion'
@@ -13,57 +15,94 @@ const EVENT = 'textual_inversion.monitor'
 const HEIGHT = 400
 const WIDTH = 340
 const MOST_RUNS = 20
+const QUIET = 5000 // ms without news of a run that is going, until the server is asked
 const NAMELESS = /^[0-]*$/ // a workflow
 
-const panels = new Map() // of each training node
+const panels = new Map() // of each training node, and of each subgraph's node around one
 const runs = new Map() // by their names, the youngest last
+let heard = 0 // ms, when news came
 
 app.registerExtension({
     name: 'textual-inversion.monitor',
     setup() {
         api.addEventListener(EVENT, ({ detail }) => take(detail))
         api.addEventListener('reconnected', () => void catchUp())
+        setInterval(listen, QUIET)
         void catchUp()
     },
     nodeCreated(node) {
-        if (node.comfyClass !== TRAINER) return
-        const panel = new Panel({ command, address, runsOf })
-        const size = { getMinHeight: () => HEIGHT, margin: 4 }
-        const options = { serialize: false, hideOnZoom: false, ...size }
-        const widget = node.addDOMWidget('monitor', 'TI_MONITOR', panel.root, options)
-        node.setSize([Math.max(node.size[0], WIDTH), node.size[1]])
-        widget.serialize = false // In the workflow; the option says so for the prompt.
-        panel.root.addEventListener('wheel', zoom, { passive: false })
-        const follow = (on) => {
-            if (on) panels.set(node, panel)
-            else panels.delete(node)
-            panel.watch(on)
-        }
-        follow(true)
-        chain(node, 'onExecuted', (output) => cached(output?.ti_monitor?.[0]))
-        // A node that goes into a subgraph is removed from one graph and added to another.
-        chain(node, 'onAdded', () => follow(true))
-        chain(node, 'onRemoved', () => follow(false))
+        if (node.comfyClass === TRAINER) addMonitor(node)
+        else if (node.isSubgraphNode?.()) chain(node, 'onAdded', () => queueMicrotask(refresh))
     },
     afterConfigureGraph: refresh
 })
+
+function addMonitor(node) {
+    const panel = new Panel({ command, address, runsOf })
+    const size = { getMinHeight: () => HEIGHT, margin: 4 }
+    const options = { serialize: false, hideOnZoom: false, ...size }
+    const widget = addWidget(node, 'monitor', 'TI_MONITOR', panel.root, options)
+    widget.serialize = false // In the workflow; the option says so for the prompt.
+    node.setSize([Math.max(node.size[0], WIDTH), node.size[1]])
+    panel.root.addEventListener('wheel', zoom, { passive: false })
+    const follow = (on) => {
+        if (on) panels.set(node, panel)
+        else panels.delete(node)
+        panel.watch(on)
+    }
+    follow(true)
+    chain(node, 'onExecuted', (output) => cached(output?.ti_monitor?.[0]))
+    // A node that goes into a subgraph is removed from one graph and added to another.
+    chain(node, 'onAdded', () => follow(true))
+    chain(node, 'onRemoved', () => follow(false))
+}
+
+/** The nodes of subgraphs with a trainer in them, however deep. */
+function around(graph = app.rootGraph ?? app.graph) {
+    const found = []
+    for (const node of graph?.nodes ?? []) {
+        if (!node.subgraph) continue
+        const deeper = around(node.subgraph)
+        const holds = node.subgraph.nodes.some(({ comfyClass }) => comfyClass === TRAINER)
+        if (holds || deeper.length) found.push(node)
+        found.push(...deeper)
+    }
+    return found
+}
 
 /** The runs that the server knows: after a reload, in a second tab, when the line was cut. */
 async function catchUp() {
     try {
         const answer = await api.fetchApi(`${ROOT}/state`)
         const found = answer.ok ? (await answer.json()).runs : []
-        for (const run of found) runs.delete(run.run)
-        for (const run of found) runs.set(run.run, run)
+        for (const run of found) {
+            const known = runs.get(run.run)
+            runs.delete(run.run)
+            runs.set(run.run, isOlder(run, known) ? known : run)
+        }
         refresh()
     } catch (error) {
         console.debug(`textual inversion: ${error.message}`)
     }
 }
 
+/** A socket may be dead long before it is closed; and when the host notices that of an old one, it
+    forgets the new one of the same page (server.py:325). */
+function listen() {
+    const going = [...panels.values()].some(({ run }) => !isOver(run))
+    if (going && performance.now() - heard > QUIET) void catchUp()
+}
+
+/** Whether an answer was overtaken by news. */
+function isOlder(run, known) {
+    return known && run.moment < known.moment
+}
+
 function take(run) {
-    if (!runs.has(run.run)) runs.set(run.run, run)
-    else Object.assign(runs.get(run.run), run)
+    heard = performance.now()
+    const known = runs.get(run.run)
+    if (!known) runs.set(run.run, run)
+    else if (!isOlder(run, known)) Object.assign(known, run)
     while (runs.size > MOST_RUNS) runs.delete(runs.keys().next().value)
     refresh()
 }
@@ -76,6 +115,8 @@ function cached(run) {
 }
 
 function refresh() {
+    for (const node of around())
+        if (!node.widgets.some(({ name }) => name === 'monitor')) addMonitor(node)
     for (const [node, panel] of panels) {
         const own = [...runs.values()].filter((run) => belongs(run, node)).at(-1)
         panel.show(own ? { ...own } : null)
@@ -85,7 +126,7 @@ function refresh() {
 function belongs({ node: id, workflow }, node) {
     const root = app.rootGraph ?? app.graph
     const anywhere = NAMELESS.test(workflow) // A graph that was never saved gets its name later.
-    return (anywhere || workflow === root?.id) && nodeOf(id) === node
+    return (anywhere || workflow === root?.id) && wayTo(id).includes(node)
 }
 
 async function command(name, request) {

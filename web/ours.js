@@ -8,10 +8,16 @@ export function isOurs(node) {
     return !!node.constructor.nodeData?.category?.startsWith(CATEGORY)
 }
 
-// The node with an execution id, "12" or in a subgraph "7:12".
+// The nodes on the way to the one with an execution id: "12", or in a subgraph "7" and "7:12".
+export function wayTo(executionId) {
+    let graph = app.rootGraph ?? app.graph
+    return String(executionId).split(':').map((id) => {
+        const node = graph?.getNodeById(id)
+        graph = node?.subgraph
+        return node
+    })
+}
+
 export function nodeOf(executionId) {
-    const path = String(executionId).split(':')
-    const id = path.pop()
-    const inside = (graph, part) => graph?.getNodeById(part)?.subgraph
-    return path.reduce(inside, app.rootGraph ?? app.graph)?.getNodeById(id)
+    return wayTo(executionId).at(-1)
 }

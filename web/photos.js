@@ -8,9 +8,10 @@ import { folderName, sorted } from './dropped_folder.js'
 const NODE = 'LoadImagesAsConcept'
 const LIST = '/textual_inversion/folders'
 const GLANCE = '/textual_inversion/folder'
+const THUMBNAIL = '/textual_inversion/thumbnail'
 const MOST = 190 // pixels of the panel
 const PAUSE = 200 // ms in which more may be typed
-const THUMBNAIL = `width: 44px; height: 44px; object-fit: cover; border-radius: 4px;
+const SMALL = `width: 44px; height: 44px; object-fit: cover; border-radius: 4px;
     background: var(--comfy-input-bg);`
 const WATCHED = ['folder', 'resolution', 'kind', 'captions', 'subfolders']
 const HINT = 'Drop pictures or a folder here.'
@@ -108,10 +109,12 @@ class Panel {
         if (this.asked !== asked) return
         this.said.textContent = found?.count ? `${found.count} pictures in ${folder}` : HINT
         if (found?.count === 1) this.said.textContent = `1 picture in ${folder}`
-        this.shown.replaceChildren(...(found?.thumbnails ?? []).map(thumbnail))
+        const thumbnails = (found?.names ?? []).map((name) => thumbnail(folder, name))
+        this.shown.replaceChildren(...thumbnails)
         const lines = [...problems, ...(found?.findings ?? []), ...[found?.error ?? []].flat()]
         this.findings.textContent = lines.join('\n')
         this.node.setDirtyCanvas?.(true, true)
+        if (found?.compared === false) await this.look(problems) // Goes further from there.
     }
 }
 
@@ -123,6 +126,7 @@ async function glance(folder, value, node) {
         folder,
         resolution: value('resolution'),
         captions: wanted ? 1 : 0,
+        masks: linked('masks') || linked('mask_options') ? 0 : 1,
         deep: value('subfolders') === false ? 0 : 1
     })
     try {
@@ -132,11 +136,10 @@ async function glance(folder, value, node) {
     }
 }
 
-function thumbnail({ filename, subfolder }) {
-    const query = new URLSearchParams({ filename, subfolder, type: 'input' })
-    if (/\.tiff?$/i.test(filename)) query.set('preview', 'webp') // Browsers do not show TIFF.
-    const src = api.apiURL(`/view?${query}`)
-    return element('img', THUMBNAIL, '', { src, title: filename, alt: filename, loading: 'lazy' })
+function thumbnail(folder, name) {
+    const query = new URLSearchParams({ picture: `${folder}/${name}` })
+    const src = api.apiURL(`${THUMBNAIL}?${query}`)
+    return element('img', SMALL, '', { src, title: name, alt: name, loading: 'lazy' })
 }
 
 // Store a file below input/ by the host's own route, which gives it another name rather than

@@ -128,7 +128,7 @@ def test_the_blueprint_is_found_and_learns_a_word(view: View, server: Server) ->
     page.keyboard.press("Enter")
     page.wait_for_function("() => app.graph.nodes.length === 1")
     settle(page)
-    shown = [BLUEPRINT.name, list(BLUEPRINT.inputs), list(BLUEPRINT.outputs)]
+    shown = [BLUEPRINT.name, [*BLUEPRINT.inputs, "monitor"], list(BLUEPRINT.outputs)]
     assert page.evaluate(OUTER) == [shown]
     word = f"blue-{view.vue_nodes}".lower()
     values = {"folder": f"input/{SUBJECT}", "word": word, "noun": "star", "checkpoint": CHECKPOINT}
@@ -138,6 +138,9 @@ def test_the_blueprint_is_found_and_learns_a_word(view: View, server: Server) ->
     ended = page.evaluate("() => window.ended")
     assert ended["kind"] == "execution_success", ended
     assert (server.directory / "models" / "embeddings" / f"{word}.safetensors").is_file()
+    monitor = "app.graph.nodes[0].widgets.find(({ name }) => name === 'monitor').element"
+    says = f"() => {monitor}.isConnected && {monitor}.innerText.includes('Finished at step 2 of 2')"
+    page.wait_for_function(says, timeout=10_000)
 
 
 def open_template(view: View, name: str) -> None:

@@ -1,7 +1,9 @@
 """The monitor on the training node, against a real training, in both renderers."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,33 @@ def shown(page: Page) -> None:
 def opened(page: Page, workflow: dict[str, Any]) -> None:
     load_workflow(page, workflow)
     shown(page)
+
+
+@contextmanager
+def cut(page: Page) -> Iterator[None]:
+    """The page's socket cannot be opened for a while; the server goes on and answers."""
+    page.evaluate(
+        """() => {
+            const Whole = (window.whole = window.WebSocket)
+            window.WebSocket = class extends Whole {
+                constructor(url) { super(url.replace('/ws', '/nowhere')) }
+            }
+            window.back = new Promise((done) =>
+                app.api.addEventListener('reconnected', done, { once: true }))
+            app.api.socket.close()
+        }"""
+    )
+    yield
+    page.evaluate("async () => { window.WebSocket = window.whole; await window.back }")
+
+
+def until(server: Server, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The youngest run as the server knows it, as soon as it is so far."""
+    deadline = time.monotonic() + 120
+    while not what(run := server.get_json("/textual_inversion/state")["runs"][-1]):
+        assert time.monotonic() < deadline, run
+        time.sleep(0.05)
+    return run
 
 
 def saved_vectors(server: Server, name: str) -> torch.Tensor:
@@ -176,11 +205,27 @@ def test_a_reload_in_the_middle_and_a_fold_lose_nothing(
     wait(page, f"() => ({PAINTED})() > 3")
 
 
-def test_cancel_is_stored_and_run_goes_on_from_there(
-    opened_view: View, trained: dict[str, Any]
+def test_while_the_socket_is_cut_and_after_it_the_page_is_right(
+    opened_view: View, trained: dict[str, Any], server: Server
 ) -> None:
     page = opened_view.page
-    page.evaluate("() => app.api.interrupt()")
+    with cut(page):
+        before = page.evaluate(STEP)
+        drawn = len(page.evaluate(PICTURES))
+        page.evaluate(PRESS, "Preview now")
+        run = until(server, lambda run: run["step"] > before and len(run["pictures"]) > drawn)
+        at_least(page, run["step"])
+        wait(page, f"most => ({PICTURES})().length >= most", len(run["pictures"]))
+    at_least(page, run["step"] + 3)
+
+
+def test_cancel_while_the_socket_is_cut_is_stored_and_run_goes_on_from_there(
+    opened_view: View, trained: dict[str, Any], server: Server
+) -> None:
+    page = opened_view.page
+    with cut(page):
+        page.evaluate("() => app.api.interrupt()")
+        until(server, lambda run: run["phase"] == "cancelled")
     wait(page, SAYS, "Run goes on from step")
     assert page.evaluate(RESTS, "Stop and keep")
     at = page.evaluate(STEP)
@@ -241,6 +286,7 @@ def test_two_trainers_show_each_their_own_run(view: View, server: Server) -> Non
     )
     page.evaluate(LOAD, prompt)
     page.evaluate(QUEUE)
+    page.wait_for_function("() => window.ended !== null", timeout=120_000)
     says = """() => app.graph.nodes.filter(({ type }) => type === 'TrainTextualInversion').map(
         ({ widgets }) => widgets.find(({ name }) => name === 'monitor').element.innerText)"""
     wait(page, f"() => ({says})().every((text) => text.includes('Finished'))")
@@ -306,21 +352,38 @@ def test_a_press_that_comes_to_nothing_says_so_and_can_be_repeated(
     assert not page.evaluate(RESTS, "Stop and keep")
 
 
-def test_a_node_in_a_subgraph_is_found_by_its_whole_id(view: View) -> None:
+def test_news_that_was_overtaken_is_not_shown(view: View) -> None:
     page = view.page
-    trainer = add(view, "TrainTextualInversion")
-    outer, inner = page.evaluate(
-        """id => {
-            const { node } = app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)]))
-            return [node.id, node.subgraph.nodes[0].id]
-        }""",
-        trainer,
+    trainer = str(add(view, "TrainTextualInversion"))
+    shown(page)
+    for step, moment in ((5, 2.0), (4, 1.0)):
+        page.evaluate(EVENT, {**RUN, "node": trainer, "step": step, "moment": moment})
+        assert page.evaluate(STEP) == 5
+
+
+OUTER = "app.graph.nodes.find(({ subgraph }) => subgraph)"
+AROUND = f"{OUTER}.widgets.find(({{ name }}) => name === 'monitor').element"
+INSIDE = MONITOR.replace("app.graph", f"{OUTER}.subgraph")
+
+
+def test_the_node_of_a_subgraph_shows_the_training_in_it(view: View, server: Server) -> None:
+    page = view.page
+    page.evaluate(LOAD, training(95 + view.vue_nodes, train__steps=3, train__resume="off"))
+    page.evaluate(
+        """() => app.graph.convertToSubgraph(new Set(
+            ['concept', 'word', 'train'].map((id) => app.graph.getNodeById(id))))"""
     )
-    page.evaluate(EVENT, {**RUN, "node": f"{outer}:{inner}"})
-    text = page.evaluate(
-        """outer => app.graph.getNodeById(outer).subgraph.nodes[0].widgets.find(
-            ({ name }) => name === 'monitor').element.textContent""",
-        outer,
-    )
-    assert "my-cat explains 5.0 % more than 'cat'" in text
+    settle(page)
+    page.evaluate(f"() => app.canvas.centerOnNode({OUTER})")
+    page.wait_for_function(f"() => {AROUND}.isConnected && {AROUND}.offsetHeight > 200")
+    page.evaluate(QUEUE)
+    page.wait_for_function("() => window.ended !== null", timeout=120_000)
+    page.wait_for_function(f"() => {AROUND}.innerText.includes('Finished at step 3 of 3')")
+    assert page.evaluate(f"() => {AROUND}.textContent === {INSIDE}.textContent")
+    saved = page.evaluate(f"() => {OUTER}.serialize()")
+    assert saved["widgets_values"] == [95 + view.vue_nodes]  # The seed, which the page promotes.
+    assert "monitor" not in str(saved) and "explains" not in str(saved)
+    assert {name.split(":")[-1] for name in page.evaluate(PROMPT)} == set(training(0))
+    load_workflow(page, page.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))"))
+    assert "Finished at step 3 of 3" in page.evaluate(f"() => {AROUND}.textContent")
     load_workflow(page, EMPTY)

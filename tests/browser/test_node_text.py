@@ -124,6 +124,10 @@ def test_a_prompt_without_the_word_is_told_on_the_node_that_has_no_effect(view: 
     )
     run(page)
     says(page, "ApplyEmbeddingToCLIP", f"No prompt says '{word}', so it has no effect.")
+    load_workflow(page, page.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))"))
+    assert page.evaluate(SILENT, "ApplyEmbeddingToCLIP")  # The page knows of the last run no more.
+    run(page)
+    says(page, "ApplyEmbeddingToCLIP", f"No prompt says '{word}', so it has no effect.")
     page.evaluate(SET, {"CLIPTextEncode": {"text": f"a photo of {word}"}})
     run(page)
     page.wait_for_function(SILENT, arg="ApplyEmbeddingToCLIP", timeout=10_000)

@@ -1,5 +1,6 @@
 """Pictures dropped onto Load Images as Concept are a concept, in both renderers."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -101,17 +102,25 @@ def test_a_second_folder_of_the_name_goes_beside_and_single_pictures_are_added(
     assert (stored / "a (1).png").read_bytes() == other.read_bytes()
 
 
-def test_the_choice_shows_its_pictures_and_the_list_their_number(view: View):
+def test_the_choice_shows_its_pictures_and_the_list_their_number(view: View, server: Server):
     page = view.page
+    copied = server.directory / "datasets" / "copied"
+    shutil.copytree(server.directory / "input" / "stars", copied, dirs_exist_ok=True)
+    shutil.copy(copied / "star 8.png", copied / "star 8 again.png")
     node = add(view, "LoadImagesAsConcept")
     values = "id => app.graph.getNodeById(id).widgets[0].options.values"
     label = "id => app.graph.getNodeById(id).widgets[0].options.getOptionLabel('input/stars')"
     assert "input/stars" in page.evaluate(values, node)
     assert page.evaluate(label, node) == "input/stars (5)"
-    choose = """id => {
+    choose = """([id, choice]) => {
         const [folder] = app.graph.getNodeById(id).widgets
-        folder.value = 'input/stars'
-        folder.callback?.(folder.value)
+        folder.value = choice
+        folder.callback?.(choice)
     }"""
-    page.evaluate(choose, node)
-    says(page, node, "5 pictures in input/stars")
+    for choice, count in (("input/stars", 5), ("datasets/copied", 6)):
+        page.evaluate(choose, [node, choice])
+        says(page, node, f"{count} pictures in {choice}")
+        small = f"id => ({PANEL})(id).pictures.join() === '{','.join(['96'] * count)}'"
+        page.wait_for_function(small, arg=node)
+    says(page, node, "They look the same, or nearly so: star 8 again.png and star 8.png;")
+    shutil.rmtree(copied)

@@ -13,6 +13,7 @@ from template_plans import (
     FILES,
     FOR_SDXL,
     FOR_Z_IMAGE,
+    LEARN_A_STYLE,
     LEARN_A_WORD,
     TEMPLATES,
     WORDS,
@@ -147,6 +148,21 @@ def test_they_run_one_behind_the_other(server: Server, object_info: dict[str, An
             shown = [found for found in outputs.values() if found.get("images")]
             drawn = [planned for planned in template.nodes if planned.type == "SaveImage"]
             assert len(shown) == len(drawn), template.name
+
+
+def test_the_prompt_for_a_style_follows_the_word(server: Server, object_info: dict[str, Any]):
+    prompt = to_prompt(LEARN_A_STYLE.workflow(), object_info)
+    with_values(prompt, {"CreateEmbedding": {"placeholder": "other-style"}})
+    (encoded,) = (
+        found["inputs"]["text"]
+        for found in prompt.values()
+        if found["class_type"] == "CLIPTextEncode" and isinstance(found["inputs"]["text"], list)
+    )
+    needed = ("CheckpointLoaderSimple", "CreateEmbedding", "StringReplace")
+    kept = {key: found for key, found in prompt.items() if found["class_type"] in needed}
+    kept["said"] = node("PreviewAny", source=encoded)
+    (text,) = run(server, on_small_models(kept, "SD 1.x"))["said"]["text"]
+    assert text.endswith("in the style of other-style")
 
 
 def on_small_models(prompt: Prompt, family: str) -> Prompt:

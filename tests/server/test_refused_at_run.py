@@ -1,11 +1,14 @@
 """What needs no model is refused before anything is loaded, and the page is told of pictures."""
 
+import io
+import shutil
 import urllib.parse
 from typing import Any
 
 import pytest
 from graphs import graph, node, run
 from headless import Server
+from PIL import Image
 
 
 def refused(server: Server, **changes: Any) -> str:
@@ -62,19 +65,26 @@ def test_the_page_is_told_of_folders_and_of_what_is_in_one(server: Server):
     query = urllib.parse.urlencode({"folder": "input/stars", "resolution": 512})
     found = server.get_json(f"/textual_inversion/folder?{query}")
     assert found["count"] == 5
-    assert found["thumbnails"][0] == {"filename": "star 8.png", "subfolder": "stars"}
+    assert found["names"][0] == "star 8.png"
     assert "5 pictures will be enlarged to 512" in found["findings"][0]
-    shown = urllib.parse.urlencode({**found["thumbnails"][0], "type": "input"})
-    assert server.get(f"/view?{shown}").startswith(b"\x89PNG")
+    small = urllib.parse.urlencode({"picture": f"input/stars/{found['names'][0]}"})
+    with Image.open(io.BytesIO(server.get(f"/textual_inversion/thumbnail?{small}"))) as opened:
+        assert opened.size == (96, 80)
 
 
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("folder=input/..", "answered 404.*There is no picture folder"),
-        ("folder=input/stars&resolution=x", "answered 400.*The resolution is no number"),
+        ("folder?folder=input/..", "answered 404.*There is no picture folder"),
+        ("folder?folder=input/stars&resolution=x", "answered 400.*The resolution is no number"),
+        ("thumbnail?picture=input/stars/none.png", "answered 404.*There is no picture "),
+        ("thumbnail?picture=datasets/broken/1.png", "answered 404.*cannot be read"),
     ],
 )
 def test_other_questions_are_answered_with_an_error(server: Server, query: str, says: str):
+    broken = server.directory / "datasets" / "broken" / "1.png"
+    broken.parent.mkdir(exist_ok=True)
+    broken.write_text("no picture")
     with pytest.raises(RuntimeError, match=says):
-        server.get_json(f"/textual_inversion/folder?{query}")
+        server.get_json(f"/textual_inversion/{query}")
+    shutil.rmtree(broken.parent)

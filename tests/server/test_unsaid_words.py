@@ -40,3 +40,18 @@ def test_only_a_word_that_no_prompt_says_is_told_with_what_was_mistyped(server: 
     run(server, prompts("a dog", "dark"))
     log = log_when(server, "Write it into the prompt: a photo of my-star.", start)
     assert log.count("No prompt says 'my-star', so it has no effect.") == 2
+
+
+def cached(server: Server, prompt: Prompt) -> list[str]:
+    """Run a prompt; the nodes whose results the host still had."""
+    entry = server.wait(server.queue(prompt))
+    return dict(entry["status"]["messages"])["execution_cached"]["nodes"]
+
+
+def test_it_is_told_again_where_the_host_has_all_results(server: Server):
+    start = server.log.stat().st_size
+    run(server, prompts("a photo of my star at sea"))
+    assert {"apply", "text 0"} <= set(cached(server, prompts("a photo of my star at sea")))
+    run(server, prompts("a dog at sea"))
+    log = log_when(server, "Write it into the prompt: a photo of my-star.", start)
+    assert log.count("Write 'my-star' instead of 'my star'") == 2

@@ -135,24 +135,26 @@ def cut_away(concept: Concept) -> Iterator[str]:
 
 
 def alike(concept: Concept) -> Iterator[str]:
-    pairs = list(alike_pairs(concept.pictures))
+    looks = [(picture.name, picture.found.look) for picture in concept.pictures if picture.found]
+    pairs = alike_pairs(looks)
     if pairs:
-        named = [f"{one.name} and {two.name}" for one, two in pairs[:10]]
+        named = [f"{one} and {two}" for one, two in pairs[:10]]
         yield (
             f"Duplicate or near-duplicate pictures: {'; '.join(named)}. They are learned twice as "
             f"much and add nothing. Keep one of each, or use repeats."
         )
 
 
-def alike_pairs(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Picture]]:
-    """Pictures that look the same; plain ones, in which nothing is brighter than its neighbour, are
-    not compared.
+def alike_pairs(looks: Iterable[tuple[str, int]]) -> list[tuple[str, str]]:
+    """Names of pictures that look the same; plain ones, in which nothing is brighter than its
+    neighbour, are not compared.
     """
-    looks = [(picture, picture.found.look) for picture in pictures if picture.found]
-    telling = [(picture, look) for picture, look in looks if look.bit_count() > 4]
-    for (one, look), (two, other) in combinations(telling, 2):
-        if (look ^ other).bit_count() <= NEARLY_ALIKE:
-            yield one, two
+    telling = [(name, look) for name, look in looks if look.bit_count() > 4]
+    return [
+        (one, two)
+        for (one, look), (two, other) in combinations(telling, 2)
+        if (look ^ other).bit_count() <= NEARLY_ALIKE
+    ]
 
 
 def lonely_sizes(concept: Concept) -> Iterator[str]:

@@ -6,7 +6,7 @@ import { headline, isOver, pastRun, say, status } from './wording.js'
 
 const HOLD = 300 // milliseconds from a click to a press that is held
 const STYLE = `
-.ti-monitor { display: flex; flex-direction: column; gap: 4px; box-sizing: border-box;
+.ti-monitor { display: flex; flex: 1; flex-direction: column; gap: 4px; box-sizing: border-box;
     width: 100%; height: 100%; padding: 6px 8px; overflow: hidden; border-radius: 6px;
     font: 12px/1.35 system-ui, sans-serif; color: var(--input-text, #ddd); user-select: text; }
 .ti-monitor * { box-sizing: border-box; }
@@ -28,7 +28,7 @@ const STYLE = `
     border: 1px solid var(--border-color, #4e4e4e); border-radius: 5px; }
 .ti-monitor button:hover:enabled { border-color: var(--p-primary-color, #3b82f6); }
 .ti-monitor button:disabled { opacity: 0.5; cursor: default; }
-.ti-buttons { display: flex; flex: none; gap: 4px; }
+.ti-buttons { display: flex; flex: none; flex-wrap: wrap; gap: 4px; }
 .ti-buttons button { flex: 1; min-height: 26px; padding: 2px; white-space: nowrap; }
 .ti-told code { color: var(--input-text, #ddd); }
 .ti-more { display: flex; flex: none; gap: 2px 10px; align-items: flex-start; flex-wrap: wrap; }

@@ -1,6 +1,5 @@
 """What is said of a folder of pictures before any run."""
 
-import shutil
 from pathlib import Path
 
 import folder_paths
@@ -8,7 +7,8 @@ import pytest
 from PIL import Image
 
 from ti_core.host.pictures.concept_requests import check_choices
-from ti_core.host.pictures.glance import COMPARED, Glance, glance
+from ti_core.host.pictures.folders import picture_file
+from ti_core.host.pictures.glance import Glance, Wanted, glance
 from ti_core.host.pictures.picture_folders import picture_counts, picture_folders
 
 
@@ -30,8 +30,8 @@ def put(folder: Path, *names: str, side: int = 64) -> Path:
     return folder
 
 
-def seen(resolution: int = 64, captions: bool = False) -> Glance:
-    return glance("input/cats", resolution, captions)
+def seen(resolution: int = 64, **wanted: bool) -> Glance:
+    return glance("input/cats", Wanted(resolution, **wanted))
 
 
 def test_only_folders_with_pictures_are_offered_with_their_number(inputs: Path):
@@ -46,22 +46,18 @@ def test_only_folders_with_pictures_are_offered_with_their_number(inputs: Path):
 def test_a_sound_folder_has_nothing_to_look_at(inputs: Path):
     put(inputs / "cats", "1.png", "2.png", "sub/10.png")
     found = seen()
-    assert (found.count, found.findings) == (3, [])
-    assert [(one.filename, one.subfolder) for one in found.thumbnails] == [
-        ("1.png", "cats"),
-        ("2.png", "cats"),
-        ("10.png", "cats/sub"),
-    ]
+    assert found == Glance(3, ["1.png", "2.png", "sub/10.png"], [], True)
 
 
 def test_small_same_and_broken_pictures_are_told(inputs: Path):
     folder = put(inputs / "cats", "1.png", "2.png")
-    shutil.copy(folder / "1.png", folder / "3.png")
+    with Image.open(folder / "1.png") as first:
+        first.resize((64, 80)).save(folder / "3.jpg", quality=60)
     (folder / "4.png").write_bytes(b"no picture")
     assert seen(65).findings == [
         "1 file cannot be read: 4.png.",
-        "3 pictures will be enlarged to 65: 1.png (64 x 64), 2.png (64 x 64), 3.png (64 x 64).",
-        "The same picture twice: 1.png and 3.png. Keep one of each.",
+        "3 pictures will be enlarged to 65: 1.png (64 x 64), 2.png (64 x 64), 3.jpg (64 x 80).",
+        "They look the same, or nearly so: 1.png and 3.jpg. Keep one of each.",
     ]
 
 
@@ -83,7 +79,19 @@ def test_very_few_pictures_are_told(inputs: Path):
 def test_nothing_outside_the_folders_is_looked_at(inputs: Path, choice: str):
     put(inputs.parent / "none", "secret.png")
     with pytest.raises(ValueError, match="There is no picture folder"):
-        glance(choice, 64, False)
+        glance(choice, Wanted(64))
+    with pytest.raises(ValueError, match="There is no picture "):
+        picture_file(f"{choice}/secret.png")
+
+
+@pytest.mark.parametrize("name", ["loose.png", "cats/a.txt", "cats/2.png", "cats/../../none/x.png"])
+def test_only_pictures_in_folders_are_given(inputs: Path, name: str):
+    put(inputs, "loose.png", "cats/1.png")
+    put(inputs.parent / "none", "x.png")
+    (inputs / "cats" / "a.txt").write_text("a cat")
+    assert picture_file("input/cats/1.png") == inputs / "cats" / "1.png"
+    with pytest.raises(ValueError, match="There is no picture "):
+        picture_file(f"input/{name}")
 
 
 def test_a_link_that_leads_outside_is_not_looked_at(inputs: Path):
@@ -92,15 +100,31 @@ def test_a_link_that_leads_outside_is_not_looked_at(inputs: Path):
     (inputs / "cats" / "4.png").symlink_to(outside / "secret.png")
     found = seen()
     assert found.findings == []
-    assert "4.png" not in [one.filename for one in found.thumbnails]
+    assert "4.png" not in found.names
+    with pytest.raises(ValueError, match="There is no picture "):
+        picture_file("input/cats/4.png")
 
 
-def test_huge_files_are_not_compared(inputs: Path):
+def test_what_the_time_is_too_short_for_is_compared_the_next_time(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+):
     folder = put(inputs / "cats", "1.png", "2.png", "3.png")
-    for name in ("1.png", "2.png"):
-        with (folder / name).open("r+b") as file:
-            file.truncate(COMPARED + 1)  # A hole, which takes no room.
+    (folder / "3.png").write_bytes((folder / "1.png").read_bytes())
+    monkeypatch.setattr("ti_core.host.pictures.glance.SECONDS", 0.0)
+    first = seen()
+    assert (first.count, first.findings, first.compared) == (3, [], False)
+    monkeypatch.undo()
+    monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(inputs))
+    assert "1.png and 3.png" in seen().findings[0]
+    put(folder, "3.png")
     assert seen().findings == []
+
+
+def test_pictures_without_a_mask_are_told_where_others_have_one(inputs: Path):
+    put(inputs / "cats", "1.png", "2.png", "3.png", "2_mask.png")
+    (text,) = seen().findings
+    assert text.startswith("2 pictures without a mask, where others have one: 1.png, 3.png.")
+    assert seen(masks=False).findings == []
 
 
 @pytest.mark.parametrize(

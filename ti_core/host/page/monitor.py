@@ -268,10 +268,13 @@ class Monitor:
     # What it says
 
     def snapshot(self) -> dict[str, Any]:
-        """Where the run is, JSON-ready, in some 20 kB at most."""
+        """Where the run is, JSON-ready, in some 20 kB at most; of two, the one with the later
+        `moment` is newer.
+        """
         losses = self.state.losses[: self.step] if self.state else []
         start = self.embedding.initialiser if self.embedding.has_origin else ""
         return {
+            "moment": time.perf_counter(),
             "run": self.run,
             "node": self.node_id,
             "workflow": self.workflow,

@@ -44,6 +44,7 @@ def drawn(name: str, state: RunState) -> dict[str, Any]:
     """A stored run as the page draws it."""
     validations = shares(state, state.history, MOST_POINTS)
     return {
+        "moment": 0,
         "run": name,
         "node": state.about.get("node", ""),
         "workflow": state.about.get("workflow", ""),

@@ -1,12 +1,14 @@
-"""Prompts that never say the word of Apply Embedding to CLIP: told on its node when all nodes of a
-queue have run.
+"""Prompts that never say the word of Apply Embedding to CLIP: told on its node at the end of each
+queue.
 """
 
 import asyncio
 import logging
 import threading
-from typing import Any, NamedTuple
+from typing import Any
+from weakref import WeakValueDictionary
 
+from comfy_execution.graph import DynamicPrompt
 from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
@@ -20,14 +22,6 @@ NOTICE = "textual_inversion.notice"
 PAUSE = 0.3  # seconds between two looks whether a queue has ended
 
 
-class Prompt(NamedTuple):
-    """What a node has encoded in a queue: whether the word was in it, and the first text."""
-
-    queue: str
-    said: bool
-    text: str
-
-
 class Heard:
     """The prompts that were encoded with the CLIP of an Apply Embedding, by the node that did it;
     they stay with that CLIP, which the host keeps as long as the node is not run again.
@@ -36,25 +30,36 @@ class Heard:
     def __init__(self, word: str, node_id: str):
         self.word = word
         self.node_id = node_id
-        self.prompts: dict[str, Prompt] = {}
+        self.prompts: dict[str, dict[str, str]] = {}  # of each node: texts with their last queues
+        if get_executing_context() is not None:
+            _known[origin(node_id)] = self
 
     def __call__(self, text: str) -> None:
-        """Note a text that is encoded now; an empty one means nothing."""
+        """Note a text that is encoded now."""
         here = get_executing_context()
-        if here is None or not text.strip():
-            return
-        before = self.prompts.get(here.node_id)
-        same = before if before and before.queue == here.prompt_id else None
-        said = says(text, self.word) or (same is not None and same.said)
-        self.prompts[here.node_id] = Prompt(here.prompt_id, said, same.text if same else text)
-        watch(here.prompt_id, self)
+        if here is not None:
+            texts = self.prompts.setdefault(here.node_id, {})
+            texts.pop(text, None)
+            texts[text] = here.prompt_id
+            watch(here.prompt_id, self)
 
-    def complaint(self, nodes: set[str]) -> str:
-        """What to tell where none of these nodes says the word; empty if one does."""
-        heard = [prompt for node, prompt in self.prompts.items() if node in nodes]
-        if not heard or any(prompt.said for prompt in heard):
+    def complaint(self, prompt: DynamicPrompt) -> str:
+        """What to tell where no node of a prompt says the word; empty if one does."""
+        nodes = [node for node in list(self.prompts) if node in prompt.all_node_ids()]
+        given = [text for node in nodes for text in self.given(node, prompt) if text.strip()]
+        if not given or any(says(text, self.word) for text in given):
             return ""
-        return complaint(self.word, [prompt.text for prompt in heard])
+        return complaint(self.word, given)
+
+    def given(self, node_id: str, prompt: DynamicPrompt) -> list[str]:
+        """What a node encodes in a prompt: the texts that are typed into it, else the last ones.
+        What the host still has from an earlier queue is not encoded again.
+        """
+        texts = dict(self.prompts[node_id])
+        inputs = list(prompt.get_node(node_id)["inputs"].values())
+        latest = next(reversed(texts.values()))
+        typed = [text for text in texts if text in inputs]
+        return typed or [text for text, queue in texts.items() if queue == latest]
 
 
 def complaint(word: str, texts: list[str]) -> str:
@@ -66,8 +71,31 @@ def complaint(word: str, texts: list[str]) -> str:
     return f"{lines[0]} Write it into the prompt: a photo of {word}."
 
 
+_known: WeakValueDictionary[str, Heard] = WeakValueDictionary()  # by their origins
 _waiting: dict[str, set[Heard]] = {}
 _lock = threading.Lock()
+
+
+def origin(node_id: str) -> str:
+    """A node of the running prompt with all that it comes from, as text."""
+    prompt, found, ahead = get_progress_state().dynprompt, {}, [node_id]
+    every = list(prompt.all_node_ids())
+    while ahead:
+        node = prompt.get_node(name := ahead.pop())
+        found[name] = f"{node['class_type']} {node['inputs']}"
+        sources = [one[0] for one in node["inputs"].values() if isinstance(one, list) and one]
+        ahead += [source for source in sources if source in every and source not in found]
+    return str(sorted(found.items()))
+
+
+def watch_again() -> None:
+    """Look at what was heard with the CLIP of this node, which the host may still have, so that
+    neither the node nor a prompt is run again.
+    """
+    here = get_executing_context()
+    heard = None if here is None else _known.get(origin(here.node_id))
+    if here is not None and heard is not None:
+        watch(here.prompt_id, heard)
 
 
 def watch(queue: str, heard: Heard) -> None:
@@ -79,11 +107,11 @@ def watch(queue: str, heard: Heard) -> None:
         first = queue not in _waiting
         _waiting.setdefault(queue, set()).add(heard)
     if first:
-        nodes = get_progress_state().dynprompt.all_node_ids()
-        asyncio.run_coroutine_threadsafe(tell_at_the_end(server, queue, nodes), server.loop)
+        prompt = get_progress_state().dynprompt
+        asyncio.run_coroutine_threadsafe(tell_at_the_end(server, queue, prompt), server.loop)
 
 
-async def tell_at_the_end(server: Any, queue: str, nodes: set[str]) -> None:
+async def tell_at_the_end(server: Any, queue: str, prompt: DynamicPrompt) -> None:
     """Wait until a queue has ended, and tell of the words that none of its prompts says; of one
     that was cancelled or failed nothing is known.
     """
@@ -95,7 +123,7 @@ async def tell_at_the_end(server: Any, queue: str, nodes: set[str]) -> None:
     if (entry.get("status") or {}).get("status_str") != "success":
         return
     for heard in found:
-        text = heard.complaint(nodes)
+        text = heard.complaint(prompt)
         if text:
             log.warning("Apply Embedding to CLIP: %s", text)
         told = {"node": heard.node_id, "text": encodable(text)}

@@ -9,6 +9,7 @@ from ...concept.encodings import Text, text_of
 from ...quoted import quoted
 from ..models.compatibility import is_within_directory
 from .ordinary_files import is_file, is_folder
+from .picture_files import SUFFIXES
 
 NO_FOLDER = "none"
 
@@ -65,6 +66,16 @@ def text_file(choice: str) -> Path:
         f"There is no file {quoted(choice)} in ComfyUI's input/ or datasets/ folder. Put it there, "
         f"and write its path as 'input/my-templates.txt' or 'datasets/cats/my-dataset.toml'."
     )
+
+
+def picture_file(choice: str) -> Path:
+    """The picture behind a name such as `input/cats/1.png`, or ValueError if there is none in a
+    folder inside input/ or a datasets folder.
+    """
+    for path in candidates(choice) if choice.count("/") > 1 else ():
+        if path.suffix.lower() in SUFFIXES and is_file(path):
+            return path
+    raise ValueError(f"There is no picture {quoted(choice)} in ComfyUI's input/ or datasets/.")
 
 
 def read_text(path: Path, limit: int) -> str:

@@ -1,67 +1,87 @@
-"""A folder of pictures at a glance: what is known before anything is decoded."""
+"""A folder of pictures at a glance: what is known before any run."""
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import folder_paths
 from PIL import Image
 
-from ...concept.audit import number_doubts
+from ...concept.audit import alike_pairs, number_doubts
 from ...concept.caption_files import CaptionFiles
 from ...concept.counted import counted
 from ...quoted import shown
-from ..models.compatibility import is_within_directory
 from .concept_sources import PictureFolder, caption_lookup
 from .folders import allowed, folder_path
-from .picture_files import FORMATS, picture_files
+from .picture_files import FORMATS, mask_file, picture_files
+from .thumbnails import thumbnail
 
 LOOKED_AT = 200  # pictures; whoever has more knows what to look for
 SHOWN = 24  # thumbnails
 NAMED = 5  # files in a finding
-COMPARED = 256 << 20  # bytes that are read to tell whether files are the same
+SECONDS = 0.5  # of looking at pictures, at a time
 
 
-class Thumbnail(NamedTuple):
-    """A picture as the host's /view route names it, below input/."""
+class Wanted(NamedTuple):
+    """What the node on the page is set to: the side of its crops in pixels, and whether its
+    pictures need captions, come with masks from files, and lie in sub-folders too.
+    """
 
-    filename: str
-    subfolder: str
+    resolution: int
+    captions: bool = False
+    masks: bool = True
+    deep: bool = True
 
 
 class Glance(NamedTuple):
-    """How many pictures a folder has, the first of them, and what needs a look, in words."""
+    """How many pictures a folder has, the names of the first below it, what needs a look, in words,
+    and whether all have been compared.
+    """
 
     count: int
-    thumbnails: list[Thumbnail]
+    names: list[str]
     findings: list[str]
+    compared: bool
 
 
-def glance(choice: str, resolution: int, captions: bool, deep: bool = True) -> Glance:
-    """What a folder of `picture_folders` holds; `captions` says whether its pictures need some.
-    ValueError for a folder that is not there. Of more than 200 pictures the first are looked at.
+def glance(choice: str, wanted: Wanted) -> Glance:
+    """What a folder of `picture_folders` holds; ValueError for one that is not there. Of more than
+    200 pictures the first are looked at.
     """
-    folder = PictureFolder(folder_path(choice), CaptionFiles() if captions else None, deep=deep)
-    files = picture_files(folder.path, deep)
+    captions = CaptionFiles() if wanted.captions else None
+    folder = PictureFolder(folder_path(choice), captions, deep=wanted.deep)
+    files = picture_files(folder.path, wanted.deep)
     looked_at = [path for path in files[:LOOKED_AT] if allowed(path)]
+    looks = looks_of(looked_at)
     findings = [
         *number_doubts(len(files)),
-        *small_or_broken(looked_at, resolution),
-        *same_files(looked_at),
-        *(without_captions(looked_at, folder) if captions else ()),
+        *small_or_broken(looked_at, wanted.resolution),
+        *alike(looks),
+        *(without_captions(looked_at, folder) if wanted.captions else ()),
+        *(without_masks(looked_at) if wanted.masks else ()),
     ]
-    return Glance(len(files), list(islice(thumbnails(looked_at), SHOWN)), findings)
+    names = [path.relative_to(folder.path).as_posix() for path in looked_at[:SHOWN]]
+    return Glance(len(files), names, findings, len(looks) == len(looked_at))
 
 
-def thumbnails(files: Iterable[Path]) -> Iterator[Thumbnail]:
-    """The files that the host's /view route shows: those in input/, not those in datasets/."""
-    root = Path(folder_paths.get_input_directory())
+def looks_of(files: Sequence[Path]) -> list[tuple[str, int]]:
+    """Names and looks of as many pictures as half a second is enough for. Small copies are kept,
+    so that the next time goes further.
+    """
+    found, end = [], time.monotonic() + SECONDS
     for path in files:
-        if path.is_relative_to(root) and is_within_directory(str(root), str(path)):
-            yield Thumbnail(path.name, path.parent.relative_to(root).as_posix())
+        small = thumbnail(path)
+        found.append((shown(path.name), small.look if small else 0))
+        if time.monotonic() > end:
+            break
+    return found
+
+
+def alike(looks: Sequence[tuple[str, int]]) -> Iterator[str]:
+    """Pictures that look the same, or nearly so."""
+    pairs = [f"{one} and {two}" for one, two in alike_pairs(looks)]
+    if pairs:
+        yield f"They look the same, or nearly so: {first_of(pairs, '; ')}. Keep one of each."
 
 
 def small_or_broken(files: Sequence[Path], resolution: int) -> Iterator[str]:
@@ -84,22 +104,6 @@ def small_or_broken(files: Sequence[Path], resolution: int) -> Iterator[str]:
         )
 
 
-def same_files(files: Sequence[Path]) -> Iterator[str]:
-    """Files of the same bytes; pictures that only look alike are found when they are loaded."""
-    by_size, by_content, left = defaultdict(list), defaultdict(list), COMPARED
-    for path in files:
-        by_size[path.stat().st_size].append(path)
-    for size, alike in by_size.items():
-        for path in alike if len(alike) > 1 else ():
-            left -= size
-            if left >= 0:
-                by_content[hashlib.sha256(path.read_bytes()).digest()].append(path)
-    twins = [[shown(path.name) for path in same] for same in by_content.values() if len(same) > 1]
-    if twins:
-        listed = "; ".join(" and ".join(names[:NAMED]) for names in twins[:NAMED])
-        yield f"The same picture twice: {listed}. Keep one of each."
-
-
 def without_captions(files: Sequence[Path], folder: PictureFolder) -> Iterator[str]:
     """Pictures without a caption where the kind needs one."""
     lookup = caption_lookup(CaptionFiles(), folder.metadata)
@@ -111,7 +115,17 @@ def without_captions(files: Sequence[Path], folder: PictureFolder) -> Iterator[s
         )
 
 
-def first_of(names: Sequence[str]) -> str:
+def without_masks(files: Sequence[Path]) -> Iterator[str]:
+    """Pictures without a mask file where others have one."""
+    bare = [shown(path.name) for path in files if not mask_file(path)]
+    if 0 < len(bare) < len(files):
+        yield (
+            f"{counted(len(bare), 'picture')} without a mask, where others have one: "
+            f"{first_of(bare)}. All of such a picture is learned."
+        )
+
+
+def first_of(names: Sequence[str], between: str = ", ") -> str:
     """The first of some names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"
+    return f"{between.join(names[:NAMED])}{more}"

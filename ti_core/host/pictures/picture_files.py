@@ -27,6 +27,7 @@ MASK_STEM = re.compile(r"(.+?)(?:_mask|-masklabel)", re.IGNORECASE)
 MOST_PIXELS = 64 << 20  # 8192 x 8192
 ENOUGH_PIXELS = 24 << 20  # larger pictures are shrunk: the largest crop has 4 million
 SHRUNK_PIXELS = 7_000_000  # what they are shrunk to, at most
+WHITE: Colour = (255, 255, 255)
 STRIP_PIXELS = 1 << 17  # converted at a time
 MOST_MEMORY = 285_000_000  # bytes that reading a picture may take, by what its header tells
 WEBP_BYTES = 14  # for each pixel: two canvases, a copy, the picture; 17 with what is made of it
@@ -90,7 +91,7 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
     return [(part.isdecimal(), int(part[:18]) if part.isdecimal() else 0, part) for part in parts]
 
 
-def read_pixels(path: Path, background: Colour = (255, 255, 255)) -> Reading:
+def read_pixels(path: Path, background: Colour = WHITE) -> Reading:
     """Read a picture file as a person sees it: turned by its EXIF entry, transparency over a
     colour, the first frame of an animation; ValueError that names the file if it cannot be trusted
     or read.
@@ -137,8 +138,21 @@ def whole_files_only() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def decoded(path: Path, background: Colour) -> Reading:
-    """A picture's first frame, upright and of bounded size, over a background."""
+def read_small(path: Path, side: int) -> Image.Image:
+    """A picture file as a person sees it over white, at most `side` pixels wide and high."""
+    with whole_files_only():
+        check_file(path)
+        with Image.open(path, formats=FORMATS) as opened:
+            opened.draft(opened.mode, (side, side))  # A JPEG is decoded at a part of its size.
+            opened.load()
+            turn = TURNS.get(opened.getexif().get(ORIENTATION, 1), np.asarray)
+            small = Image.fromarray(np.ascontiguousarray(turn(pixels(opened, WHITE)[0])))
+    small.thumbnail((side, side))
+    return small
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no picture file, or cannot be decoded in bounded memory."""
     if not is_file(path):
         raise ValueError("it is no ordinary file")
     size = path.stat().st_size
@@ -147,6 +161,11 @@ def decoded(path: Path, background: Colour) -> Reading:
     with Image.open(path, formats=FORMATS) as opened:
         check_size(opened, size)
         opened.verify()
+
+
+def decoded(path: Path, background: Colour) -> Reading:
+    """A picture's first frame, upright and of bounded size, over a background."""
+    check_file(path)
     with Image.open(path, formats=FORMATS) as opened:
         notes = notes_on(opened)
         whole = opened.size
