@@ -4,6 +4,7 @@
 import { app } from '../../scripts/app.js'
 import { isOurs } from './ours.js'
 import { BUTTON, chain, element, fit } from './panel.js'
+import { say } from './texts.js'
 
 const ALWAYS = 'Comfy.Node.AlwaysShowAdvancedWidgets'
 const SWITCH = 'more'
@@ -36,8 +37,8 @@ function fold(node) {
     const widget = node.addDOMWidget(SWITCH, 'TI_MORE', button, options)
     widget.serialize = false // In the workflow; the option says so for the prompt.
     const label = () => {
-        const more = `${advanced(node).length} more inputs`
-        button.textContent = unfolded(node) ? 'Fewer inputs' : more
+        const count = advanced(node).length
+        button.textContent = unfolded(node) ? say('fewer') : say('more', { count })
     }
     button.addEventListener('click', () => {
         node.toggleAdvanced()

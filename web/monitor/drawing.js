@@ -1,7 +1,8 @@
 // The curve: the share that is explained, over the faint loss of the steps.
 
+import { say } from '../texts.js'
 import { decimated, nearest, range, scale, ticks, usualRange } from './scales.js'
-import { percent, say } from './wording.js'
+import { percent } from './wording.js'
 
 const LEFT = 34
 const RIGHT = 8
@@ -107,7 +108,7 @@ export function read({ box, last, shares, losses }, at) {
     if (!share) return null
     const parts = [say('step', { step: share[0] }), say('share', { share: percent(share[1]) })]
     if (loss) parts.push(say('loss', { loss: nearest(losses, share[0])[1].toPrecision(3) }))
-    return { point: share, text: parts.join(', ') }
+    return { point: share, text: parts.join(say('comma')) }
 }
 
 function drawHover(context, chart, theme, at) {

@@ -1,8 +1,9 @@
 // The monitor's elements: what they show of a run, and what they ask for when they are pressed.
 
-import { copy } from '../copying.js'
+import { copies } from '../copying.js'
+import { say } from '../texts.js'
 import { draw } from './drawing.js'
-import { headline, isOver, pastRun, say, status } from './wording.js'
+import { headline, isOver, pastRun, status } from './wording.js'
 
 const HOLD = 300 // milliseconds from a click to a press that is held
 const STYLE = `
@@ -268,10 +269,7 @@ export class Panel {
         const code = make('code')
         put(code, text)
         const button = make('button', '', { type: 'button' })
-        put(button, say('copy'))
-        button.addEventListener('click', async () => {
-            put(button, say((await copy(text)) ? 'copied' : 'copyYourself'))
-        })
+        copies(button, text)
         const told = [say('saved', { step }), ' ', code, ' ', button, advice ? ` ${advice}` : '']
         this.parts.told.replaceChildren(...told)
     }
