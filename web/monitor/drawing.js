@@ -11,9 +11,8 @@ const BOTTOM = 16
 const MOST = 250 // points that are drawn of a curve
 const MOST_LOSSES = 100 // of means, because the loss of a step is noise
 
-/** Draw a run on a 2D context of `width` x `height`; `past` are other runs, `at` is the pointer's x. */
+/** Draw a run on an empty 2D context of `width` x `height`; `past` are other runs, `at` is the pointer's x. */
 export function draw(context, { width, height }, run, theme, { past = [], at = null } = {}) {
-    context.clearRect(0, 0, width, height)
     const chart = layout({ width, height }, run, past)
     drawAxes(context, chart, theme)
     drawLosses(context, chart, theme)

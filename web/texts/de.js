@@ -32,11 +32,11 @@ export default {
     close: 'Klick oder Esc schließt.',
 
     // Its buttons, and what they tell
-    stop: 'Beenden, behalten',
-    stopping: 'Endet nach dem Schritt',
+    stop: 'Beenden und behalten',
+    stopping: 'Endet nach diesem Schritt',
     stopTip: 'Das Training nach dem laufenden Schritt beenden. Der Workflow geht mit dem weiter, was gelernt ist.',
     preview: 'Jetzt zeichnen',
-    previewing: 'Nach dem Schritt',
+    previewing: 'Kommt nach diesem Schritt',
     previewTip: 'Das Wort nach dem laufenden Schritt zeichnen. Ohne „Trainingsvorschau“: das Wort allein, und im Schnee.',
     save: 'Jetzt speichern',
     saveTip: 'Das Wort, wie es jetzt ist, in eine neue Datei im Embeddings-Ordner schreiben. Das Training geht weiter.',
