@@ -203,7 +203,7 @@ def main() -> None:
     if options.help_pages:
         for state in SHOWN:
             made = Image.open(studio.file(state, True, "dark")).convert("RGB")
-            made.quantize(128).save(HELP / f"{state}.png", optimize=True)
+            made.quantize(256).save(HELP / f"{state}.png", optimize=True)
 
 
 @contextmanager
