@@ -9,6 +9,7 @@ language of the page.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from headless import PACK, Server
 from workflow import DYNAMIC_COMBO, fields, options
 
 LOCALES = REPO / "locales"
+HELP = REPO / "web" / "docs"
+PICTURE = re.compile(r"^!\[.*\]\((.+)\)$", re.MULTILINE)
 SYNTAX = "{}|@"  # to the page a part of its own language for messages, in its older versions
 
 # Of the help pages; German has none as long as ComfyUI's page does not offer it.
@@ -42,8 +45,8 @@ def main() -> None:
             print(f"{language}: {complaint}")
     for language in HEADINGS:
         for node, translated in read(language).items():
-            page = REPO / "web" / "docs" / node / f"{language}.md"
-            page.write_text(help_page(language, translated), encoding="utf-8")
+            page = HELP / node / f"{language}.md"
+            page.write_text(help_page(language, node, translated), encoding="utf-8")
 
 
 def translations() -> list[str]:
@@ -129,9 +132,15 @@ def complaints(texts: Texts, translated: Texts) -> list[str]:
     ]
 
 
-def help_page(language: str, texts: Texts) -> str:
-    """A help page with a line for each input and output that has a tooltip."""
-    lines = [f"# {texts['display_name']}", "", texts["description"]]
+def help_page(language: str, node: str, texts: Texts) -> str:
+    """A help page with the pictures of the English one, and a line for each input and output that
+    has a tooltip.
+    """
+    name = texts["display_name"]
+    lines = [f"# {name}", "", texts["description"]]
+    english = (HELP / node / "en.md").read_text(encoding="utf-8")
+    for picture in PICTURE.findall(english):
+        lines += ["", f"![{name}]({picture})"]
     for part, title in HEADINGS[language].items():
         rows = [(text["name"], text.get("tooltip")) for text in texts[part].values()]
         table = [f"| {name} | {tip} |" for name, tip in rows if tip]

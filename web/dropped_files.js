@@ -2,6 +2,7 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
+import { say } from './texts.js'
 
 const READERS = ['LoadTextualInversion', 'ConvertTextualInversion']
 const ENDINGS = /\.(safetensors|pt|bin|ckpt|pth|png|webp|avif)$/i
@@ -26,7 +27,7 @@ async function choose(node, file) {
         select(node, await upload(file))
     } catch (error) {
         const detail = `${file.name}: ${error.message}`
-        app.extensionManager.toast.add({ severity: 'error', summary: 'Upload failed', detail })
+        app.extensionManager.toast.add({ severity: 'error', summary: say('uploadFailed'), detail })
     }
 }
 

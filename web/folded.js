@@ -4,10 +4,12 @@
 import { app } from '../../scripts/app.js'
 import { isOurs } from './ours.js'
 import { BUTTON, chain, element, fit } from './panel.js'
+import { say } from './texts.js'
 
 const ALWAYS = 'Comfy.Node.AlwaysShowAdvancedWidgets'
 const SWITCH = 'more'
 const HEIGHT = 26
+const AS_WIDE = 'width: calc(100% - 20px); height: 100%; margin: 0 10px; padding: 0;' // as others
 
 app.registerExtension({
     name: 'textual-inversion.folded',
@@ -30,14 +32,14 @@ function fold(node) {
         return shown.sort((one, other) => rank(one) - rank(other))
     }
     node.hasAdvancedWidgets = () => advanced(node).length > 0 // A line in the node's menu.
-    const button = element('button', `${BUTTON} width: 100%; height: 100%; padding: 0;`)
+    const button = element('button', `${BUTTON} ${AS_WIDE}`)
     const size = { getMinHeight: () => HEIGHT, getMaxHeight: () => HEIGHT, margin: 4 }
     const options = { serialize: false, hideOnZoom: false, canvasOnly: true, ...size }
     const widget = node.addDOMWidget(SWITCH, 'TI_MORE', button, options)
     widget.serialize = false // In the workflow; the option says so for the prompt.
     const label = () => {
-        const more = `${advanced(node).length} more inputs`
-        button.textContent = unfolded(node) ? 'Fewer inputs' : more
+        const count = advanced(node).length
+        button.textContent = unfolded(node) ? say('fewer') : say('more', { count })
     }
     button.addEventListener('click', () => {
         node.toggleAdvanced()

@@ -4,10 +4,11 @@
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { Panel } from './monitor/panel.js'
-import { isOver, say } from './monitor/wording.js'
+import { isOver } from './monitor/wording.js'
 import { wayTo } from './ours.js'
 import { chain } from './panel.js'
 import { addWidget } from './subgraph_widgets.js'
+import { say } from './texts.js'
 
 const TRAINER = 'TrainTextualInversion'
 const ROOT = '/textual_inversion'

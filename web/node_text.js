@@ -3,7 +3,7 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
-import { copy } from './copying.js'
+import { copies } from './copying.js'
 import { isOurs, nodeOf } from './ours.js'
 import { BUTTON, addPanel, chain, element } from './panel.js'
 
@@ -113,11 +113,8 @@ function marked(all, kind) {
 
 function copied(prompt) {
     const row = element('div', 'display: flex; gap: 8px; align-items: center; margin-bottom: 2px')
-    const button = element('button', BUTTON, 'Copy', { type: 'button', title: `Copy "${prompt}"` })
-    button.addEventListener('click', async () => {
-        button.textContent = (await copy(prompt)) ? 'Copied' : 'Press Ctrl+C'
-        setTimeout(() => (button.textContent = 'Copy'), 2000)
-    })
+    const button = element('button', BUTTON, '', { type: 'button' })
+    copies(button, prompt)
     row.append(element('code', CODE, prompt), button)
     return row
 }

@@ -4,6 +4,7 @@ import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { BUTTON, addPanel, chain, element } from './panel.js'
 import { folderName, sorted } from './dropped_folder.js'
+import { say } from './texts.js'
 
 const NODE = 'LoadImagesAsConcept'
 const LIST = '/textual_inversion/folders'
@@ -14,7 +15,6 @@ const PAUSE = 200 // ms in which more may be typed
 const SMALL = `width: 44px; height: 44px; object-fit: cover; border-radius: 4px;
     background: var(--comfy-input-bg);`
 const WATCHED = ['folder', 'resolution', 'kind', 'captions', 'subfolders']
-const HINT = 'Drop pictures or a folder here.'
 
 const panels = new WeakMap() // of each node: where its pictures are shown
 let counts = {} // pictures of each folder
@@ -55,7 +55,7 @@ class Panel {
         this.said = element('span', 'margin-left: 8px')
         this.shown = element('div', 'display: flex; flex-wrap: wrap; gap: 4px; margin-top: 4px')
         this.findings = element('div', 'margin-top: 4px; white-space: pre-line')
-        const button = element('button', BUTTON, 'Add pictures', { type: 'button' })
+        const button = element('button', BUTTON, say('addPictures'), { type: 'button' })
         const input = element('input', 'display: none', '', { type: 'file', multiple: true })
         button.addEventListener('click', () => input.click())
         input.addEventListener('change', () => {
@@ -74,14 +74,14 @@ class Panel {
         const folder = this.target(await dropped)
         const all = [...pictures, ...captions]
         const names = new Map() // of each picture without its ending, as the host has stored it
-        const problems = leftOut.length ? [`Left out: ${leftOut.join(', ')}.`] : []
+        const problems = leftOut.length ? [say('leftOut', { names: leftOut.join(', ') })] : []
         for (const [done, { file, path }] of all.entries()) {
-            this.said.textContent = `Uploading ${done + 1} of ${all.length}`
+            this.said.textContent = say('uploading', { number: done + 1, count: all.length })
             try {
                 const name = await upload(file, path, folder, names)
                 names.set(stem([...path, file.name].join('/')), stem(name))
             } catch (error) {
-                problems.push(`${file.name} was not uploaded: ${error.message}.`)
+                problems.push(say('notUploaded', { name: file.name, reason: error.message }))
             }
         }
         if (names.size) {
@@ -107,8 +107,8 @@ class Panel {
         const folder = value('folder')
         const found = !folder || folder === 'none' ? null : await glance(folder, value, this.node)
         if (this.asked !== asked) return
-        this.said.textContent = found?.count ? `${found.count} pictures in ${folder}` : HINT
-        if (found?.count === 1) this.said.textContent = `1 picture in ${folder}`
+        const counted = found?.count === 1 ? 'onePicture' : 'pictures'
+        this.said.textContent = say(found?.count ? counted : 'dropHere', { count: found?.count, folder })
         const thumbnails = (found?.names ?? []).map((name) => thumbnail(folder, name))
         this.shown.replaceChildren(...thumbnails)
         const lines = [...problems, ...(found?.findings ?? []), ...[found?.error ?? []].flat()]
@@ -132,7 +132,7 @@ async function glance(folder, value, node) {
     try {
         return await (await api.fetchApi(`${GLANCE}?${query}`)).json()
     } catch (error) {
-        return { error: `The server does not answer (${error.message}).` }
+        return { error: say('noAnswer', { reason: error.message }) }
     }
 }
 

@@ -5,7 +5,7 @@ import test from 'node:test'
 
 import { draw, layout, read } from '../../web/monitor/drawing.js'
 import { decimated, nearest, range, scale, ticks, usualRange } from '../../web/monitor/scales.js'
-import { TEXTS, clock, headline, isOver, pastRun, percent, say, status } from '../../web/monitor/wording.js'
+import { clock, headline, isOver, pastRun, percent, status } from '../../web/monitor/wording.js'
 
 const RUN = {
     word: 'my-cat', initialiser: 'cat', phase: 'learning', why: '', step: 120, steps: 400, first: 0,
@@ -107,14 +107,6 @@ test('a stored run is told by its settings, an older one by what is known', () =
     const past = { vectors: 2, steps: 400, seed: '1', method: 'free', rate: '0.005', batch: '2', validations: [[0, 0], [400, 21]] }
     assert.equal(pastRun(past), 'seed 1, 2 vec., free 0.005, batch 2, 400 steps: 21 %')
     assert.equal(pastRun({ ...past, method: '' }), '2 vec., 400 steps: 21 %')
-})
-
-test('every text of every language has the places of the English one', () => {
-    const places = (text) => (text.match(/\{\w+\}/g) ?? []).sort()
-    for (const texts of Object.values(TEXTS))
-        for (const [name, text] of Object.entries(texts))
-            assert.deepEqual(places(text), places(TEXTS.en[name]), name)
-    assert.equal(say('step', { step: 5 }), 'step 5')
 })
 
 test('the curve goes from the lower left to the best step, inside its box', () => {

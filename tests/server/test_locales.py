@@ -37,7 +37,7 @@ def test_a_translation_has_every_text_and_no_other(texts: dict[str, Any], langua
 def test_a_help_page_in_a_language_is_made_of_its_texts(server: Server, language: str):
     for node, translated in read(language).items():
         page = server.get(f"/extensions/{PACK}/docs/{node}/{language}.md").decode()
-        assert page == help_page(language, translated), "Run python scripts/build_locales.py."
+        assert page == help_page(language, node, translated), "Run python scripts/build_locales.py."
 
 
 def test_chinese_texts_are_chinese():

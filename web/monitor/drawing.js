@@ -1,7 +1,8 @@
 // The curve: the share that is explained, over the faint loss of the steps.
 
+import { say } from '../texts.js'
 import { decimated, nearest, range, scale, ticks, usualRange } from './scales.js'
-import { percent, say } from './wording.js'
+import { percent } from './wording.js'
 
 const LEFT = 34
 const RIGHT = 8
@@ -10,9 +11,8 @@ const BOTTOM = 16
 const MOST = 250 // points that are drawn of a curve
 const MOST_LOSSES = 100 // of means, because the loss of a step is noise
 
-/** Draw a run on a 2D context of `width` x `height`; `past` are other runs, `at` is the pointer's x. */
+/** Draw a run on an empty 2D context of `width` x `height`; `past` are other runs, `at` is the pointer's x. */
 export function draw(context, { width, height }, run, theme, { past = [], at = null } = {}) {
-    context.clearRect(0, 0, width, height)
     const chart = layout({ width, height }, run, past)
     drawAxes(context, chart, theme)
     drawLosses(context, chart, theme)
@@ -107,7 +107,7 @@ export function read({ box, last, shares, losses }, at) {
     if (!share) return null
     const parts = [say('step', { step: share[0] }), say('share', { share: percent(share[1]) })]
     if (loss) parts.push(say('loss', { loss: nearest(losses, share[0])[1].toPrecision(3) }))
-    return { point: share, text: parts.join(', ') }
+    return { point: share, text: parts.join(say('comma')) }
 }
 
 function drawHover(context, chart, theme, at) {

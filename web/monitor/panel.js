@@ -1,8 +1,9 @@
 // The monitor's elements: what they show of a run, and what they ask for when they are pressed.
 
-import { copy } from '../copying.js'
+import { copies } from '../copying.js'
+import { say } from '../texts.js'
 import { draw } from './drawing.js'
-import { headline, isOver, pastRun, say, status } from './wording.js'
+import { headline, isOver, pastRun, status } from './wording.js'
 
 const HOLD = 300 // milliseconds from a click to a press that is held
 const STYLE = `
@@ -14,8 +15,10 @@ const STYLE = `
 .ti-headline { font-size: 13px; font-weight: 600; }
 .ti-status, .ti-words, .ti-told { flex: none; color: var(--descrip-text, #999);
     max-height: 4.1em; overflow: auto; overflow-wrap: anywhere; }
-.ti-failed { color: var(--error-text, #ff4444); max-height: 8em; }
-.ti-curve { position: relative; flex: 1 1 110px; min-height: 100px; }
+.ti-failed { max-height: 8em;
+    color: color-mix(in srgb, var(--error-text, #ff4444) 75%, var(--input-text, #ddd)); }
+.ti-curve { position: relative; flex: 1 1 110px; min-height: 100px; border-radius: 6px;
+    background: color-mix(in srgb, var(--input-text, #ddd) 4%, transparent); }
 .ti-curve canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
 .ti-strip { display: flex; flex: none; gap: 6px; overflow-x: auto; padding-bottom: 2px; }
 .ti-strip figure { flex: none; display: flex; flex-direction: column; align-items: center;
@@ -28,8 +31,8 @@ const STYLE = `
     border: 1px solid var(--border-color, #4e4e4e); border-radius: 5px; }
 .ti-monitor button:hover:enabled { border-color: var(--p-primary-color, #3b82f6); }
 .ti-monitor button:disabled { opacity: 0.5; cursor: default; }
-.ti-buttons { display: flex; flex: none; flex-wrap: wrap; gap: 4px; }
-.ti-buttons button { flex: 1; min-height: 26px; padding: 2px; white-space: nowrap; }
+.ti-buttons { display: flex; flex: none; gap: 4px; }
+.ti-buttons button { flex: 1 1 0; min-width: 0; min-height: 26px; padding: 2px; line-height: 1.15; }
 .ti-told code { color: var(--input-text, #ddd); }
 .ti-more { display: flex; flex: none; gap: 2px 10px; align-items: flex-start; flex-wrap: wrap; }
 .ti-more summary { list-style: none; width: fit-content; padding: 0 2px; border: none;
@@ -124,13 +127,12 @@ export class Panel {
             this.asked.delete('preview')
         this.run = run
         if (isOver(run)) this.asked.clear()
-        const { headline: head, status: line, words, strip, curve, more } = this.parts
+        const { headline: head, status: line, words, strip, more } = this.parts
         const failed = run?.phase === 'failed'
         put(head, headline(run))
         put(line, status(run))
         line.classList.toggle('ti-failed', failed)
         put(words, run?.nearest.length ? say('nearest', { words: run.nearest.join(', ') }) : '')
-        curve.hidden = !run?.validations.length
         more.hidden = !run
         this.showStrip(strip)
         this.showMore()
@@ -268,10 +270,7 @@ export class Panel {
         const code = make('code')
         put(code, text)
         const button = make('button', '', { type: 'button' })
-        put(button, say('copy'))
-        button.addEventListener('click', async () => {
-            put(button, say((await copy(text)) ? 'copied' : 'copyYourself'))
-        })
+        copies(button, text)
         const told = [say('saved', { step }), ' ', code, ' ', button, advice ? ` ${advice}` : '']
         this.parts.told.replaceChildren(...told)
     }
@@ -305,13 +304,15 @@ export class Panel {
     paint(at = this.at) {
         this.at = at
         const { clientWidth: width, clientHeight: height } = this.canvas
-        if (!this.run || !width || !height) return
+        if (!width || !height) return
         const ratio = window.devicePixelRatio || 1
         const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)]
         if (this.canvas.width !== across) this.canvas.width = across
         if (this.canvas.height !== down) this.canvas.height = down
         const context = this.canvas.getContext('2d')
         context.setTransform(ratio, 0, 0, ratio, 0, 0)
+        context.clearRect(0, 0, width, height)
+        if (!this.run?.validations.length) return
         const past = [...this.chosen.values()]
         draw(context, { width, height }, this.run, themeOf(this.root), { past, at })
     }
@@ -358,7 +359,7 @@ function themeOf(element) {
         quiet: colour('--descrip-text', '#999'),
         paper: colour('--comfy-menu-bg', '#353535'),
         grid: `color-mix(in srgb, ${text} 12%, transparent)`,
-        loss: `color-mix(in srgb, ${text} 28%, transparent)`,
+        loss: `color-mix(in srgb, ${text} 18%, transparent)`,
         faint: `color-mix(in srgb, ${colour('--p-primary-color', '#3b82f6')} 45%, transparent)`,
         accent: colour('--p-primary-color', '#3b82f6'),
         font: '10px system-ui, sans-serif'

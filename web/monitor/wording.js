@@ -1,70 +1,6 @@
 // What the monitor says, in words.
 
-export const TEXTS = {
-    en: {
-        idle: 'When it trains, you see here how much it has learned.',
-        explains: '{word} explains {share} % more than {start}',
-        explainsLess: '{word} explains {share} % less than {start}',
-        loaded: 'the word as it was loaded',
-        preparing: 'Looking for a stored run',
-        encoding: 'Encoding the pictures',
-        trying: 'Trying a step',
-        measuring: 'Measuring the start',
-        drawing: 'Drawing a preview at step {step}',
-        learning: 'Step {step} of {steps}',
-        pace: '{pace} s/step',
-        left: 'at most {left} left',
-        goingOn: 'going on from step {first}',
-        done: 'Done at step {step} of {steps}',
-        cancelledStored: 'Cancelled at step {step}. Run goes on from step {stored}.',
-        cancelled: 'Cancelled at step {step}. Nothing is stored.',
-        stored: 'Stored at step {stored}. Run goes on from there.',
-        failed: 'The training failed',
-        nearest: 'Nearest words: {words}',
-        best: 'best: step {step}',
-        step: 'step {step}',
-        share: '{share} %',
-        loss: 'loss {loss}',
-        stop: 'Stop and keep',
-        stopping: 'Stopping after this step',
-        stopTip: 'End the training after the current step. The graph continues with what was learned.',
-        preview: 'Preview now',
-        previewing: 'Drawn after this step',
-        previewTip: 'Draw the word after the current step. Without Training Previews: the word alone, and in the snow.',
-        save: 'Save now',
-        saveTip: 'Write the word as it is now to a new file in the embeddings folder. The training continues.',
-        keep: 'Keep this one',
-        keepTip: 'Write the word as it was after step {step} to a new file in the embeddings folder.',
-        keptAs: 'kept',
-        saved: 'Step {step} is saved. In a prompt:',
-        copy: 'Copy',
-        copied: 'Copied',
-        copyYourself: 'Press Ctrl+C',
-        compare: 'Compare',
-        compareTip: 'Stored runs of this word, drawn faintly behind this one.',
-        noRuns: 'No other run of this word is stored.',
-        past: 'seed {seed}, {vectors} vec., {method} {rate}, batch {batch}, {steps} steps: {share} %',
-        pastUnknown: '{vectors} vec., {steps} steps: {share} %',
-        report: 'Report',
-        notes: 'Notes ({count})',
-        close: 'Click or press Escape to close.',
-        noAnswer: 'The server does not answer ({reason}).',
-        curve: 'Per cent of the validation loss that is gone, by step'
-    }
-}
-
-let language = 'en'
-
-/** Choose the language; one that is not there, or lacks a text, speaks English. */
-export function speak(code) {
-    language = code in TEXTS ? code : 'en'
-}
-
-/** A text with its values in it. */
-export function say(name, values = {}) {
-    const text = TEXTS[language][name] ?? TEXTS.en[name]
-    return text.replace(/\{(\w+)\}/g, (_, key) => String(values[key]))
-}
+import { say } from '../texts.js'
 
 /** A length of time as minutes and seconds, `2:20`; from an hour on `1:02:20`. */
 export function clock(seconds) {
@@ -100,7 +36,7 @@ export function status(run) {
         parts.push(say('left', { left: clock((run.steps - step) * pace) }))
     }
     if (first > 0 && phase !== 'stored') parts.push(say('goingOn', { first }))
-    return parts.join(', ')
+    return parts.join(say('comma'))
 }
 
 /** How a stored run was made, and how far it came. */
