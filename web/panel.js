@@ -1,6 +1,7 @@
 // A place on a node for text, pictures and buttons, as high as what is in it, in both renderers.
 
 const MARGIN = 4
+const INSET = 10
 const PANEL = `box-sizing: border-box; width: 100%; height: 100%; overflow: hidden auto;
     font: 12px/1.4 sans-serif; color: var(--input-text); user-select: text; cursor: auto;
     overflow-wrap: anywhere;`
@@ -21,6 +22,8 @@ export function addPanel(node, name, most) {
     root.addEventListener('pointerdown', (event) => event.stopPropagation())
     root.addEventListener('wheel', (event) => scrolls(root) && event.stopPropagation())
     new ResizeObserver(() => {
+        // Nodes 2.0 sets widgets in from the node's edge, LiteGraph lets them do it.
+        body.style.margin = window.LiteGraph?.vueNodesMode ? '0' : `0 ${INSET}px`
         const needed = body.offsetHeight && Math.min(body.offsetHeight, most) + 2 * MARGIN
         if (!root.isConnected || needed === height) return
         height = needed

@@ -254,10 +254,15 @@ def test_stop_and_keep_ends_it_and_the_graph_goes_on(
     wait(page, f"() => ({PAINTED})() > 3")
 
 
-def test_stored_runs_can_be_drawn_behind(opened_view: View, trained: dict[str, Any]) -> None:
+def test_other_stored_runs_can_be_drawn_behind(opened_view: View, trained: dict[str, Any]) -> None:
     page = opened_view.page
+    page.evaluate(LOAD, training(60 + opened_view.vue_nodes, train__steps=5))
+    page.evaluate(QUEUE)
+    shown(page)
+    wait(page, SAYS, "Finished at step 5")
     page.evaluate(f"() => [...{MONITOR}.querySelectorAll('summary')][0].click()")
     wait(page, SAYS, f"seed {70 + opened_view.vue_nodes}, 2 vec., spherical 0.05, batch 2")
+    assert f"seed {60 + opened_view.vue_nodes}," not in page.evaluate(TEXT)
     before = page.evaluate(PAINTED)
     page.evaluate(f"() => {MONITOR}.querySelector('input').click()")
     wait(page, f"before => ({PAINTED})() !== before", before)
@@ -289,9 +294,8 @@ def test_two_trainers_show_each_their_own_run(view: View, server: Server) -> Non
     page.wait_for_function("() => window.ended !== null", timeout=120_000)
     says = """() => app.graph.nodes.filter(({ type }) => type === 'TrainTextualInversion').map(
         ({ widgets }) => widgets.find(({ name }) => name === 'monitor').element.innerText)"""
-    wait(page, f"() => ({says})().every((text) => text.includes('Finished'))")
-    first, second = page.evaluate(says)
-    assert "Finished at step 3 of 3" in first and "Finished at step 4 of 4" in second
+    own = "(text, place) => text.includes(`Finished at step ${place + 3} of ${place + 3}`)"
+    wait(page, f"() => ({says})().every({own})")
 
 
 def test_an_error_stands_on_the_node(view: View, server: Server) -> None:

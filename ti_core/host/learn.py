@@ -65,7 +65,8 @@ class Audience:
     """Who watches a run: `on_step` is called before the first step and after each one, `tell` with
     what the user should know meanwhile, `should_stop` and `should_draw` after each step; `enter`
     with what the run does next, `take_up` with a stored state and the words of stored steps,
-    `stored_at` with the step of each checkpoint. `about` is put into them.
+    `stored_at` with the step of each checkpoint and the run's name in the store. `about` is put
+    into them.
     """
 
     on_step: Callable[[RunState], None] = lambda state: None
@@ -75,7 +76,7 @@ class Audience:
     should_draw: Callable[[], bool] = lambda: False
     enter: Callable[[Phase], None] = lambda phase: None
     take_up: Callable[[RunState, Mapping[int, Vectors]], None] = lambda state, words: None
-    stored_at: Callable[[int], None] = lambda step: None
+    stored_at: Callable[[int, str], None] = lambda step, name: None
     about: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -151,6 +152,7 @@ class Session:
         if self.state:
             words = self.store.words(self.embedding.vectors, self.step)
             self.audience.take_up(self.state, words)
+            self.audience.stored_at(self.step, self.store.folder.name)
         if self.state and is_over(self.state, self.settings.training):
             return self.state
         self.store.probe(self.embedding.vectors, steps)
@@ -294,7 +296,7 @@ class Session:
         """Store the run."""
         self.store.save(state)
         if self.store.newest == state.step:
-            self.audience.stored_at(state.step)
+            self.audience.stored_at(state.step, self.store.folder.name)
 
     def draw(self, previews: Previews, frozen: HostModel, state: RunState) -> None:
         """Draw the word, if it is due or somebody asks for it."""

@@ -20,7 +20,7 @@ const STYLE = `
 .ti-curve { position: relative; flex: 1 1 110px; min-height: 100px; border-radius: 6px;
     background: color-mix(in srgb, var(--input-text, #ddd) 4%, transparent); }
 .ti-curve canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
-.ti-strip { display: flex; flex: none; gap: 6px; overflow-x: auto; padding-bottom: 2px; }
+.ti-strip { display: flex; flex: none; gap: 4px; overflow-x: auto; padding-bottom: 2px; }
 .ti-strip figure { flex: none; display: flex; flex-direction: column; align-items: center;
     gap: 2px; margin: 0; font-size: 11px; color: var(--descrip-text, #999); }
 .ti-strip img { height: 64px; border-radius: 4px; cursor: zoom-in; display: block;
@@ -31,6 +31,7 @@ const STYLE = `
     border: 1px solid var(--border-color, #4e4e4e); border-radius: 5px; }
 .ti-monitor button:hover:enabled { border-color: var(--p-primary-color, #3b82f6); }
 .ti-monitor button:disabled { opacity: 0.5; cursor: default; }
+.ti-strip button { padding: 2px 4px; }
 .ti-buttons { display: flex; flex: none; gap: 4px; }
 .ti-buttons button { flex: 1 1 0; min-width: 0; min-height: 26px; padding: 2px; line-height: 1.15; }
 .ti-told code { color: var(--input-text, #ddd); }
@@ -280,7 +281,9 @@ export class Panel {
         const list = this.compare.lastChild
         try {
             const found = await this.host.runsOf(this.run.word)
-            const others = found.filter(({ validations }) => validations.length > 1)
+            const others = found.filter(
+                ({ run, validations }) => run !== this.run.stored_as && validations.length > 1
+            )
             list.replaceChildren(...others.map((past) => this.choice(past)))
             if (!others.length) put(list, say('noRuns'))
         } catch (error) {

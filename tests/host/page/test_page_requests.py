@@ -83,6 +83,17 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
 
 
+def test_the_curve_ends_where_the_run_does():
+    run = run_on("12")
+    state = learned(run, 3)
+    state.closing_losses = torch.tensor([1.5, 1.5]).double()
+    state.ended = "user"
+    run.end("")
+    told = run.snapshot()
+    assert told["validations"] == [[0, 0.0], [3, 25.0]]
+    assert (told["share"], told["best"]) == (25.0, 3)
+
+
 def test_a_training_is_stopped_by_its_node_and_others_go_on():
     one, inside, other = run_on("12"), run_on("7:12"), run_on("3")
     assert ask("stop", b'{"node_id": "7:12"}') == (200, {"stopped": ["7:12"]})

@@ -98,6 +98,7 @@ class Monitor:
         self.notes: list[str] = []
         self.why = self.report = ""
         self.stored: int | None = None
+        self.stored_as = ""
         self.word: Vectors | None = None
         self.words: dict[int, Vectors] = {}
         self.pictures: dict[int, Path] = {}
@@ -135,7 +136,7 @@ class Monitor:
     def take_up(self, state: RunState, words: Mapping[int, Vectors]) -> None:
         """The run goes on from a stored state; `words` are those of its stored steps."""
         self.words |= words
-        self.stored = self.first = state.step
+        self.first = state.step
         self.note_state(state)
         self.changed()
 
@@ -200,15 +201,16 @@ class Monitor:
                 del self.words[gone]
         self.changed()
 
-    def stored_at(self, step: int) -> None:
-        """The run is on disk up to a step."""
-        self.stored = step
+    def stored_at(self, step: int, name: str) -> None:
+        """The run is on disk up to a step, under a name."""
+        self.stored, self.stored_as = step, name
 
     def end(self, report: str) -> None:
         """The run has given its word."""
         self.phase, self.report = "done", shortened(report, LONGEST_REPORT)
         if self.state:
             self.note_state(self.state)
+            self.validations = tuple(self.state.history)
             self.why = why_ended(self.state)
             self.best = self.state.choice.step
             self.reached = gained(self.state, self.state.kept_loss(self.keep))
@@ -289,6 +291,7 @@ class Monitor:
             "share": None if self.reached is None else rounded(self.reached),
             "best": self.best,
             "stored": self.stored,
+            "stored_as": self.stored_as,
             "losses": stretches(losses, MOST_POINTS),
             "validations": shares(self.state, self.validations, MOST_POINTS) if self.state else [],
             "nearest": self.near,

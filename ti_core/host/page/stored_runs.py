@@ -59,6 +59,7 @@ def drawn(name: str, state: RunState) -> dict[str, Any]:
         "share": validations[-1][1] if state.step else None,
         "best": state.choice.step,
         "stored": state.step,
+        "stored_as": name,
         "losses": stretches(state.losses, MOST_POINTS),
         "validations": validations,
         **{"nearest": [], "pictures": {}, "kept": [], "saved": {}, "notes": [], "report": ""},
