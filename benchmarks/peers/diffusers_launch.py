@@ -1,7 +1,8 @@
 """Run diffusers' own training script as it is, on a pipeline whose VAE has the TAESD layout:
 `python diffusers_launch.py CHECKOUT [the script's arguments]`.
 
-The script asks diffusers for an AutoencoderKL; it gets `TinyEncoder` under that name.
+The script asks diffusers for an AutoencoderKL; it gets `TinyEncoder` under that name. Sentences
+that are handed over stand in place of its own.
 """
 
 import sys
@@ -9,9 +10,8 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import diffusers
+from peers.scripts import given_templates
 from pipeline import TinyEncoder, check
-
-from scripts import given_templates
 
 SCRIPT = Path("examples", "textual_inversion", "textual_inversion.py")
 

@@ -2,14 +2,15 @@
 `python kohya_launch.py CHECKOUT [the script's arguments]`.
 
 The script builds a UNet of SD 1.x's widths whatever it loads; its trainer is given toyworld's
-networks in place of those, by the method that its script for SDXL overrides as well.
+networks in place of those, by the method that its script for SDXL overrides as well. Sentences
+that are handed over stand in place of its own.
 """
 
 import sys
 from pathlib import Path
 from typing import Any
 
-from scripts import given_templates
+from peers.scripts import given_templates
 
 sys.path.insert(0, sys.argv.pop(1))
 

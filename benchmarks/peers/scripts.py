@@ -90,8 +90,11 @@ class Script:
         for left in out.glob(f"{self.stem}-step*"):  # by a run that was broken off
             left.unlink()
         command = [python, self.launcher, checkout, *self.arguments(task, recipe, out)]
-        environment = os.environ | {"PYTHONPATH": str(REPO), "HF_HUB_OFFLINE": "1"}
-        environment[TEMPLATES] = "\n".join(task.templates)
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(map(str, (REPO, HERE.parent))),
+            "HF_HUB_OFFLINE": "1",
+            TEMPLATES: "\n".join(task.templates),
+        }
         log = out / "output.txt"
         with log.open("w") as output:
             done = subprocess.run(command, stdout=output, stderr=output, env=environment)

@@ -296,7 +296,8 @@ QUOTED = {
         *("noise-levels", "anytime-flowworld", "noise-levels/flowworld-uniform"),
     ),
     "docs/learning.md": (
-        *("anytime-toyworld", "anytime-flowworld", "noise-toyworld", "flowworld/turbo"),
+        *("anytime-toyworld", "anytime-flowworld", "anytime-otherworld"),
+        *("noise-toyworld", "flowworld/turbo"),
     ),
 }
 

@@ -1,6 +1,7 @@
 """Other trainers' scripts: what they saved on their way, and what is said when they fail."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,15 @@ def test_a_script_that_fails_says_why_and_with_which_python(task: Task, tmp_path
 def test_fewer_steps_than_a_curve_has_points_are_refused(task: Task, tmp_path: Path):
     with pytest.raises(ValueError, match="23 steps are too few"):
         DIFFUSERS.train(tmp_path, task, Recipe(23, 0.1), tmp_path)
+
+
+def test_the_sentences_that_are_to_be_read_reach_the_script(task: Task, tmp_path: Path):
+    launcher, told = tmp_path / "launch.py", tmp_path / "told"
+    launcher.write_text(
+        "import sys\nfrom pathlib import Path\nfrom peers.scripts import given_templates\n"
+        "Path(sys.argv[2]).write_text(repr(given_templates()))\n"
+    )
+    script = Script("any", launcher, "word", Recipe(24, 0.1), lambda *_: [str(told)], batch=1)
+    for templates in ((), ("a photo of {}", "{}")):
+        script.run(tmp_path, replace(task, templates=templates), Recipe(24, 0.1), tmp_path / "out")
+        assert told.read_text() == repr(list(templates))
