@@ -276,7 +276,7 @@ class Monitor:
         losses = self.state.losses[: self.step] if self.state else []
         start = self.embedding.initialiser if self.embedding.has_origin else ""
         return {
-            "moment": time.perf_counter(),
+            "moment": time.time(),
             "run": self.run,
             "node": self.node_id,
             "workflow": self.workflow,
