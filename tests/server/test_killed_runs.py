@@ -19,7 +19,7 @@ from headless import Server
 from safetensors import safe_open
 
 STEPS = 60  # A run is stored every 25.
-KILLS = 4
+KILLS = 3
 RUNS = Path("user", "textual_inversion_runs")
 DAMAGED = {"train__seed": 6, "train__steps": 30}
 
