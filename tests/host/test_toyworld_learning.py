@@ -14,7 +14,7 @@ from toyworld.worlds import TOYWORLD
 pytestmark = pytest.mark.slow  # a minute on a CPU core
 
 THING, ANOTHER = TOYWORLD.held_out[:2]
-SHORT, SHORTER = 40, 15  # steps of two pictures; a right training has closed 0.8 of the gap after 40
+SHORT, SHORTER = 40, 15  # steps of two pictures; after 40 a right training has closed 0.8
 # Of the way from the initialiser's loss to the true description's, on fresh pictures.
 LEARNED, UNTRAINED = 0.4, 0.25
 
