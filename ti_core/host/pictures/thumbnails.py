@@ -1,6 +1,7 @@
 """Small copies of pictures, to show and to compare, made once."""
 
 import io
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from .picture_files import read_small
 SIDE = 128  # pixels
 KEPT = 2000  # pictures, of some kilobytes each
 TYPE = "image/jpeg"
+
+_decoding = threading.Lock()  # One at a time: a large picture takes some 285 MB meanwhile.
 
 
 class Thumbnail(NamedTuple):
@@ -33,7 +36,8 @@ def thumbnail(path: Path) -> Thumbnail | None:
 def made(path: Path, changed: int, size: int) -> Thumbnail | None:
     """The small copy of a file that was changed then and has so many bytes."""
     try:
-        small = read_small(path, SIDE)
+        with _decoding:
+            small = read_small(path, SIDE)
     except Exception:  # Pillow's readers fail in every way on broken files.
         return None
     file = io.BytesIO()
