@@ -297,6 +297,7 @@ QUOTED = {
     ),
     "docs/learning.md": (
         *("anytime-toyworld", "anytime-flowworld", "anytime-otherworld"),
+        *("anytime-toyworld-kohya-0.001", "anytime-toyworld-diffusers-0.0005"),
         *("noise-toyworld", "flowworld/turbo"),
     ),
 }
