@@ -114,7 +114,10 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{script.name}", type=Path, metavar="CHECKOUT")
     parser.add_argument("--rate", type=float, help="of the script, before its own scaling")
     parser.add_argument("--out", type=Path, default=REPO / "benchmarks" / "results")
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    if chosen.rate is None and any(getattr(chosen, script.name) for script in scripts.ALL):
+        parser.error("another trainer's script needs a --rate")
+    return chosen
 
 
 def learned(subject: Subject, changed: Mapping[str, str], steps: Sequence[int]) -> Iterator[Point]:

@@ -5,8 +5,8 @@ The script asks diffusers for an AutoencoderKL; it gets `TinyEncoder` under that
 that are handed over stand in place of its own.
 """
 
+import importlib
 import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import diffusers
@@ -22,6 +22,7 @@ if __name__ == "__main__":
             check(Path(value))
     diffusers.AutoencoderKL = TinyEncoder  # type: ignore[misc]
     sys.argv = [str(Path(sys.argv[1], SCRIPT)), *sys.argv[2:]]
-    script = SourceFileLoader("textual_inversion", sys.argv[0]).load_module()
+    sys.path.insert(0, str(Path(sys.argv[0]).parent))
+    script = importlib.import_module(SCRIPT.stem)
     script.imagenet_templates_small[:] = given_templates() or script.imagenet_templates_small
     script.main()
