@@ -114,7 +114,8 @@ class LoadImagesAsConcept(io.ComfyNode):
                     "all. Empty = from text files, metadata or file names in the folder. You can "
                     "connect a list of STRINGs, one per picture. {} or [name] stands for the "
                     "placeholder; if it is missing, it is put in front. Describe what is NOT the "
-                    "concept (place, light, pose): what the caption says is not learned.",
+                    "concept (size, position, background, light, pose): what the caption says is "
+                    "not learned; the word is, in fewer steps.",
                 ),
                 io.Mask.Input(
                     "masks",
