@@ -292,6 +292,16 @@ def test_captions_that_no_text_takes_up_are_told(inputs: Path):
     assert loaded_with_notes("input/cats", "object and captions", texts=("x",))[1] == []
 
 
+def test_text_files_beside_pictures_that_no_text_takes_up_are_told(inputs: Path):
+    put(inputs / "cats", a="one", b="two", c=None)
+    why = "kind 'object' does not use captions. Choose 'captions' or 'object and captions'."
+    told = f"The captions in 2 text files beside the pictures were not used: {why}"
+    assert loaded_with_notes("input/cats", "object")[1] == [told]
+    assert loaded_with_notes("input/cats", "object", captions=options("file names"))[1] == []
+    (inputs / "cats" / "c.txt").write_text("three")
+    assert loaded_with_notes("input/cats", "object and captions")[1] == []
+
+
 def test_metadata_of_another_kind_is_passed_over_and_told_unless_it_is_named(inputs: Path):
     folder = put(inputs / "cats", a="one", b="two")
     (folder / "metadata.jsonl").write_text('{"id": 1, "label": "x"}\n')

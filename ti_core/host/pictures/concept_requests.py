@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -15,7 +16,7 @@ from ...concept.fit import FitSettings
 from ...concept.gather import CaptionOptions, Recipe, Source, concept_of
 from ...concept.masks import MaskSettings
 from ...concept.templates import FILEWORDS, Kind
-from .concept_sources import PictureFolder, files_of, folder_sources, mask_found
+from .concept_sources import PictureFolder, files_of, folder_sources, mask_found, text_beside
 from .folders import NO_FOLDER, candidates, folder_path, read_text, state_of, text_file
 from .picture_files import Reading
 
@@ -78,8 +79,8 @@ def load_concept(request: Request) -> tuple[Concept, list[str]]:
     concept = concept_of(sources_of(request, recipe.wording.takes_captions, notes), recipe)
     if not concept.pictures:
         raise ValueError(f"No picture can be used. {' '.join(notes)}")
-    if request.has_texts and not recipe.wording.takes_captions:
-        notes.append(unused_captions(request, len(concept.pictures)))
+    if not recipe.wording.takes_captions:
+        notes += unused_captions(request, len(concept.pictures))
     return concept, notes
 
 
@@ -197,8 +198,10 @@ def dealt(
         raise ValueError(wrong.format(things=len(things), pictures=counted(count, "picture")))
 
 
-def unused_captions(request: Request, pictures: int) -> str:
-    """What to tell of captions that were given and stand in no text."""
+def unused_captions(request: Request, pictures: int) -> list[str]:
+    """What to tell of captions that are there and stand in no text: those of the node, else text
+    files beside the pictures.
+    """
     if request.captions.wording.templates:
         why = f"no template in Caption Options contains {FILEWORDS}. Add it to one"
     else:
@@ -206,9 +209,24 @@ def unused_captions(request: Request, pictures: int) -> str:
             f"kind {request.kind!r} does not use captions. Choose 'captions' or '{request.kind} "
             f"and captions'"
         )
+    if not request.has_texts:
+        written = texts_of(request)
+        where = f"{counted(len(written), 'text file')} beside the pictures"
+        return [f"The captions in {where} were not used: {why}."] if written else []
     given = len(typed_lines(request.texts[0])) if len(request.texts) == 1 else len(request.texts)
     wrong = f" There are also {given} captions for {counted(pictures, 'picture')}."
-    return f"The captions were not used: {why}.{'' if given in (1, pictures) else wrong}"
+    return [f"The captions were not used: {why}.{'' if given in (1, pictures) else wrong}"]
+
+
+def texts_of(request: Request) -> list[Path]:
+    """The text files beside the pictures of a request's folder."""
+    if request.folder == NO_FOLDER:
+        return []
+    files = request.captions.files
+    if files.source not in ("auto", "kohya", "text files"):
+        return []
+    pictures = files_of(folder_path(request.folder), request.deep)
+    return [text for one in pictures if (text := text_beside(one, files.extension))]
 
 
 def read_templates(typed: str, file: str) -> tuple[str, ...]:

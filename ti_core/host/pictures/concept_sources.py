@@ -174,15 +174,13 @@ class CaptionLookup:
         return next((caption for caption in found if caption.origin), FileCaption())
 
     def beside(self, picture: Path) -> FileCaption:
-        """The text file of the same stem (or name) beside a picture."""
-        for ending in [self.files.extension] if self.files.extension else [".txt", ".caption"]:
-            ending = ending if ending.startswith(".") else f".{ending}"
-            for text in (picture.with_suffix(ending), picture.with_name(picture.name + ending)):
-                if ending.lower() not in SUFFIXES and is_file(text) and allowed(text):
-                    words, assumed = any_text(text, LONGEST_FILE)
-                    how = f"{READ_AS}{assumed}" if assumed else ""
-                    return FileCaption(words, f"{shown(text.name)}{how}")
-        return FileCaption()
+        """What the text file beside a picture says."""
+        text = text_beside(picture, self.files.extension)
+        if text is None:
+            return FileCaption()
+        words, assumed = any_text(text, LONGEST_FILE)
+        how = f"{READ_AS}{assumed}" if assumed else ""
+        return FileCaption(words, f"{shown(text.name)}{how}")
 
     def in_metadata(self, picture: Path) -> FileCaption:
         """What the metadata file says of a picture."""
@@ -217,6 +215,16 @@ LOOKUPS: dict[CaptionSource, tuple[Callable[[CaptionLookup, Path], FileCaption],
     "folder names": (CaptionLookup.in_folder_name,),
     "file names": (CaptionLookup.in_file_name,),
 }
+
+
+def text_beside(picture: Path, extension: str = "") -> Path | None:
+    """The text file of the same stem (or name) beside a picture."""
+    for ending in [extension] if extension else [".txt", ".caption"]:
+        ending = ending if ending.startswith(".") else f".{ending}"
+        for text in (picture.with_suffix(ending), picture.with_name(picture.name + ending)):
+            if ending.lower() not in SUFFIXES and is_file(text) and allowed(text):
+                return text
+    return None
 
 
 def caption_lookup(files: CaptionFiles, metadata: Path | None) -> CaptionLookup:
