@@ -35,6 +35,7 @@ def browser() -> Iterator[Browser]:
 def opened_view(request: pytest.FixtureRequest, server: Server, browser: Browser) -> Iterator[View]:
     """The page in one renderer; opened once, because that takes seconds."""
     context = browser.new_context(viewport=ViewportSize(width=1600, height=1000))
+    context.set_default_timeout(60_000)  # A busy machine is slow; a wait ends when it may.
     opened = View(context.new_page(), request.param)
     listen(opened)
     open_comfyui(opened.page, server.url, request.param)

@@ -86,7 +86,6 @@ def test_a_search_for_what_it_does_finds_the_templates(view: View) -> None:
         page.get_by_placeholder("Search").last.fill(words)
         page.wait_for_function(
             f'() => document.querySelectorAll("{CARDS}").length === {len(TEMPLATES)}',
-            timeout=30_000,
         )
         names = page.locator(CARDS).evaluate_all("cards => cards.map((one) => one.dataset.testid)")
         assert set(names) == {f"template-workflow-{one.name}" for one in TEMPLATES}, words
@@ -103,7 +102,7 @@ def test_the_first_word_is_learned_as_the_readme_says(
     before = set(embeddings.glob("my-cat*.safetensors"))
     open_template(view, LEARN_A_WORD.name)  # 1
     drop(view, page.evaluate(ID, "LoadImagesAsConcept"), photos)  # 2
-    page.wait_for_function(CHOSEN, arg=f"input/{photos.name}", timeout=30_000)
+    page.wait_for_function(CHOSEN, arg=f"input/{photos.name}")
     choose(view, "CheckpointLoaderSimple", "ckpt_name", CHECKPOINT)  # 3
     write(view, "CreateEmbedding", placeholder="my-cat", initialiser="cat")  # 4
     # Smaller than the README says. A seed for each renderer: nothing comes from the other's cache.
@@ -114,7 +113,7 @@ def test_the_first_word_is_learned_as_the_readme_says(
     page.wait_for_function("() => window.ended !== null", timeout=240_000)
     ended = page.evaluate("() => window.ended")
     assert ended["kind"] == "execution_success", ended
-    page.wait_for_function(SHOWN, arg="step by step", timeout=10_000)
+    page.wait_for_function(SHOWN, arg="step by step")
     assert len(set(embeddings.glob("my-cat*.safetensors")) - before) == 1
     fit(page)
     assert overlaps(boxes(page)) == []  # Nodes grow with what they show.
@@ -126,7 +125,7 @@ def test_the_blueprint_is_found_and_learns_a_word(view: View, server: Server) ->
     # What a double click opens; a busy machine's two clicks are too slow for one.
     page.evaluate("() => app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
     page.get_by_role("combobox", name="Add a node...").fill("textual inversion learn")
-    page.get_by_role("option", name=BLUEPRINT.name).first.wait_for(timeout=30_000)
+    page.get_by_role("option", name=BLUEPRINT.name).first.wait_for()
     page.keyboard.press("Enter")
     page.wait_for_function("() => app.graph.nodes.length === 1")
     settle(page)
@@ -142,7 +141,7 @@ def test_the_blueprint_is_found_and_learns_a_word(view: View, server: Server) ->
     assert (server.directory / "models" / "embeddings" / f"{word}.safetensors").is_file()
     monitor = "app.graph.nodes[0].widgets.find(({ name }) => name === 'monitor').element"
     says = f"() => {monitor}.isConnected && {monitor}.innerText.includes('Finished at step 2 of 2')"
-    page.wait_for_function(says, timeout=10_000)
+    page.wait_for_function(says)
 
 
 def open_template(view: View, name: str) -> None:

@@ -35,7 +35,7 @@ def test_a_dropped_file_is_uploaded_and_chosen(view: View, server: Server, node_
     settle(view.page)
     name = f"dropped-{node_type}-{view.vue_nodes}.safetensors"
     view.page.evaluate(DROP, [node, name, base64.b64encode(data).decode()])
-    view.page.wait_for_function(CHOSEN, arg=[node, f"input/{name}"], timeout=10_000)
+    view.page.wait_for_function(CHOSEN, arg=[node, f"input/{name}"])
     assert (Path(server.directory) / "input" / name).read_bytes() == data
     assert view.page.evaluate(PROMPT)[str(node)]["inputs"]["file"] == f"input/{name}"
 

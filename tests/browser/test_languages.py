@@ -34,7 +34,7 @@ def test_names_inputs_monitor_and_help_are_chinese(server: Server, browser: Brow
         page.keyboard.press("Escape")
         page.evaluate("id => app.canvas.selectNode(app.graph.getNodeById(id))", node)
         page.get_by_test_id("info-button").dispatch_event("click")
-        page.get_by_text(wanted["inputs"]["keep"]["tooltip"]).wait_for(timeout=10_000)
+        page.get_by_text(wanted["inputs"]["keep"]["tooltip"]).wait_for()
     finally:
         page.evaluate(LOCALE, "en")  # The server keeps it for all pages.
         page.close()

@@ -239,7 +239,7 @@ def test_stop_and_keep_ends_it_and_the_graph_goes_on(
 ) -> None:
     page = opened_view.page
     page.evaluate(PRESS, "Stop and keep")
-    page.wait_for_function("() => window.ended !== null", timeout=60_000)
+    page.wait_for_function("() => window.ended !== null")
     ended = page.evaluate("() => window.ended")
     assert ended["kind"] == "execution_success", ended
     wait(page, SAYS, "Stopped by the user at step")

@@ -33,14 +33,14 @@ CONNECT = """([from, output, to, input]) => {
 
 def says(page: Page, node_type: str, text: str) -> None:
     """Wait until the node says it, inside of its frame."""
-    page.wait_for_function(SAYS, arg=[node_type, text], timeout=20_000)
-    page.wait_for_function(f"type => ({SAID})(type).inside", arg=node_type, timeout=5_000)
+    page.wait_for_function(SAYS, arg=[node_type, text])
+    page.wait_for_function(f"type => ({SAID})(type).inside", arg=node_type)
 
 
 def run(page: Page) -> None:
     """Press Run, and wait for the end."""
     page.evaluate(RUN)
-    page.wait_for_function(ENDED, timeout=60_000)
+    page.wait_for_function(ENDED)
 
 
 def graph(view: View, *links: tuple[str, int, str, str], **values: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ def test_a_prompt_without_the_word_is_told_on_the_node_that_has_no_effect(view: 
     says(page, "ApplyEmbeddingToCLIP", f"No prompt says '{word}', so it has no effect.")
     page.evaluate(SET, {"CLIPTextEncode": {"text": f"a photo of {word}"}})
     run(page)
-    page.wait_for_function(SILENT, arg="ApplyEmbeddingToCLIP", timeout=10_000)
+    page.wait_for_function(SILENT, arg="ApplyEmbeddingToCLIP")
 
 
 def test_an_error_stands_on_its_node(view: View):
@@ -152,7 +152,7 @@ def test_what_a_concept_and_its_audit_say_begins_with_the_verdict(view: View):
         const drawn = document.querySelector(`[data-node-id='${node.id}'] img`)
         return (LiteGraph.vueNodesMode ? drawn : node.imgs?.[0])?.naturalWidth > 0
     }"""
-    page.wait_for_function(sheet, timeout=10_000)
+    page.wait_for_function(sheet)
 
 
 def test_advanced_inputs_are_folded_and_the_switch_survives(view: View):

@@ -126,7 +126,7 @@ def test_advanced_inputs_are_there_and_nodes2_hides_them_at_first(view: View) ->
         for name in ADVANCED:
             assert drawn.get_by_text(name.split(".")[-1], exact=True).count() == 0
         drawn.get_by_text("Show advanced inputs").click()
-        drawn.get_by_text("checkpointing", exact=True).wait_for(timeout=5000)
+        drawn.get_by_text("checkpointing", exact=True).wait_for()
 
 
 def test_every_node_has_a_help_page_with_a_line_for_each_input_the_advanced_ones_last(
@@ -155,7 +155,7 @@ def test_the_help_page_opens_from_the_node(view: View) -> None:
     node = add(view, "TrainTextualInversion")
     view.page.evaluate("id => app.canvas.selectNode(app.graph.getNodeById(id))", node)
     view.page.get_by_test_id("info-button").dispatch_event("click")
-    view.page.get_by_text("The loss is nan. The model overflows").wait_for(timeout=10_000)
+    view.page.get_by_text("The loss is nan. The model overflows").wait_for()
     assert [complaint for complaint in view.complaints if "/docs/Train" in complaint] == []
 
 

@@ -41,7 +41,7 @@ def photos(tmp_path: Path, view: View) -> Path:
 
 
 def says(page: Page, node: str, text: str) -> None:
-    page.wait_for_function(SAYS, arg=[node, text], timeout=10_000)
+    page.wait_for_function(SAYS, arg=[node, text])
 
 
 def test_a_dropped_folder_is_a_concept_before_and_after_a_run(
@@ -72,7 +72,7 @@ def test_a_dropped_folder_is_a_concept_before_and_after_a_run(
         node,
     )
     page.evaluate(RUN)
-    page.wait_for_function("() => window.ended !== null", timeout=60_000)
+    page.wait_for_function("() => window.ended !== null")
     assert page.evaluate("() => window.ended.kind") == "execution_success"
 
 

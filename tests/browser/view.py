@@ -32,7 +32,7 @@ def wait_for_message(page: Page, text: str) -> None:
     """Wait until the page says something; since frontend 1.58 it says it twice, the second time to
     screen readers.
     """
-    page.get_by_text(text).first.wait_for(timeout=10_000)
+    page.get_by_text(text).first.wait_for()
 
 
 def drop(view: View, node: str, *paths: Path) -> None:
