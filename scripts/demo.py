@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # there in the prepared Python only
 CHECKPOINT = "toyworld.safetensors"
 SUBJECT = "demo-subject"
 CONCEPT = "purple striped star"  # one of those that toyworld's model was never shown
-PICTURES = 5
+PICTURES = range(5, 10)  # of all that can be drawn: in most of these the thing is large
 WORD = "my-concept"
 EXAMPLE = f"a photo of a {WORD} on sand"
 SAMPLING = {"steps": 25, "cfg": 4.0}
@@ -47,7 +47,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
 }
 NEW_PROMPTS = (
     f"a photo of a {WORD} in the sky",
-    f"a photo of a tiny {WORD} on bricks",
+    f"a photo of a {WORD} at the top on bricks",
     f"a photo of a {WORD} on the left at night",
 )
 
@@ -120,7 +120,7 @@ def lay_out_base(base: Path) -> None:
     link_or_copy(checkpoint(), models / CHECKPOINT)
     folder = base / "input" / SUBJECT
     folder.mkdir(parents=True)
-    for index in range(PICTURES):
+    for index in PICTURES:
         subject(index).save(folder / f"{index}.png")
 
 
@@ -210,8 +210,8 @@ def keep_results(server: Server, prompt: Prompt, outputs: dict[str, Any], output
     titles = ("before", "after", *NEW_PROMPTS)
     pictures = [shown_picture(server, prompt, outputs, title) for title in titles]
     first, *rest = (text.replace("a photo of ", "") for text in (EXAMPLE, *NEW_PROMPTS))
-    labels = (f"one of {PICTURES} pictures", f"before: {first}", f"after: {first}", *rest)
-    strip = side_by_side([subject(0), *pictures], labels)
+    labels = (f"one of {len(PICTURES)} pictures", f"before: {first}", f"after: {first}", *rest)
+    strip = side_by_side([subject(PICTURES[1]), *pictures], labels)
     strip.save(output / "before_after.png")
     draw_curve(losses).save(output / "loss.png")
     print("\n".join(trained.get("text", [])))
