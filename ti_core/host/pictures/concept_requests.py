@@ -16,7 +16,7 @@ from ...concept.fit import FitSettings
 from ...concept.gather import CaptionOptions, Recipe, Source, concept_of
 from ...concept.masks import MaskSettings
 from ...concept.templates import FILEWORDS, Kind
-from .concept_sources import PictureFolder, files_of, folder_sources, mask_found, text_beside
+from .concept_sources import PictureFolder, files_of, folder_sources, mask_found, texts_beside
 from .folders import NO_FOLDER, candidates, folder_path, read_text, state_of, text_file
 from .picture_files import Reading
 
@@ -222,11 +222,8 @@ def texts_of(request: Request) -> list[Path]:
     """The text files beside the pictures of a request's folder."""
     if request.folder == NO_FOLDER:
         return []
-    files = request.captions.files
-    if files.source not in ("auto", "kohya", "text files"):
-        return []
     pictures = files_of(folder_path(request.folder), request.deep)
-    return [text for one in pictures if (text := text_beside(one, files.extension))]
+    return texts_beside(pictures, request.captions.files)
 
 
 def read_templates(typed: str, file: str) -> tuple[str, ...]:

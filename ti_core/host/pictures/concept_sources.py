@@ -1,7 +1,7 @@
 """The pictures of a folder with their masks and captions, and where all that lies."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -225,6 +225,13 @@ def text_beside(picture: Path, extension: str = "") -> Path | None:
             if ending.lower() not in SUFFIXES and is_file(text) and allowed(text):
                 return text
     return None
+
+
+def texts_beside(pictures: Iterable[Path], files: CaptionFiles) -> list[Path]:
+    """The text files beside pictures; none where captions are not looked for there."""
+    if CaptionLookup.beside not in LOOKUPS[files.source]:
+        return []
+    return [text for one in pictures if (text := text_beside(one, files.extension))]
 
 
 def caption_lookup(files: CaptionFiles, metadata: Path | None) -> CaptionLookup:
