@@ -100,7 +100,7 @@ QWEN = {"image_model": "qwen_image", "in_channels": 64, "out_channels": 16, "num
 
 @dataclass(frozen=True)
 class Subject:
-    """A network at full size with one picture: side in pixels, tokens and width of its text."""
+    """A network at full size with one image: side in pixels, tokens and width of its text."""
 
     name: str
     family: Any

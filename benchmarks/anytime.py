@@ -1,16 +1,17 @@
 """What does a run give that ends early? The word after so many steps, as it grows.
 
     COMFYUI_PATH=... python benchmarks/anytime.py [--world NAME] [--things N] [--seeds N]
-        [--captions | --diffusers DIR, or --kohya DIR, with --rate R]
+        [--captions | --auto-captions | --diffusers DIR, or --kohya DIR, with --rate R]
 
 Each word is learned with the defaults of the nodes (and `--set`): first a run of the fewest steps,
 then the same run with more, as somebody does who queues it again; what Stop and keep gives after
 that step, and what a run gives that was planned so, is the same word (tests hold it). Its loss on
-20 fresh pictures says how much of the gap between the initialiser and the true description it has
+20 fresh images says how much of the gap between the initializer and the true description it has
 closed, and that of the run's own validation how well the run itself can tell. `--captions` are of
-each picture, and say all but the thing: size, place and background. Another trainer's script, of a
-checkout as for learning.py, runs to the last of the steps at that rate and reads our templates,
-which toyworld's captions were made from. Writes anytime-WORLD.json and .md (or
+each image, and say all but the thing: size, place and background; `--auto-captions` those that the
+model itself finds among all that its world can say, and the time of that is counted. Another
+trainer's script, of a checkout as for learning.py, runs to the last of the steps at that rate and
+reads our templates, which toyworld's captions were made from. Writes anytime-WORLD.json and .md (or
 anytime-WORLD-captions, anytime-WORLD-SCRIPT-RATE) into `--out`, adding to what is there of the same
 setting.
 """
@@ -30,17 +31,21 @@ REPO = Path(__file__).resolve().parents[1]
 sys.path.append(str(REPO))
 
 # isort: off
-from examination import PLACEHOLDER, Exam, Models, Spoken, save_pictures  # noqa: E402 (finds the host)
+from examination import PLACEHOLDER, Exam, Models, Spoken, save_images  # noqa: E402 (finds the host)
 
 # isort: on
 import folder_paths  # noqa: E402
 import torch  # noqa: E402
+from image_reading import fragments_of  # noqa: E402
 from learning import WORK, half_of, pair, sha  # noqa: E402
 from peers import scripts  # noqa: E402
-from peers.scripts import Recipe, Script, Task  # noqa: E402
+from peers.scripts import ImageRecipe, Script, Task  # noqa: E402
 from trainers import Subject, converted, node_inputs, trained  # noqa: E402
 
 from ti_core.concept.templates import OBJECT_TEMPLATES  # noqa: E402
+from ti_core.host.auto_captions import captioned  # noqa: E402
+from ti_core.host.models.text import create_embedding  # noqa: E402
+from ti_core.training.image_reader import ReadingSettings  # noqa: E402
 from ti_core.word.formats import read_embedding  # noqa: E402
 from toyworld import assembly, gate  # noqa: E402
 from toyworld.worlds import WORLDS  # noqa: E402
@@ -51,7 +56,7 @@ STEPS = (10, 25, 50, 100, 200, 400)
 @dataclass(frozen=True)
 class Point:
     """A word after some steps: seconds of training, the share of the gap that is closed, the loss
-    on fresh pictures, and the run's own validation.
+    on fresh images, and the run's own validation.
     """
 
     thing: str
@@ -61,6 +66,7 @@ class Point:
     gap: float
     fresh: float
     validation: float | None = None
+    passes: int = 0  # of the model without a gradient, to find captions
 
 
 def main() -> None:
@@ -71,6 +77,9 @@ def main() -> None:
     if chosen.captions:
         setting |= {"captions": True}
         name += "-captions"
+    if chosen.auto_captions:
+        setting |= {"captions": "found by the model"}
+        name += "-auto-captions"
     if script:
         setting |= {"script": script.name, "rate": chosen.rate}
         name += f"-{script.name}-{chosen.rate:g}"
@@ -92,7 +101,7 @@ def main() -> None:
                 points += (
                     by_script(script, chosen, pipeline, subject)
                     if script
-                    else learned(subject, dict(chosen.set), chosen.steps)
+                    else learned(subject, dict(chosen.set), chosen.steps, chosen.auto_captions)
                 )
                 write(points, setting, file)
     print(file.with_suffix(".md").read_text())
@@ -110,6 +119,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, nargs="*", default=STEPS)
     parser.add_argument("--set", nargs="*", default=[], metavar="INPUT=VALUE", type=pair)
     parser.add_argument("--captions", action="store_true", help="that say all but the thing")
+    parser.add_argument("--auto-captions", action="store_true", help="that the model finds")
     for script in scripts.ALL:
         parser.add_argument(f"--{script.name}", type=Path, metavar="CHECKOUT")
     parser.add_argument("--rate", type=float, help="of the script, before its own scaling")
@@ -120,20 +130,29 @@ def arguments() -> argparse.Namespace:
     return chosen
 
 
-def learned(subject: Subject, changed: Mapping[str, str], steps: Sequence[int]) -> Iterator[Point]:
+def learned(
+    subject: Subject, changed: Mapping[str, str], steps: Sequence[int], auto_captions: bool
+) -> Iterator[Point]:
     """The word of a run after each number of steps."""
-    exam, started = subject.exam, time.perf_counter()
+    exam, started, passes = subject.exam, time.perf_counter(), 0
+    if auto_captions:
+        word = create_embedding(exam.models.clip, PLACEHOLDER, exam.initializer, 1)
+        every = (exam.models, subject.images, word, fragments_of(exam.world), "")
+        found = captioned(*every, ReadingSettings())
+        subject, passes = subject._replace(found=found.concept), found.passes
     for count in steps:
         inputs = node_inputs({"auto_stop": "False", **changed, "steps": str(count)})
         word = trained(
-            exam.models, subject, exam.initialiser, inputs, lambda state: None, "continue"
+            exam.models, subject, exam.initializer, inputs, lambda state: None, "continue"
         )
         seconds = time.perf_counter() - started
         (fresh,) = exam.losses([Spoken(PLACEHOLDER, word.vectors)])
         validated: dict[str, float] = word.provenance["validation_loss"]  # type: ignore[assignment]
         gap = exam.gap(fresh)
         assert gap is not None  # All compositions have a true description.
-        point = Point(exam.name, subject.seed, count, seconds, gap, fresh, validated["learned"])
+        point = Point(
+            exam.name, subject.seed, count, seconds, gap, fresh, validated["learned"], passes
+        )
         print(json.dumps(asdict(point)), flush=True)
         yield point
         started = time.perf_counter() - seconds  # The judging takes none of the training's time.
@@ -147,10 +166,10 @@ def by_script(
     folder = (
         pipeline.parent / "anytime" / script.name / f"{exam.name} {subject.seed} {chosen.rate:g}"
     )
-    save_pictures(subject.pictures, folder / "pictures")
-    task = Task(pipeline, folder / "pictures", exam.initialiser, subject.seed, OBJECT_TEMPLATES)
+    save_images(subject.images, folder / "images")
+    task = Task(pipeline, folder / "images", exam.initializer, subject.seed, OBJECT_TEMPLATES)
     saved = script.train(
-        getattr(chosen, script.name), task, Recipe(steps, chosen.rate, 1), folder / str(steps)
+        getattr(chosen, script.name), task, ImageRecipe(steps, chosen.rate, 1), folder / str(steps)
     )
     for count in chosen.steps:
         one = min(saved, key=lambda one: abs(one.step * script.batch - count))
@@ -197,12 +216,14 @@ def table(points: Sequence[Point], setting: Mapping[str, object]) -> str:
             f"| {steps} | {len(some)} | {fmean(gaps):.2f} | {pstdev(gaps):.2f} | {min(gaps):.2f} "
             f"| {fmean(one.seconds for one in some):.0f} |"
         )
+    if read := fmean(one.passes for one in points):
+        lines += ["", f"Finding the captions of a word took {read:.0f} forward passes on average."]
     fall = f"Largest fall of a run from one row to the next: {largest_fall(points):.3f}."
     found = [rank for run in runs(points) if (rank := agreement(run)) is not None]
     lines += [
         "",
         f"{fall} Within a run, {fmean(found):.2f} of the pairs of words are ranked by its "
-        f"validation as they are by fresh pictures."
+        f"validation as they are by fresh images."
         if found
         else fall,
     ]
@@ -224,7 +245,7 @@ def largest_fall(points: Sequence[Point]) -> float:
 
 
 def agreement(run: Sequence[Point]) -> float | None:
-    """The share of pairs that validation and fresh pictures rank alike; None without any pairs."""
+    """The share of pairs that validation and fresh images rank alike; None without any pairs."""
     judged = [(one.validation, one.fresh) for one in run if one.validation is not None]
     pairs = [(a, b) for n, a in enumerate(judged) for b in judged[n + 1 :] if a[0] != b[0]]
     alike = [(a[0] < b[0]) == (a[1] < b[1]) for a, b in pairs]

@@ -4,7 +4,7 @@
 
 Trains words for compositions of toyworld with the nodes' defaults and at most 1,000 steps: with the
 automatic stop, and (the first of them, `--full`) to the last step too. Reports the steps, and how
-much of the gap between the initialiser and the true description is closed on fresh pictures.
+much of the gap between the initializer and the true description is closed on fresh images.
 `--add` takes words over from earlier results, which are not learned again. Writes stopping.md and
 .json into benchmarks/results.
 """
@@ -85,7 +85,7 @@ def learned(
     inputs = node_inputs({"steps": str(MOST), "auto_stop": str(stops)} | dict(changed))
     started = time.perf_counter()
     subject = Subject(exam, 0)
-    word = trained(exam.models, subject, exam.initialiser, inputs, lambda state: None)
+    word = trained(exam.models, subject, exam.initializer, inputs, lambda state: None)
     seconds = time.perf_counter() - started
     steps: Any = word.provenance["steps"]
     (loss,) = exam.losses([Spoken(PLACEHOLDER, word.vectors)])

@@ -1,4 +1,4 @@
-"""What a learned word is worth: every method's word judged on the same fresh pictures, noise and
+"""What a learned word is worth: every method's word judged on the same fresh images, noise and
 prompts of a small world (toyworld/).
 
 Import this before anything of the host, which looks for a device when it is imported.
@@ -21,15 +21,15 @@ from toyworld import gate  # finds the host, which those below import
 
 # isort: split
 from ti_core.concept import gather
+from ti_core.concept.caption_settings import CaptionSettings
 from ti_core.concept.concept import Concept
 from ti_core.concept.fit import FitSettings
-from ti_core.concept.gather import Recipe, Source
+from ti_core.concept.gather import ImageRecipe, SourceImage
 from ti_core.concept.pixels import in_bytes
 from ti_core.concept.templates import TEMPLATES
-from ti_core.concept.wording import Wording
 from ti_core.host.learn import Models
 from ti_core.host.models.borrow import BorrowSettings, borrowed
-from ti_core.host.models.encode import encode_pictures
+from ti_core.host.models.encode import encode_images
 from ti_core.host.models.text import Word, create_embedding, with_word
 from ti_core.training.latents import expected, shape_of
 from ti_core.training.objective import Objective
@@ -40,10 +40,10 @@ from toyworld.world import POSITIONS, SIZES, Scene, Thing, World
 
 PLACEHOLDER = "toyword"
 TEMPLATE = "a photo of {}"
-WHOLE = FitSettings(SIZE, SIZE)  # pictures as they are
-SHOWN, FRESH = 5, 20  # pictures to learn from, and to judge by
+WHOLE = FitSettings(SIZE, SIZE)  # images as they are
+SHOWN, FRESH = 5, 20  # images to learn from, and to judge by
 EVEN = Objective("uniform")  # the same measure, whatever noise levels a word was learned at
-SAMPLES = 80  # of the loss on the fresh pictures: places in the schedule, four for each picture
+SAMPLES = 80  # of the loss on the fresh images: places in the schedule, four for each image
 
 
 class Spoken(NamedTuple):
@@ -61,7 +61,7 @@ class Asked(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """Marks, and a picture of the word alone and of an edit."""
+    """Marks, and an image of the word alone and of an edit."""
 
     marks: Marks
     alone: Image.Image
@@ -83,7 +83,7 @@ class Exam:
         return " ".join(self.thing)
 
     @property
-    def initialiser(self) -> str:
+    def initializer(self) -> str:
         """What a user would call it."""
         return self.thing.shape if self.thing.shape not in self.world.unnamed else "thing"
 
@@ -99,28 +99,28 @@ class Exam:
 
     @cached_property
     def fresh(self) -> Concept:
-        """The pictures to judge by."""
+        """The images to judge by."""
         concept = concept_of(self.world, self.scenes("fresh", FRESH))
-        plain = Wording((TEMPLATE,))
-        pictures = tuple(replace(picture, wording=plain) for picture in concept.pictures)
-        return replace(concept, pictures=pictures)
+        plain = CaptionSettings((TEMPLATE,))
+        images = tuple(replace(image, caption_settings=plain) for image in concept.images)
+        return replace(concept, images=images)
 
     @cached_property
     def latents(self) -> list[Any]:
-        """Latents of the fresh pictures."""
+        """Latents of the fresh images."""
         form = self.models.model.model.latent_format
-        return encode_pictures(self.models.vae, form, self.fresh.crops)
+        return encode_images(self.models.vae, form, self.fresh.crops)
 
     @cached_property
     def ends(self) -> tuple[float, float | None]:
-        """The initialiser's loss, and the true description's."""
-        first, *last = self.losses([Spoken(one) for one in (self.initialiser, self.truth) if one])
+        """The initializer's loss, and the true description's."""
+        first, *last = self.losses([Spoken(one) for one in (self.initializer, self.truth) if one])
         return first, last[0] if last else None
 
     def losses(self, words: Sequence[Spoken]) -> list[float]:
-        """The loss on the fresh pictures, with the same noise for each of the words."""
+        """The loss on the fresh images, with the same noise for each of the words."""
         model, clip, _ = self.models
-        stand_in = create_embedding(clip, PLACEHOLDER, self.initialiser, 1)
+        stand_in = create_embedding(clip, PLACEHOLDER, self.initializer, 1)
         shape = shape_of(self.latents[0])
         with borrowed(model, clip, stand_in, shape, BorrowSettings(SAMPLES)) as frozen:
             found = []
@@ -131,7 +131,7 @@ class Exam:
         return found
 
     def gap(self, loss: float) -> float | None:
-        """The part of the way from the initialiser's loss to the true description's."""
+        """The part of the way from the initializer's loss to the true description's."""
         first, last = self.ends
         return None if last is None else (first - loss) / (first - last)
 
@@ -140,17 +140,17 @@ class Exam:
         (loss,) = self.losses([word])
         model, clip, vae = self.models
         if word.vectors:
-            clip = with_word(clip, PLACEHOLDER, Word(self.initialiser, word.vectors))
+            clip = with_word(clip, PLACEHOLDER, Word(self.initializer, word.vectors))
         texts = [asked.prompt.format(word.text) for asked in self.asked]
         drawn = list(gate.sampled(model, clip, vae, texts, sampling=self.sampling))
         judge = judge_of(self.world)
         alone = [one for one, asked in zip(drawn, self.asked, strict=True) if not asked.change]
         concept = [list(judge.fulfilled(self.thing._asdict(), one).values()) for one in alone]
         changes, kept = [], []
-        for picture, asked in zip(drawn, self.asked, strict=True):
+        for image, asked in zip(drawn, self.asked, strict=True):
             if asked.change:
-                changes.append(all(judge.fulfilled(asked.change, picture).values()))
-                kept.append(all(judge.fulfilled(self.thing._asdict(), picture).values()))
+                changes.append(all(judge.fulfilled(asked.change, image).values()))
+                kept.append(all(judge.fulfilled(self.thing._asdict(), image).values()))
         both = [change and still for change, still in zip(changes, kept, strict=True)]
         shares = (float(np.mean(one)) for one in (concept, changes, kept, both))
         return Judged(Marks(loss, self.gap(loss), *shares), drawn[0], drawn[len(alone)])
@@ -180,11 +180,11 @@ def concept_of(
     masks: bool = False,
     captions: bool = False,
 ) -> Concept:
-    """Pictures of scenes, gathered as the pack's nodes do it; `masks` are of the thing alone,
+    """Images of scenes, gathered as the pack's nodes do it; `masks` are of the thing alone,
     `captions` say all but the thing.
     """
     sources = [
-        Source(
+        SourceImage(
             f"{number}.png",
             torch.from_numpy(np.asarray(world.render(scene), np.float32) / 255),
             torch.tensor(world.mask(scene)) if masks else None,
@@ -194,7 +194,7 @@ def concept_of(
         for number, scene in enumerate(shown)
     ]
     kind = "captions" if captions else "object"
-    return gather.concept_of(sources, Recipe(kind, Wording(TEMPLATES[kind]), fit))
+    return gather.concept_of(sources, ImageRecipe(kind, CaptionSettings(TEMPLATES[kind]), fit))
 
 
 def surroundings(world: World, scene: Scene) -> str:
@@ -203,27 +203,27 @@ def surroundings(world: World, scene: Scene) -> str:
     return TEMPLATE.format(words)
 
 
-def save_pictures(concept: Concept, folder: Path) -> None:
-    """The same pictures as files, for trainers that read a folder."""
+def save_images(concept: Concept, folder: Path) -> None:
+    """The same images as files, for trainers that read a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for picture in concept.pictures:
-        image(picture.crops[0]).save(folder / picture.name)
+    for image in concept.images:
+        as_image(image.crops[0]).save(folder / image.name)
 
 
-def image(pixels: Tensor) -> Image.Image:
-    """A picture `[h, w, 3]`, of bytes or in 0..1, as an image."""
+def as_image(pixels: Tensor) -> Image.Image:
+    """An image `[h, w, 3]`, of bytes or in 0..1, as an image."""
     return Image.fromarray(in_bytes(pixels).numpy())
 
 
 def host_outputs(
-    models: Models, text: str, picture: Tensor, noise: Tensor, position: int
+    models: Models, text: str, image: Tensor, noise: Tensor, position: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What the host's networks make of these: conditioning `[1, 77, 768]` of the text, latents
-    `[1, 4, 8, 8]` of the picture `[h, w, 3]` as the denoiser takes them, and the noise that it sees
+    `[1, 4, 8, 8]` of the image `[h, w, 3]` as the denoiser takes them, and the noise that it sees
     in them.
     """
     model, clip, vae = models
-    latents = encode_pictures(vae, model.model.latent_format, [picture])
+    latents = encode_images(vae, model.model.latent_format, [image])
     stand_in = create_embedding(clip, PLACEHOLDER, "thing", 1)
     with borrowed(model, clip, stand_in, shape_of(latents[0]), BorrowSettings(1)) as frozen:
         conditioning = frozen.encode([text], {})

@@ -2,7 +2,7 @@
 
     COMFYUI_PATH=... python benchmarks/gradient_noise.py [--world NAME] [--things N]
 
-Gradients of single samples along the sphere, at the initialiser of a word and after some steps of
+Gradients of single samples along the sphere, at the initializer of a word and after some steps of
 its training. *Merit* of a way to take them is the squared mean along the true gradient beside the
 mean square: how much one sample tells. The true gradient is the mean of one half of the samples for
 the other half. Prints a table for gradients as they are, bounded at their median length, and by
@@ -28,12 +28,12 @@ from torch import Tensor  # noqa: E402
 from trainers import Subject, node_inputs, settings  # noqa: E402
 
 from ti_core.host.models.borrow import BorrowSettings, borrowed  # noqa: E402
-from ti_core.host.models.encode import encode_pictures  # noqa: E402
+from ti_core.host.models.encode import encode_images  # noqa: E402
 from ti_core.host.models.text import create_embedding  # noqa: E402
-from ti_core.training.batches import batches  # noqa: E402
+from ti_core.training.batches import Batches  # noqa: E402
 from ti_core.training.latents import shape_of  # noqa: E402
 from ti_core.training.loop import gradient, train  # noqa: E402
-from ti_core.training.optimisers import begin_method  # noqa: E402
+from ti_core.training.optimizers import make_optimizer  # noqa: E402
 from toyworld import assembly, gate  # noqa: E402
 from toyworld.worlds import WORLDS  # noqa: E402
 
@@ -74,23 +74,23 @@ def main() -> None:
 
 def sampled(exam: Exam, samples: int, after: int) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Gradients `[n, dim]` of single samples along the sphere, and their places in the schedule in
-    0..1: at the initialiser, and after some steps.
+    0..1: at the initializer, and after some steps.
     """
     model, clip, vae = exam.models
-    pictures, inputs = Subject(exam, 0).pictures, node_inputs({"auto_stop": "False"})
-    latents = encode_pictures(vae, model.model.latent_format, pictures.crops)
-    word, chosen = create_embedding(clip, PLACEHOLDER, exam.initialiser, 1), settings(inputs, 0)
+    images, inputs = Subject(exam, 0).images, node_inputs({"auto_stop": "False"})
+    latents = encode_images(vae, model.model.latent_format, images.crops)
+    word, chosen = create_embedding(clip, PLACEHOLDER, exam.initializer, 1), settings(inputs, 0)
     with (
         torch.inference_mode(False),
         borrowed(model, clip, word, shape_of(latents[0]), BorrowSettings(1)) as frozen,
     ):
-        run = train(frozen, pictures, latents, word, chosen)
-        for moment, step in (("initialiser", 0), (f"after {after} steps", after)):
+        run = train(frozen, images, latents, word, chosen)
+        for moment, step in (("initializer", 0), (f"after {after} steps", after)):
             state = next(state for state in run if state.step == step)
             other = settings(inputs, 1)  # Draws of its own.
             found, places = [], []
-            for batch in islice(batches(frozen, pictures, latents, PLACEHOLDER, other), samples):
-                live = begin_method(other.method, state.mean, frozen.vocabulary_norms).vectors
+            for batch in islice(Batches(frozen, images, latents, PLACEHOLDER, other), samples):
+                live = make_optimizer(other.method, state.mean, frozen.vocabulary_norms).vectors
                 gradient(frozen, live, [batch], 1.0)
                 found.append(along_sphere(live))
                 places.append(float(batch.positions[0]) / len(frozen.sigmas))

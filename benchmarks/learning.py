@@ -3,7 +3,7 @@
     COMFYUI_PATH=... python benchmarks/learning.py [--world NAME] [--quick] [--diffusers DIR]
         [--kohya DIR]
 
-Words for things of a small world that its model never saw: learned from 5 pictures, judged on 20
+Words for things of a small world that its model never saw: learned from 5 images, judged on 20
 fresh ones and by what they draw. Ours runs with the defaults of its nodes, the scripts of other
 trainers with what their documentation says, in the environment that their checkout has in `venv`,
 or else in this one; they read toyworld and otherworld only. `--half tune` is the half of the things
@@ -31,7 +31,7 @@ from examination import PLACEHOLDER, Exam, Judged, Models, Spoken  # noqa: E402
 from learning_report import Key, Row, joined, write  # noqa: E402
 from peers import scripts  # noqa: E402
 from torch import Tensor  # noqa: E402
-from trainers import OURS, Method, Point, Subject, converted, our_methods, peer_methods  # noqa: E402
+from trainers import OURS, Optimizer, Point, Subject, converted, our_methods, peer_methods  # noqa: E402
 
 from toyworld import assembly, gate  # noqa: E402
 from toyworld.world import Thing, World  # noqa: E402
@@ -80,7 +80,7 @@ def arguments() -> argparse.Namespace:
         default=[],
         metavar="INPUT=VALUE",
         type=pair,
-        help="of our nodes; those of Picture Fit with fit. before their names",
+        help="of our nodes; those of Crop & Buckets with fit. before their names",
     )
     for script in scripts.ALL:
         help = f"of {script.name}'s source, to run its script too"
@@ -141,11 +141,11 @@ def half_of(things: Sequence[Thing], half: str, most: int) -> Iterator[tuple[int
 
 def examined(
     models: Models,
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Optimizer],
     chosen: argparse.Namespace,
     known: Collection[Key],
 ) -> Iterator[Row]:
-    """Each thing's initialiser and true description, then its word by each seed and method; what is
+    """Each thing's initializer and true description, then its word by each seed and method; what is
     known already is left out.
     """
     world = WORLDS[chosen.world]
@@ -155,7 +155,7 @@ def examined(
     )
     for number, thing in chain.from_iterable(chosen_things):
         exam = Exam(models, world, thing, asked)
-        for name, words in (("initialiser", exam.initialiser), ("truth", exam.truth)):
+        for name, words in (("initializer", exam.initializer), ("truth", exam.truth)):
             if words and (exam.name, 0, name) not in known:
                 yield row(Subject(exam, 0), name, [], exam.mark(Spoken(words)))
         for seed, (name, method) in product(range(chosen.seeds), methods.items()):
@@ -182,7 +182,7 @@ def row(subject: Subject, method: str, points: Sequence[Point], judged: Judged) 
             (one.step, one.seconds, loss)
             for one, loss in zip(points, [*losses, judged.marks.loss], strict=False)
         ],
-        shown=examination.image(subject.pictures.crops[0]),
+        shown=examination.as_image(subject.images.crops[0]),
         alone=judged.alone,
         edited=judged.edited,
     )

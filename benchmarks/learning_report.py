@@ -21,10 +21,10 @@ Key = tuple[str, int, str]  # thing, seed, method
 
 
 class Marks(NamedTuple):
-    """How good a word is, by the fresh pictures and by what it draws; all but the loss are shares.
+    """How good a word is, by the fresh images and by what it draws; all but the loss are shares.
 
-    `gap` is the part of the way from the initialiser's loss to the true description's, None where
-    there is none. `concept`: of colour, texture and shape, how many are right for the word alone.
+    `gap` is the part of the way from the initializer's loss to the true description's, None where
+    there is none. `concept`: of color, texture and shape, how many are right for the word alone.
     Over the prompts that ask for more: `change` is there, `kept` is the whole thing, `edit` both.
     """
 
@@ -60,8 +60,8 @@ class Row:
         return self.thing, self.seed, self.method
 
     def figures(self) -> dict[str, Any]:
-        """All but the pictures, JSON-ready."""
-        kept = {name: value for name, value in vars(self).items() if name not in PICTURES}
+        """All but the images, JSON-ready."""
+        kept = {name: value for name, value in vars(self).items() if name not in IMAGES}
         return kept | {"marks": self.marks._asdict()}
 
     def line(self) -> str:
@@ -72,7 +72,7 @@ class Row:
         return f"{self.thing} {self.seed}, {self.method}: {marks}, {spent}"
 
 
-PICTURES = ("shown", "alone", "edited")
+IMAGES = ("shown", "alone", "edited")
 COLUMNS: dict[str, Callable[[Row], float | None]] = {
     "loss": lambda row: row.marks.loss,
     "gap closed": lambda row: row.marks.gap,
@@ -171,9 +171,9 @@ def ways_of(rows: Sequence[Row]) -> Iterator[str]:
     """The gap closed after seconds and steps, mean over the words that a peer and ours learned."""
     losses = {(row.thing, row.method): row.marks.loss for row in rows if not row.steps}
     ends = {
-        thing: (losses[thing, "initialiser"], last)
+        thing: (losses[thing, "initializer"], last)
         for (thing, name), last in losses.items()
-        if name == "truth" and (thing, "initialiser") in losses
+        if name == "truth" and (thing, "initializer") in losses
     }
     learned = by_method(row for row in rows if row.steps and row.thing in ends)
     for method, theirs in learned.items():
@@ -185,7 +185,7 @@ def ways_of(rows: Sequence[Row]) -> Iterator[str]:
 
 def way(rows: Sequence[Row], ends: Mapping[str, tuple[float, float]]) -> str:
     """The mean curve of a method's words, at the steps that all of them have; `ends` are the losses
-    of each thing's initialiser and true description.
+    of each thing's initializer and true description.
     """
     points: dict[int, list[tuple[float, float]]] = {}
     for row in rows:
@@ -201,7 +201,7 @@ def way(rows: Sequence[Row], ends: Mapping[str, tuple[float, float]]) -> str:
 
 
 def paired(ours: Sequence[Row], theirs: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """The words that both have learned from the same pictures."""
+    """The words that both have learned from the same images."""
     known = {(row.thing, row.seed): row for row in ours}
     return [(known[key], row) for row in theirs if (key := (row.thing, row.seed)) in known]
 
@@ -279,11 +279,11 @@ def time_to(curve: Iterable[tuple[int, float, float]], loss: float) -> float | N
     return next((seconds for _, seconds, found in curve if found <= loss), None)
 
 
-# Pictures
+# Images
 
 
 def sheet(rows: Sequence[Row]) -> Image.Image:
-    """A line of pictures per thing: one to learn from, then for each method the word alone and an
+    """A line of images per thing: one to learn from, then for each method the word alone and an
     edit, all of the first seed.
     """
     places = cells(rows)
@@ -304,7 +304,7 @@ def sheet(rows: Sequence[Row]) -> Image.Image:
 
 
 def cells(rows: Sequence[Row]) -> dict[Key, dict[str, tuple[int, int, int, int]]]:
-    """Where the pictures of the rows of the first seed are in the sheet, by their names."""
+    """Where the images of the rows of the first seed are in the sheet, by their names."""
     first = [row for row in rows if row.seed == 0]
     things, methods = list(dict.fromkeys(row.thing for row in first)), list(by_method(first))
     found = {}
@@ -312,9 +312,9 @@ def cells(rows: Sequence[Row]) -> dict[Key, dict[str, tuple[int, int, int, int]]
         top, column = HEAD + SIDE * things.index(row.thing), 1 + 2 * methods.index(row.method)
         lefts = (LEFT, LEFT + SIDE * column, LEFT + SIDE * (column + 1))
         boxes = [(left, top, left + SIDE, top + SIDE) for left in lefts]
-        found[row.key] = dict(zip(PICTURES, boxes, strict=True))
+        found[row.key] = dict(zip(IMAGES, boxes, strict=True))
     return found
 
 
-def larger(picture: Image.Image) -> Image.Image:
-    return picture.resize((SIDE, SIDE), Image.Resampling.NEAREST)
+def larger(image: Image.Image) -> Image.Image:
+    return image.resize((SIDE, SIDE), Image.Resampling.NEAREST)

@@ -4,7 +4,7 @@
 
 Ours is what `usual_levels` makes of the host's own schedules, the others' is what their documents
 and presets say (as of the commits that are named), in closed form. Writes
-benchmarks/results/noise-levels.md, and the picture of the help page.
+benchmarks/results/noise-levels.md, and the image of the help page.
 """
 
 import math
@@ -34,7 +34,7 @@ KOHYA, ONE_TRAINER, MUSUBI = "kohya 48d368f", "OneTrainer 23df383", "musubi-tune
 BOUNDS = ((0.0, 0.3), (0.3, 0.8), (0.9, 1.0))  # of sigma, as the columns name them
 DRAWN = 20_000  # quantiles
 TABLE = REPO / "benchmarks" / "results" / "noise-levels.md"
-PICTURE = REPO / "web" / "docs" / "noise-levels.png"
+IMAGE = REPO / "web" / "docs" / "noise-levels.png"
 
 
 class Rule(NamedTuple):
@@ -47,7 +47,7 @@ class Rule(NamedTuple):
 
 
 def ours(family: type, side: int, kind: ModelType = ModelType.FLOW) -> Callable[[Tensor], Tensor]:
-    """What the host's schedule of a family gives for square pictures, without any weights."""
+    """What the host's schedule of a family gives for square images, without any weights."""
     config: Any = family({})
     schedule: Any = model_sampling(config, kind)
     patcher: Any = SimpleNamespace(
@@ -113,7 +113,7 @@ RULES = [
 
 def main() -> None:
     TABLE.write_text(table(RULES))
-    chart().save(PICTURE)
+    chart().save(IMAGE)
     print(TABLE.read_text())
 
 
@@ -132,10 +132,10 @@ def table(rules: Sequence[Rule]) -> str:
     return "\n".join(lines) + "\n"
 
 
-# The picture
+# The image
 
 WIDTH, HEIGHT, EDGE, LARGER = 440, 280, 40, 2
-COLOURS = ("#888888", "#d1495b", "#00798c", "#edae49", "#30638e")
+COLORS = ("#888888", "#d1495b", "#00798c", "#edae49", "#30638e")
 
 
 def chart() -> Image.Image:
@@ -195,9 +195,9 @@ def panel(title: str, rules: dict[str, Callable[[Tensor], Tensor]]) -> Image.Ima
             for x, y in zip(middles, heights[name], strict=True)
         ]
         ends = [(points[0][0], base), *points, (points[-1][0], base)]
-        draw.line(ends, COLOURS[number], 2 * scale)
+        draw.line(ends, COLORS[number], 2 * scale)
         row = (top + (2 + 16 * number) * scale) if len(curves) > 3 else top + 16 * number * scale
-        draw.text((left + 8 * scale, row), name, COLOURS[number], font=font)
+        draw.text((left + 8 * scale, row), name, COLORS[number], font=font)
     return drawn
 
 

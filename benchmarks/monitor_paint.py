@@ -33,9 +33,9 @@ PAINT = """async ([steps, repeats]) => {
     const run = { step: steps, steps, phase: 'learning', best: steps, losses: series(steps, 3),
         validations: series(Math.ceil(steps / 80), 0.02) }
     const past = Array.from({ length: 5 }, () => ({ validations: series(100, 0.1) }))
-    const colours = ['text', 'quiet', 'paper', 'grid', 'loss', 'faint', 'accent']
-    const grey = Object.fromEntries(colours.map((name) => [name, '#888']))
-    const theme = { ...grey, font: '10px sans-serif' }
+    const colors = ['text', 'quiet', 'paper', 'grid', 'loss', 'faint', 'accent']
+    const gray = Object.fromEntries(colors.map((name) => [name, '#888']))
+    const theme = { ...gray, font: '10px sans-serif' }
     const times = []
     for (let time = 0; time < repeats; time++) {
         const start = performance.now()

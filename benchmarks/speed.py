@@ -1,6 +1,6 @@
 """Speed and memory on a full-size SD 1.5 shape: our training, a bare loop, and ComfyUI's sampling.
 
-    COMFYUI_PATH=... python benchmarks/speed.py PICTURES [--dtype fp32 bf16] [--steps 5]
+    COMFYUI_PATH=... python benchmarks/speed.py IMAGES [--dtype fp32 bf16] [--steps 5]
 
 Makes a random checkpoint of that shape once (860 M weights in the UNet), then measures each
 subject in a process of its own: seconds per warm step, the memory that it adds above the loaded
@@ -78,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("pictures", type=Path, help="folder with pictures of one subject")
+    parser.add_argument("images", type=Path, help="folder with images of one subject")
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=["fp32", "bf16"])
     parser.add_argument("--steps", type=int, default=5, help="warm steps to measure")
     parser.add_argument("--subject", choices=[*SUBJECTS, "checkpoint"], help=argparse.SUPPRESS)
@@ -98,7 +98,7 @@ def main() -> None:
 
 def in_own_process(chosen: argparse.Namespace, subject: str, dtype: str) -> dict[str, Any]:
     """Measure one subject in a fresh interpreter, so that no other has warmed or filled it."""
-    command = [sys.executable, __file__, str(chosen.pictures), "--dtype", dtype]
+    command = [sys.executable, __file__, str(chosen.images), "--dtype", dtype]
     command += ["--steps", str(chosen.steps), "--subject", subject]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -124,7 +124,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         "bare loop": bare_loop,
         "sampling": sampling,
     }
-    seconds, memory = subjects[chosen.subject](dtype, chosen.pictures, chosen.steps)
+    seconds, memory = subjects[chosen.subject](dtype, chosen.images, chosen.steps)
     return {
         "subject": chosen.subject,
         "dtype": chosen.dtype[0],
@@ -224,33 +224,36 @@ def novram(chosen: bool) -> Iterator[None]:
 
 
 def our_training(
-    dtype: Any, pictures: Path, steps: int, checkpointing: str = "off", streamed: bool = False
+    dtype: Any, images: Path, steps: int, checkpointing: str = "off", streamed: bool = False
 ) -> Any:
     """Our training as the node runs it, batch 1, one vector; the first step is not counted."""
     import torch
 
+    from ti_core.concept.caption_settings import CaptionSettings
     from ti_core.concept.fit import FitSettings
-    from ti_core.concept.gather import Recipe, Source, concept_of
+    from ti_core.concept.gather import ImageRecipe, SourceImage, concept_of
     from ti_core.concept.templates import TEMPLATES
-    from ti_core.concept.wording import Wording
+    from ti_core.host.images.folder_files import files_in
+    from ti_core.host.images.image_files import read_pixels
     from ti_core.host.models.borrow import BorrowSettings, borrowed
-    from ti_core.host.models.encode import encode_pictures
+    from ti_core.host.models.encode import encode_images
     from ti_core.host.models.text import create_embedding
-    from ti_core.host.pictures.picture_files import picture_files, read_pixels
     from ti_core.training.latents import shape_of
     from ti_core.training.loop import train
-    from ti_core.training.optimisers import SphericalSettings
+    from ti_core.training.optimizers import SphericalSettings
     from ti_core.training.schedule import schedule
     from ti_core.training.settings import TrainingSettings
 
     with torch.inference_mode():  # As the host runs its nodes.
         model, clip, vae = load(dtype)
         fit = FitSettings(RESOLUTION, RESOLUTION)
-        files = picture_files(pictures)
-        sources = (Source(path.name, read_pixels(path).picture) for path in files)
-        concept = concept_of(sources, Recipe("object", Wording(TEMPLATES["object"]), fit))
+        files = files_in(images, False).images
+        sources = (SourceImage(path.name, read_pixels(path).image) for path in files)
+        concept = concept_of(
+            sources, ImageRecipe("object", CaptionSettings(TEMPLATES["object"]), fit)
+        )
         embedding = create_embedding(clip, "my-concept", "object", 1)
-        latents = encode_pictures(vae, model.model.latent_format, concept.crops)
+        latents = encode_images(vae, model.model.latent_format, concept.crops)
         rates = schedule("0.02", steps + 2, "cosine")
         settings = TrainingSettings(rates, SphericalSettings(), rule=None)
         lent = BorrowSettings(1, "auto", checkpointing)  # type: ignore[arg-type]
@@ -262,14 +265,14 @@ def our_training(
             with peak_memory(model.load_device) as memory:
                 run = train(frozen, concept, latents, embedding, settings)
                 next(run)  # It measures the start.
-                seconds = [synchronised(lambda: next(run), frozen.device) for _ in range(steps + 1)]
+                seconds = [synchronized(lambda: next(run), frozen.device) for _ in range(steps + 1)]
             own = (*model.model.parameters(), *clip.cond_stage_model.parameters())
             with kept_memory(own) as kept:
                 next(run)
     return seconds[1:], {**memory, **kept}
 
 
-def bare_loop(dtype: Any, pictures: Path, steps: int) -> Any:
+def bare_loop(dtype: Any, images: Path, steps: int) -> Any:
     """The host's CLIP and UNet, forward and backward, with one live vector and nothing else."""
     import comfy.model_management as memory_management
     import torch
@@ -300,11 +303,11 @@ def bare_loop(dtype: Any, pictures: Path, steps: int) -> Any:
 
     clip.cond_stage_model.set_clip_options({"execution_device": clip.patcher.load_device})
     with peak_memory(device) as memory:
-        seconds = [synchronised(step, device) for _ in range(steps + 1)]
+        seconds = [synchronized(step, device) for _ in range(steps + 1)]
     return seconds[1:], memory
 
 
-def sampling(dtype: Any, pictures: Path, steps: int) -> Any:
+def sampling(dtype: Any, images: Path, steps: int) -> Any:
     """One step of ComfyUI's sampling as people use it: two rows of the UNet, for the guidance."""
     import comfy.sample
     import torch
@@ -323,7 +326,7 @@ def sampling(dtype: Any, pictures: Path, steps: int) -> Any:
         times: list[float] = []
 
         def note(*_: Any) -> None:
-            synchronised(lambda: None, model.load_device)
+            synchronized(lambda: None, model.load_device)
             times.append(time.perf_counter())
 
         with peak_memory(model.load_device) as memory:
@@ -342,7 +345,7 @@ def sampling(dtype: Any, pictures: Path, steps: int) -> Any:
     return [later - earlier for earlier, later in zip(times, times[1:], strict=False)], memory
 
 
-def synchronised(action: Callable[[], Any], device: Any) -> float:
+def synchronized(action: Callable[[], Any], device: Any) -> float:
     """Seconds of an action, with the GPU's queue empty before and after."""
     import torch
 

@@ -16,18 +16,19 @@ import examination
 import torch
 from examination import PLACEHOLDER, Exam, Models
 from peers import scripts
-from peers.scripts import Recipe, Script, Task
+from peers.scripts import ImageRecipe, Script, Task
 from torch import Tensor
 
 from ti_core.concept.concept import Concept
 from ti_core.concept.fit import FitSettings
 from ti_core.concept.pixels import in_floats
-from ti_core.host.learn import Audience, LearnSettings, learn
+from ti_core.host.learn import LearnSettings, learn
 from ti_core.host.models.borrow import BorrowSettings
 from ti_core.host.models.text import create_embedding
+from ti_core.host.run_observer import Unobserved
 from ti_core.store.run_store import Resume
 from ti_core.training.objective import Objective
-from ti_core.training.optimisers import FreeSettings, SphericalSettings
+from ti_core.training.optimizers import AdamWSettings, SphericalSettings
 from ti_core.training.run import RunState
 from ti_core.training.schedule import schedule
 from ti_core.training.settings import TrainingSettings
@@ -37,11 +38,11 @@ from ti_core.word.formats import read_embedding
 from toyworld.worlds import TOYWORLD
 
 REPO = Path(__file__).resolve().parents[1]
-METHODS = {"spherical": SphericalSettings, "free": FreeSettings}
+METHODS = {"spherical": SphericalSettings, "adamw": AdamWSettings}
 OURS = ("ours", "ours, free", "ours, from 'thing'", "ours, with masks", "ours, with captions")
 CURVE = (12, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000)
 REMEMBERED = 500  # position in the schedule that the scripts' environments are asked about
-FIT = "fit."  # begins the names of Picture Fit's inputs
+FIT = "fit."  # begins the names of Crop & Buckets's inputs
 
 
 class Point(NamedTuple):
@@ -53,7 +54,7 @@ class Point(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is learned: pictures of a thing, drawn for one of the seeds, and how they are handed to
+    """What is learned: images of a thing, drawn for one of the seeds, and how they are handed to
     our trainer.
     """
 
@@ -62,27 +63,30 @@ class Subject(NamedTuple):
     fit: FitSettings = examination.WHOLE
     masks: bool = False
     captions: bool = False
+    found: Concept | None = None  # the images with captions that the model has found
 
     @property
-    def pictures(self) -> Concept:
+    def images(self) -> Concept:
         """The concept to learn."""
         shown = self.exam.scenes(f"shown {self.seed}", examination.SHOWN)
-        return examination.concept_of(self.exam.world, shown, self.fit, self.masks, self.captions)
+        return self.found or examination.concept_of(
+            self.exam.world, shown, self.fit, self.masks, self.captions
+        )
 
 
-Method = Callable[[Subject], list[Point]]
+Optimizer = Callable[[Subject], list[Point]]
 
 
 # Ours
 
 
-def our_methods(models: Models, chosen: argparse.Namespace) -> Iterator[tuple[str, Method]]:
+def our_methods(models: Models, chosen: argparse.Namespace) -> Iterator[tuple[str, Optimizer]]:
     """Our trainer as its node comes, and with one thing changed."""
 
-    def method(name: str) -> Method:
+    def method(name: str) -> Optimizer:
         def trained(subject: Subject) -> list[Point]:
             free = {"method": "free"} if name == "ours, free" else {}
-            word = "thing" if name == "ours, from 'thing'" else subject.exam.initialiser
+            word = "thing" if name == "ours, from 'thing'" else subject.exam.initializer
             subject = subject._replace(
                 fit=fit_of(chosen.set),
                 masks=name == "ours, with masks",
@@ -100,7 +104,7 @@ def our_methods(models: Models, chosen: argparse.Namespace) -> Iterator[tuple[st
 
 
 def our_training(
-    models: Models, subject: Subject, initialiser: str, inputs: Mapping[str, Any]
+    models: Models, subject: Subject, initializer: str, inputs: Mapping[str, Any]
 ) -> list[Point]:
     """Learn as TrainTextualInversion does; the vectors after the steps of `CURVE`, as the others'
     scripts save them on their way, and what it gives.
@@ -113,25 +117,35 @@ def our_training(
             passed = time.perf_counter() - started
             points.append(Point(state.step, passed, state.kept("last")))
 
-    learned = trained(models, subject, initialiser, inputs, note)
+    learned = trained(models, subject, initializer, inputs, note)
     steps: Any = learned.provenance["steps"]
     points.append(Point(steps, time.perf_counter() - started, learned.vectors))
     return points
 
 
+class Notes(Unobserved):
+    """Calls `note` before the first step and after each."""
+
+    def __init__(self, note: Callable[[RunState], None]):
+        self.note = note
+
+    def on_step(self, state: RunState) -> None:
+        self.note(state)
+
+
 def trained(
     models: Models,
     subject: Subject,
-    initialiser: str,
+    initializer: str,
     inputs: Mapping[str, Any],
     note: Callable[[RunState], None],
     resume: Resume = "off",
 ) -> Embedding:
     """Learn; `note` is called after each step."""
-    embedding = create_embedding(models.clip, PLACEHOLDER, initialiser, inputs["vectors"])
+    embedding = create_embedding(models.clip, PLACEHOLDER, initializer, inputs["vectors"])
     lent = BorrowSettings(inputs["batch_size"], inputs["precision"], inputs["checkpointing"])
     chosen = LearnSettings(settings(inputs, subject.seed), lent, inputs["keep"], resume)
-    return learn(models, subject.pictures, embedding, chosen, Audience(note)).embedding
+    return learn(models, subject.images, embedding, chosen, Notes(note)).embedding
 
 
 def settings(inputs: Mapping[str, Any], seed: int) -> TrainingSettings:
@@ -176,7 +190,7 @@ def node_inputs(changed: Mapping[str, str]) -> dict[str, Any]:
 
 
 def fit_of(changed: Sequence[tuple[str, str]]) -> FitSettings:
-    """How pictures are cut, with some values changed."""
+    """How images are cut, with some values changed."""
     plain = examination.WHOLE
     fits = [(name.removeprefix(FIT), text) for name, text in changed if name.startswith(FIT)]
     return replace(plain, **{name: like(vars(plain), name, text) for name, text in fits})
@@ -216,19 +230,19 @@ def converted(models: Models, checkpoint: Path, place: Path) -> Path:
 
 def peer_methods(
     script: Script, checkout: Path, folder: Path, chosen: argparse.Namespace
-) -> Iterator[tuple[str, Method]]:
+) -> Iterator[tuple[str, Optimizer]]:
     """Another trainer's script on converted networks, at each learning rate; what it makes is kept
     beside their folder.
     """
     place = folder.parent
 
-    def method(recipe: Recipe) -> Method:
+    def method(recipe: ImageRecipe) -> Optimizer:
         def trained(subject: Subject) -> list[Point]:
             exam, seed = subject.exam, subject.seed
             name = f"{exam.name} {seed}".replace(" ", "-")
-            pictures = place / "pictures" / name
-            examination.save_pictures(subject.pictures, pictures)
-            task = Task(folder, pictures, exam.initialiser, seed)
+            images = place / "images" / name
+            examination.save_images(subject.images, images)
+            task = Task(folder, images, exam.initializer, seed)
             out = place / script.name / f"{name}-{recipe.steps}-{recipe.rate:g}"
             saved = script.train(checkout, task, recipe, out)
             return [Point(one.step, one.seconds, read_embedding(one.file).vectors) for one in saved]
@@ -238,7 +252,7 @@ def peer_methods(
     steps = chosen.peer_steps or script.documented.steps
     short = "" if steps == script.documented.steps else f", {steps} steps"
     for rate in chosen.peer_rates or [script.documented.rate]:
-        yield f"{script.name}, {rate:g}{short}", method(Recipe(steps, rate))
+        yield f"{script.name}, {rate:g}{short}", method(ImageRecipe(steps, rate))
 
 
 def check_conversion(models: Models, folder: Path) -> None:
@@ -248,12 +262,12 @@ def check_conversion(models: Models, folder: Path) -> None:
     from peers.pipeline import Outputs, Question, compare, outputs, remember
 
     scene = TOYWORLD.random_scene(Random(0), TOYWORLD.held_out[0])
-    picture = in_floats(examination.concept_of(TOYWORLD, [scene]).crops[0])
+    image = in_floats(examination.concept_of(TOYWORLD, [scene]).crops[0])
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     text = examination.TEMPLATE.format(TOYWORLD.describe(scene.thing))
     for position in (50, REMEMBERED, 950):
-        hosts = Outputs(*examination.host_outputs(models, text, picture, noise, position))
-        asked = Question(text, picture, noise, position)
+        hosts = Outputs(*examination.host_outputs(models, text, image, noise, position))
+        asked = Question(text, image, noise, position)
         for name, apart in compare(outputs(folder, asked), hosts):
             print(f"Converted for others, {name} at step {position}: differs by {apart:.1e}")
         if position == REMEMBERED:

@@ -71,7 +71,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--model", choices=SHAPES, default="klein")
-    parser.add_argument("--side", type=int, default=512, help="of the picture, in pixels")
+    parser.add_argument("--side", type=int, default=512, help="of the image, in pixels")
     parser.add_argument("--share", type=float, default=1.0, help="of Klein's blocks")
     chosen = parser.parse_args()
     shape = SHAPES[chosen.model]
@@ -131,7 +131,7 @@ def models(chosen: argparse.Namespace) -> tuple[Any, Any]:
     from comfy.sd import CLIP
     from comfy.sdxl_clip import SDXLClipModel, SDXLTokenizer
     from comfy.supported_models_base import ClipTarget
-    from tiny_checkpoint import randomised
+    from tiny_checkpoint import randomized
 
     draws = torch.Generator().manual_seed(0)
     family: Any
@@ -147,10 +147,10 @@ def models(chosen: argparse.Namespace) -> tuple[Any, Any]:
     target.params = {}
     options = {"dtype": torch.float16} if chosen.model == "sdxl" else {}
     clip = CLIP(target, model_options=options, disable_dynamic=True)
-    randomised(clip.cond_stage_model, draws)
+    randomized(clip.cond_stage_model, draws)
     family.set_inference_dtype(torch.bfloat16, None)
     network = family.get_model({}, "")
-    randomised(network.diffusion_model, draws)
+    randomized(network.diffusion_model, draws)
     return ModelPatcher(network, get_torch_device(), unet_offload_device()), clip
 
 
@@ -159,14 +159,14 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     import psutil
     import torch
 
-    from ti_core.concept.concept import Concept, Picture
+    from ti_core.concept.caption_settings import CaptionSettings
+    from ti_core.concept.concept import Concept, ConceptImage
     from ti_core.concept.templates import TEMPLATES
-    from ti_core.concept.wording import Wording
     from ti_core.host.models.borrow import BorrowSettings, borrowed
     from ti_core.host.models.text import create_embedding
-    from ti_core.training.batches import batches
+    from ti_core.training.batches import Batches
     from ti_core.training.loop import gradient
-    from ti_core.training.optimisers import SphericalSettings, begin_method
+    from ti_core.training.optimizers import SphericalSettings, make_optimizer
     from ti_core.training.schedule import schedule
     from ti_core.training.settings import TrainingSettings
 
@@ -182,24 +182,26 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         in_blocks = sum(weight.numel() for name, weight in named if "_blocks." in name)
         loaded = psutil.Process().memory_info().rss
         crop = torch.zeros(chosen.side, chosen.side, 3)
-        wording = Wording(TEMPLATES["object"])
-        concept = Concept((Picture("noise", (crop,), (None,), "", wording),), "object")
+        caption_settings = CaptionSettings(TEMPLATES["object"])
+        concept = Concept(
+            (ConceptImage("noise", (crop,), (None,), "", caption_settings),), "object"
+        )
         word = create_embedding(clip, "my-concept", "object", 2)
         settings = TrainingSettings(schedule("0.02", steps), SphericalSettings())
         with borrowed(model, clip, word, latent, BorrowSettings(1)) as frozen:
-            mover = begin_method(settings.method, word.vectors, frozen.vocabulary_norms)
-            draws = batches(frozen, concept, [torch.randn(latent)], "my-concept", settings)
+            optimizer = make_optimizer(settings.method, word.vectors, frozen.vocabulary_norms)
+            draws = Batches(frozen, concept, [torch.randn(latent)], "my-concept", settings)
             seconds: list[Seconds] = []
             with peak_memory(model.load_device) as memory:
-                for _ in range(steps):
+                for step in range(steps):
                     started = now()
-                    loss, _ = gradient(frozen, mover.vectors, [next(draws)], 1.0)
-                    mover.step(0.02)
+                    loss, _ = gradient(frozen, optimizer.vectors, draws.of_step(step), 1.0)
+                    optimizer.step(0.02)
                     seconds.append(since(started))
                     print(f"loss {loss:.4f}, {seconds[-1]}", flush=True)
             started = now()
             with frozen.differentiable():
-                heard = frozen.encode(["a photo of my-concept"], mover.vectors)[0]["cross_attn"]
+                heard = frozen.encode(["a photo of my-concept"], optimizer.vectors)[0]["cross_attn"]
                 heard.sum().backward()
             text = since(started)
     return {

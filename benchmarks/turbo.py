@@ -4,7 +4,7 @@
 
 Learns words for compositions of flowworld on its flow model with the nodes' defaults, and lets both
 models draw them: the flow model in 25 steps with guidance, the turbo model in 4 without. The
-initialiser and the true description are drawn too. Writes turbo.md and .png into
+initializer and the true description are drawn too. Writes turbo.md and .png into
 benchmarks/results/flowworld.
 """
 
@@ -26,7 +26,7 @@ from toyworld import assembly, gate  # noqa: E402
 from toyworld.worlds import FLOWWORLD  # noqa: E402
 from trainers import Subject, node_inputs, our_training  # noqa: E402
 
-SAID = ("initialiser", "true description", "learned word")
+SAID = ("initializer", "true description", "learned word")
 
 
 class Drawn(NamedTuple):
@@ -37,7 +37,7 @@ class Drawn(NamedTuple):
     model: str
     concept: float
     edit: float
-    picture: Any
+    image: Any
 
 
 def main() -> None:
@@ -63,10 +63,10 @@ def main() -> None:
 
 
 def drawn(exam: Exam, turbo: Models, changed: Mapping[str, str]) -> Iterator[Drawn]:
-    """What both models draw of a thing's initialiser, true description, and word."""
-    word = our_training(exam.models, Subject(exam, 0), exam.initialiser, node_inputs(changed))
+    """What both models draw of a thing's initializer, true description, and word."""
+    word = our_training(exam.models, Subject(exam, 0), exam.initializer, node_inputs(changed))
     learned = Spoken(PLACEHOLDER, word[-1].vectors)
-    spoken = (Spoken(exam.initialiser), Spoken(exam.truth or ""), learned)
+    spoken = (Spoken(exam.initializer), Spoken(exam.truth or ""), learned)
     exams = {"flow": exam, "turbo": replace(exam, models=turbo, sampling=gate.TURBO)}
     for said, words in zip(SAID, spoken, strict=True):
         for model, one in exams.items():
@@ -75,7 +75,7 @@ def drawn(exam: Exam, turbo: Models, changed: Mapping[str, str]) -> Iterator[Dra
 
 
 def write(rows: Sequence[Drawn], changed: Mapping[str, str], out: Path) -> None:
-    """Write the means as a table, and a line of pictures for each thing."""
+    """Write the means as a table, and a line of images for each thing."""
     out.mkdir(parents=True, exist_ok=True)
     things = list(dict.fromkeys(row.thing for row in rows))
     lines = [
@@ -92,7 +92,7 @@ def write(rows: Sequence[Drawn], changed: Mapping[str, str], out: Path) -> None:
     settings = ", ".join(f"{name} {value}" for name, value in changed.items()) or "the defaults"
     lines += ["", f"Learned on the flow model with {settings}: {', '.join(things)}."]
     (out / "turbo.md").write_text("\n".join(lines) + "\n")
-    gate.contact_sheet([row.picture for row in rows], 6).save(out / "turbo.png", optimize=True)
+    gate.contact_sheet([row.image for row in rows], 6).save(out / "turbo.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from comfy_api.latest import ComfyExtension, io
 from ..ti_core.host.page.folder_routes import add_folder_routes
 from ..ti_core.host.page.requests import add_routes
 from .audit import ConceptAudit
+from .auto_caption import ConceptAutoCaption
 from .blend import BlendTextualInversions
 from .concept import ConceptFromKohyaDataset, ConceptJoin, LoadImagesAsConcept
-from .concept_options import ConceptCaptionOptions, ConceptMaskOptions, ConceptPictureFit
+from .concept_options import ConceptCaptionOptions, ConceptCropAndBuckets, ConceptMaskOptions
 from .embedding import ApplyEmbeddingToCLIP, CreateEmbedding
 from .files import ConvertTextualInversion, LoadTextualInversion, SaveEmbedding
 from .inspection import InspectTextualInversion
@@ -26,11 +27,12 @@ class TextualInversionExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadImagesAsConcept,
-            ConceptPictureFit,
+            ConceptCropAndBuckets,
             ConceptCaptionOptions,
             ConceptMaskOptions,
             ConceptJoin,
             ConceptFromKohyaDataset,
+            ConceptAutoCaption,
             ConceptAudit,
             CreateEmbedding,
             TrainTextualInversion,

@@ -1,5 +1,6 @@
 """BlendTextualInversions: one word out of two, or of fewer vectors."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -8,13 +9,16 @@ from ..ti_core.word.blending import (
     Mix,
     average,
     blended,
+    check_second,
     concatenate,
     slerp,
     subtract,
     with_fewer_vectors,
 )
-from ..ti_core.word.embedding import Embedding, check_placeholder
+from ..ti_core.word.embedding import Embedding
+from ..ti_core.word.formats.file_names import check_new_word
 from ..ti_core.word.inspection import inspection_report
+from .checked import CheckedNode, checked
 from .sockets import CATEGORY, EmbeddingSocket
 
 BALANCE = io.Float.Input(
@@ -23,7 +27,7 @@ BALANCE = io.Float.Input(
     min=0.0,
     max=1.0,
     step=0.05,
-    tooltip="0 = the first word, 1 = the second, 0.5 = equal parts. 0.3 to 0.7 are usual.",
+    tooltip="0 = the first word, 1 = the second, 0.5 = equal parts. 0.3 to 0.7 is usual.",
 )
 AMOUNT = io.Float.Input(
     "amount",
@@ -31,13 +35,12 @@ AMOUNT = io.Float.Input(
     min=-2.0,
     max=2.0,
     step=0.05,
-    tooltip="How much of the second word is subtracted; 0.2 to 1 are usual. Negative values add "
-    "it.",
+    tooltip="How much of the second word is subtracted; 0.2 to 1 is usual. Negative values add it.",
 )
 MIXES = {"average": average, "slerp": slerp, "subtract": subtract}
 
 
-class BlendTextualInversions(io.ComfyNode):
+class BlendTextualInversions(CheckedNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -58,6 +61,7 @@ class BlendTextualInversions(io.ComfyNode):
                 ),
                 io.String.Input(
                     "placeholder",
+                    display_name="trigger word",
                     default="my-blend",
                     tooltip="The new word, as you will write it in prompts.",
                 ),
@@ -70,10 +74,10 @@ class BlendTextualInversions(io.ComfyNode):
                         io.DynamicCombo.Option("subtract", [AMOUNT]),
                         io.DynamicCombo.Option("first only", []),
                     ],
-                    tooltip="'slerp' turns the directions and keeps the length (the usual choice). "
-                    "'average' is the plain mean, which is shorter and weaker. 'concatenate' puts "
-                    "one after the other. 'subtract' removes the second from the first. 'first "
-                    "only' keeps the first, to rename or shorten it.",
+                    tooltip="'slerp' interpolates directions and keeps the norm (the usual "
+                    "choice). 'average' is the arithmetic mean, which is shorter and weaker. "
+                    "'concatenate' puts one after the other. 'subtract' removes the second from "
+                    "the first. 'first only' keeps the first, to rename or shorten it.",
                 ),
                 io.Int.Input(
                     "vectors",
@@ -81,8 +85,8 @@ class BlendTextualInversions(io.ComfyNode):
                     min=0,
                     max=256,
                     advanced=True,
-                    tooltip="Maximum number of vectors in the result; 0 = no limit. Fewer leave "
-                    "more room in the prompt. Half as many is usual.",
+                    tooltip="Maximum number of vectors in the result; 0 = no limit. Fewer vectors "
+                    "use fewer tokens of the prompt. Half as many is usual.",
                 ),
                 io.Combo.Input(
                     "shorten",
@@ -99,12 +103,21 @@ class BlendTextualInversions(io.ComfyNode):
                     tooltip="The new word, for Apply Embedding to CLIP or Save Embedding.",
                 ),
                 io.String.Output(
-                    display_name="report", tooltip="Encoders, vectors and lengths of the new word."
+                    display_name="report", tooltip="Encoders, vectors and norms of the new word."
                 ),
             ],
         )
 
     @classmethod
+    def check_together(cls, given: Mapping[str, Any]) -> None:
+        if given.get("placeholder") is not None:
+            check_new_word(given["placeholder"].strip())
+        chosen = dict(given.get("mode") or {})
+        if "second" not in given and "mode" in chosen:
+            check_second(None, chosen_mix(chosen))
+
+    @classmethod
+    @checked
     def execute(
         cls,
         first: Embedding,
@@ -115,7 +128,7 @@ class BlendTextualInversions(io.ComfyNode):
         second: Embedding | None = None,
     ) -> io.NodeOutput:
         name = placeholder.strip()
-        check_placeholder(name)
+        check_new_word(name)
         made = blended(first, second, chosen_mix(mode), name)
         made = with_fewer_vectors(made, vectors, shorten) if vectors else made
         report = inspection_report(made, {})

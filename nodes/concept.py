@@ -1,6 +1,6 @@
-"""LoadImagesAsConcept and its relatives: pictures and captions, ready to train on."""
+"""LoadImagesAsConcept and its relatives: images and captions, ready to train on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,39 +8,48 @@ from comfy_api.latest import io, ui
 
 from ..ti_core.concept.audit import concept_report, crops_batch
 from ..ti_core.concept.concept import Concept, joined_concepts
+from ..ti_core.concept.fit import FitSettings, check_buckets
 from ..ti_core.concept.gather import CaptionOptions
 from ..ti_core.concept.masks import MaskSettings
-from ..ti_core.host.page.linked_outputs import is_linked
-from ..ti_core.host.pictures.concept_requests import (
+from ..ti_core.host.images.concept_requests import (
     Request,
     check_choices,
     folder_state,
     load_concept,
 )
-from ..ti_core.host.pictures.dataset_files import dataset_file_state, load_dataset_file
-from ..ti_core.host.pictures.folders import NO_FOLDER
-from ..ti_core.host.pictures.picture_folders import picture_folders
-from .concept_options import PictureFitting
+from ..ti_core.host.images.dataset_files import (
+    check_dataset_file,
+    dataset_file_state,
+    load_dataset_file,
+)
+from ..ti_core.host.images.folders import NO_FOLDER
+from ..ti_core.host.images.image_folders import image_folders
+from ..ti_core.host.page.kept_results import holds_while_same, times_given_anew
+from ..ti_core.host.page.linked_outputs import is_linked
+from ..ti_core.host.page.queued_prompt import Sent, source, this_node
+from ..ti_core.quoted import quoted
+from .checked import CheckedNode, checked
+from .concept_options import CropSettings
 from .sockets import (
     CATEGORY,
     CaptionOptionsSocket,
     ConceptSocket,
+    CropSocket,
     MaskOptionsSocket,
-    PictureFitSocket,
 )
 
 KINDS = ["object", "style", "captions", "object and captions", "style and captions"]
 CROPS = 1  # number of the output
 CONCEPT_OUTPUTS: list[Any] = [
     ConceptSocket.Output(
-        display_name="concept", tooltip="Pictures and captions, for Train Textual Inversion."
+        display_name="concept", tooltip="Images and captions, for Train Textual Inversion."
     ),
     io.Image.Output(
         display_name="crops",
-        tooltip="The exact pictures for training. Smaller ones are placed on grey. Made only "
-        "if connected, because they take four times the memory of the concept.",
+        tooltip="The exact crops that are trained on; smaller ones are placed on gray. Only "
+        "made if connected, because they take four times the memory of the concept.",
     ),
-    io.String.Output(display_name="report", tooltip="What was found, and warnings."),
+    io.String.Output(display_name="report", tooltip="What was loaded, and warnings."),
 ]
 
 
@@ -56,32 +65,53 @@ def crops_state() -> str:
     return f"crops {is_linked(CROPS)}"
 
 
-class LoadImagesAsConcept(io.ComfyNode):
+def state_of_choice(folder: str | None) -> str:
+    """Changes when anything in a chosen folder does; one that comes over a wire is not known."""
+    return folder_state(folder) if folder not in (None, NO_FOLDER) else str(folder)
+
+
+def check_fit(fit: Sent | None, resolution: int | None) -> None:
+    """Raise ValueError where Crop & Buckets leaves no bucket at a resolution."""
+    names = ("step", "smallest", "largest", "upscale")
+    given: dict[str, Any] = {name: fit.inputs.get(name) for name in names} if fit else {}
+    typed = all(isinstance(value, int) for value in given.values())
+    if fit and fit.inputs.get("shape") == "buckets" and typed and resolution is not None:
+        check_buckets(FitSettings(resolution, resolution, True, **given))
+
+
+class LoadImagesAsConcept(CheckedNode):
+    found_by_node = ("folder", "kind")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoadImagesAsConcept",
             display_name="Load Images as Concept",
             category=CATEGORY,
-            description="Loads 3 to 20 pictures of one thing or style, crops them to squares, and "
-            "adds the captions to train with.",
-            search_aliases=["textual inversion", "dataset", "training images", "concept"],
+            description="Loads 3 to 20 images of one subject or style, crops them, and pairs "
+            "them with captions.",
+            search_aliases=[
+                "textual inversion",
+                "dataset",
+                "training images",
+                "concept",
+                "instance images",
+            ],
             has_intermediate_output=True,  # What it says is told again from the cache.
             is_input_list=True,
             inputs=[
                 io.Combo.Input(
                     "folder",
-                    options=picture_folders(),
+                    options=image_folders(),
                     default=NO_FOLDER,
-                    tooltip="Sub-folder of ComfyUI's input/ or datasets/ folder with the pictures. "
-                    "'none' if they come from the images input. If both are given, all are used. "
-                    "Folders inside it named '20_cat' are repeated 20 times, as in kohya's "
-                    "trainer.",
+                    tooltip="Folder with the images, inside ComfyUI's input/ or datasets/. 'none' "
+                    "if they come from the images input; with both, all are used. Subfolders named "
+                    "'20_cat' are repeated 20 times, as in kohya's trainer.",
                 ),
                 io.Image.Input(
                     "images",
                     optional=True,
-                    tooltip="Pictures from the graph, as a batch or a list.",
+                    tooltip="Images from the graph, as a batch or a list.",
                 ),
                 io.Int.Input(
                     "resolution",
@@ -89,58 +119,57 @@ class LoadImagesAsConcept(io.ComfyNode):
                     min=64,
                     max=2048,
                     step=64,
-                    tooltip="Side of the square that is cut from the middle of each picture, in "
-                    "pixels (with buckets in Picture Fit: the same area). Use what the model was "
-                    "made for: 512 for SD 1.x, 768 for SD 2.x, 1024 for SDXL. Lower is faster but "
-                    "loses detail.",
+                    tooltip="Side of the square cut from the center of each image, in pixels (with "
+                    "buckets from Crop & Buckets: the same area). Use the model's own: 512 for SD "
+                    "1.x, 768 for SD 2.x, 1024 for SDXL. Lower is faster but loses detail.",
                 ),
                 io.Combo.Input(
                     "kind",
+                    display_name="captions",
                     options=KINDS,
                     default="object",
-                    tooltip="'object' trains with sentences like 'a photo of my-cat', 'style' with "
-                    "'a painting in the style of my-style'. 'captions' uses the captions below, or "
-                    "caption files if that is empty. '... and captions' adds the caption after the "
-                    "sentence.",
+                    tooltip="What the images are paired with. 'object': built-in sentences such as "
+                    "'a photo of my-cat'. 'style': 'a painting in the style of my-style'. "
+                    "'captions': the caption text below, or caption files if it is empty. '... and "
+                    "captions': a sentence followed by the caption.",
                 ),
                 io.String.Input(
                     "captions",
+                    display_name="caption text",
                     default="",
                     multiline=True,
-                    placeholder="for kind 'captions': one line per picture, or one for all; empty "
-                    "= from files",
+                    placeholder="captions: one line per image, or one for all; empty = from files",
                     optional=True,
-                    tooltip="For the kinds with captions: one line per picture, or one line for "
-                    "all. Empty = from text files, metadata or file names in the folder. You can "
-                    "connect a list of STRINGs, one per picture. {} or [name] stands for the "
-                    "placeholder; if it is missing, it is put in front. Describe what is NOT the "
-                    "concept (size, position, background, light, pose): what the caption says is "
-                    "not learned; the word is, in fewer steps.",
+                    tooltip="One line per image, or one line for all. Empty = from text files, "
+                    "metadata or file names in the folder. You can connect a list of STRINGs, one "
+                    "per image. {} or [name] stands for the trigger word; if it is missing, it is "
+                    "put in front. Describe everything but the subject (size, position, "
+                    "background, light, pose); the word then learns the subject, faster.",
                 ),
                 io.Mask.Input(
                     "masks",
                     optional=True,
-                    tooltip="Where to learn: white is learned, black is not. One mask per picture "
-                    "of the images input (of the folder if no images are connected), or one for "
-                    "all. Without it, files named 'picture_mask.png' are used.",
+                    tooltip="Parts of the images to learn: white counts, black does not. One mask "
+                    "per image of the images input (of the folder if no images are connected), or "
+                    "one for all. Without masks, files named 'image_mask.png' are used.",
                 ),
-                PictureFitSocket.Input(
+                CropSocket.Input(
                     "fit",
                     optional=True,
-                    tooltip="From Picture Fit: buckets, random crops, flips. Without it, squares "
-                    "are cut from the middle.",
+                    tooltip="From Crop & Buckets: buckets, random crops, flips. Without it, "
+                    "squares are cut from the middle.",
                 ),
                 CaptionOptionsSocket.Input(
                     "caption_options",
                     optional=True,
-                    tooltip="From Caption Options: your own templates, shuffling, dropout, and "
-                    "where to find captions.",
+                    tooltip="From Caption Options: your own templates, shuffling, dropout, and the "
+                    "source of captions.",
                 ),
                 MaskOptionsSocket.Input(
                     "mask_options",
                     optional=True,
                     tooltip="From Mask Options: transparency as mask, and the weight of the rest "
-                    "of the picture.",
+                    "of the image.",
                 ),
                 io.Int.Input(
                     "repeats",
@@ -149,15 +178,15 @@ class LoadImagesAsConcept(io.ComfyNode):
                     max=1000,
                     optional=True,
                     advanced=True,
-                    tooltip="How often each picture is shown in a round. Only matters with other "
-                    "concepts (Join Concepts): 1 to 20, to balance few pictures with many.",
+                    tooltip="How often each image is used per epoch. Only matters with Join "
+                    "Concepts: 1 to 20, to balance a small set with a large one.",
                 ),
                 io.Boolean.Input(
                     "subfolders",
                     default=True,
                     optional=True,
                     advanced=True,
-                    tooltip="Also read the sub-folders of the folder.",
+                    tooltip="Also read subfolders.",
                 ),
                 io.Combo.Input(
                     "unreadable",
@@ -165,43 +194,34 @@ class LoadImagesAsConcept(io.ComfyNode):
                     default="stop",
                     optional=True,
                     advanced=True,
-                    tooltip="What to do with broken, huge or tiny picture files: 'stop' lists them "
-                    "in an error, 'skip' leaves them out and lists them in the report.",
+                    tooltip="What to do with broken, huge or tiny image files. 'stop': an error "
+                    "that lists them. 'skip': leave them out and list them in the report.",
                 ),
             ],
             outputs=CONCEPT_OUTPUTS,
         )
 
     @classmethod
-    def validate_inputs(
-        cls,
-        folder: list[Any],
-        kind: Sequence[Any] = ("",),
-        captions: Sequence[Any] = ("",),
-        images: Sequence[None] = (),
-        caption_options: Sequence[None] = (),
-        subfolders: Sequence[Any] = (True,),
-        unreadable: Sequence[Any] = ("stop",),
-    ) -> bool:
-        """Refuses at Run what cannot work; what comes over a wire is None here. Raises ValueError,
-        which the host tells once; a text it would tell for every input.
-        """
-        chosen = (folder[0], kind[0], captions[0], subfolders[0], unreadable[0])
-        if None in chosen:
-            return True
-        if kind[0] not in ("", *KINDS):
-            raise ValueError(f"There is no kind {kind[0]!r}. Choose one of {', '.join(KINDS)}.")
-        as_typed = "captions" in kind[0] and not caption_options and unreadable[0] == "stop"
-        typed = captions[0] if as_typed else ""
-        check_choices(folder[0], bool(images), typed, subfolders[0])
-        return True
+    def check_together(cls, given: Mapping[str, Any]) -> None:
+        check_fit(source(this_node(), "fit"), given.get("resolution"))
+        names = ("folder", "kind", "captions", "subfolders", "unreadable")
+        chosen = {"captions": "", "subfolders": True, "unreadable": "stop", **given}
+        folder, kind, captions, subfolders, unreadable = (chosen.get(name) for name in names)
+        if kind is not None and kind not in KINDS:
+            raise ValueError(
+                f"captions cannot be {quoted(kind)}. Choose one of {', '.join(KINDS)}."
+            )
+        if folder is not None and kind is not None and subfolders is not None:
+            plain = "caption_options" not in given and unreadable == "stop"
+            typed = captions if plain and "captions" in kind else ""
+            check_choices(folder, "images" in given, typed or "", subfolders)
 
     @classmethod
-    def fingerprint_inputs(cls, folder: list[str], **rest: Any) -> str:
-        state = folder[0] if folder[0] == NO_FOLDER else folder_state(folder[0])
-        return f"{state} {crops_state()}"
+    def fingerprint_inputs(cls, folder: list[Any], **rest: Any) -> str:
+        return f"{state_of_choice(folder[0])} {crops_state()} {times_given_anew(shared=True)}"
 
     @classmethod
+    @checked
     def execute(
         cls,
         folder: list[str],
@@ -210,14 +230,15 @@ class LoadImagesAsConcept(io.ComfyNode):
         images: list[torch.Tensor] | None = None,
         captions: list[str] | None = None,
         masks: list[torch.Tensor] | None = None,
-        fit: list[PictureFitting] | None = None,
+        fit: list[CropSettings] | None = None,
         caption_options: list[CaptionOptions] | None = None,
         mask_options: list[MaskSettings] | None = None,
         repeats: list[int] | None = None,
         subfolders: list[bool] | None = None,
         unreadable: list[Any] | None = None,
     ) -> io.NodeOutput:
-        fitting = (fit or [PictureFitting()])[0]
+        holds_while_same(lambda: state_of_choice(folder[0]), "folder")
+        fitting = (fit or [CropSettings()])[0]
         concept, notes = load_concept(
             Request(
                 folder[0],
@@ -237,11 +258,11 @@ class LoadImagesAsConcept(io.ComfyNode):
         return concept_outputs(concept, notes)
 
 
-class ConceptJoin(io.ComfyNode):
+class ConceptJoin(CheckedNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         inputs = io.Autogrow.TemplatePrefix(
-            ConceptSocket.Input("concept", tooltip="Pictures of the same thing or style."),
+            ConceptSocket.Input("concept", tooltip="Images of the same subject or style."),
             prefix="concept",
             min=2,
             max=16,
@@ -250,7 +271,7 @@ class ConceptJoin(io.ComfyNode):
             node_id="ConceptJoin",
             display_name="Join Concepts",
             category=CATEGORY,
-            description="Trains one word on pictures from several sources. Each keeps its own "
+            description="Trains one word on images from several sources. Each keeps its own "
             "captions, sizes, masks and repeats.",
             search_aliases=["textual inversion", "merge datasets", "several folders"],
             has_intermediate_output=True,  # What it says is told again from the cache.
@@ -269,11 +290,12 @@ class ConceptJoin(io.ComfyNode):
         return crops_state()
 
     @classmethod
+    @checked
     def execute(cls, concepts: dict[str, Concept]) -> io.NodeOutput:
         return concept_outputs(joined_concepts(list(concepts.values())), [])
 
 
-class ConceptFromKohyaDataset(io.ComfyNode):
+class ConceptFromKohyaDataset(CheckedNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -294,11 +316,11 @@ class ConceptFromKohyaDataset(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "kind",
+                    display_name="captions",
                     options=["captions", "object", "style"],
                     default="captions",
-                    tooltip="'captions' trains with the captions of the dataset. 'object' and "
-                    "'style' use built-in sentences, like kohya's use_object_template and "
-                    "use_style_template.",
+                    tooltip="'captions' uses the captions of the dataset. 'object' and 'style' use "
+                    "built-in sentences, like kohya's use_object_template and use_style_template.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -307,17 +329,25 @@ class ConceptFromKohyaDataset(io.ComfyNode):
                     max=0xFFFFFFFF,
                     control_after_generate=False,
                     advanced=True,
-                    tooltip="Decides random crops, flips and colours.",
+                    tooltip="Seed of the random crops, flips and colors.",
                 ),
             ],
             outputs=CONCEPT_OUTPUTS,
         )
 
     @classmethod
-    def fingerprint_inputs(cls, file: str | None, kind: Any = None, **rest: Any) -> str:
-        return f"{dataset_file_state(file, kind)} {crops_state()}"
+    def check_together(cls, given: Mapping[str, Any]) -> None:
+        if given.get("file") is not None:
+            check_dataset_file(given["file"], given.get("kind"))
 
     @classmethod
+    def fingerprint_inputs(cls, file: str | None, kind: Any = None, **rest: Any) -> str:
+        state = dataset_file_state(file, kind)
+        return f"{state} {crops_state()} {times_given_anew(shared=True)}"
+
+    @classmethod
+    @checked
     def execute(cls, file: str, kind: Any, seed: int) -> io.NodeOutput:
+        holds_while_same(lambda: dataset_file_state(file, kind), "file", "kind")
         concept, notes = load_dataset_file(file, kind, seed)
         return concept_outputs(concept, notes)

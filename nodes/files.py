@@ -2,7 +2,8 @@
 trainer and written for every tool.
 """
 
-import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -16,22 +17,31 @@ from ..ti_core.host.embedding_files import (
     in_prompts,
     load_embedding,
     name_below,
+    namesakes_note,
     save_embedding,
 )
-from ..ti_core.word.embedding import Embedding
+from ..ti_core.host.file_state import states_of
+from ..ti_core.host.models.text import missing_vectors
+from ..ti_core.host.page.kept_results import holds_while, holds_while_same, times_given_anew
+from ..ti_core.host.page.queued_prompt import this_node
+from ..ti_core.word.embedding import Embedding, check_initializer
 from ..ti_core.word.formats import FORMATS, NumberType, file_advice
+from ..ti_core.word.formats.file_names import check_new_word, name_to_write
+from ..ti_core.word.formats.other_tools import everywhere
 from ..ti_core.word.inspection import inspection_report
+from .checked import CheckedNode, checked
 from .sockets import CATEGORY, EmbeddingSocket
+from .typed_words import typed_word
 
 FILE_HELP = (
-    "A file in ComfyUI's embeddings folder, from any trainer: .safetensors, .pt, .bin, or a "
-    "picture that contains an embedding. You can also drop a file onto the node."
+    "A file in ComfyUI's embeddings folder, from any trainer: .safetensors, .pt, .pti, .bin, or "
+    "an image that contains an embedding. You can also drop a file onto the node."
 )
 NO_FILE = "none"
 FORMAT_HELP = (
     "'standard' is the .safetensors file that most tools read, including ComfyUI. 'automatic1111' "
     "is that tool's .pt. 'diffusers' names the vectors by the word (two files for SDXL). "
-    "'onetrainer' uses that tool's keys. 'share picture' is a PNG card that contains the vectors "
+    "'onetrainer' uses that tool's keys. 'share image' is a PNG card that contains the vectors "
     "and this workflow."
 )
 
@@ -44,9 +54,9 @@ def word_input() -> io.Input:
         optional=True,
         advanced=True,
         placeholder="only for files with several words",
-        tooltip="Which word to read if the file holds several: a word bundled in a LoRA, a layer "
-        "of an XTI file. Leave it empty for other files. If it is needed, the error lists the "
-        "words.",
+        tooltip="Which word to read from a file that holds several: a word bundled in a LoRA, a "
+        "layer of an XTI file. Leave it empty for other files. If a choice is needed, the error "
+        "lists the words.",
     )
 
 
@@ -56,9 +66,9 @@ def name_input(own: str = "") -> io.Input:
         "name",
         default="",
         placeholder="empty = the word itself",
-        tooltip="File name, with '/' for a sub-folder of the embeddings folder (pets/my-cat). "
-        f"Empty = the placeholder. {own}If the file exists, a number is added, unless overwrite is "
-        "on.",
+        tooltip="File name, with '/' for a subfolder of the embeddings folder (pets/my-cat). "
+        f"Empty = the trigger word. {own}If the file exists, a number is added, unless overwrite "
+        "is on.",
     )
 
 
@@ -74,7 +84,7 @@ def format_input(optional: bool = False) -> io.Input:
 
 
 def storage_inputs() -> list[io.Input]:
-    """Number format, and what happens to a file of the same name."""
+    """Number format, and whether a file of the same name is replaced."""
     return [
         io.Combo.Input(
             "storage",
@@ -93,12 +103,12 @@ def storage_inputs() -> list[io.Input]:
     ]
 
 
-def picture_input() -> io.Input:
+def image_input() -> io.Input:
     """A sample for card and thumbnail."""
     return io.Image.Input(
-        "picture",
+        "image",
         optional=True,
-        tooltip="A sample drawn with the word. It is shown on the share picture, or becomes the "
+        tooltip="An image generated with the word: shown on the share image, or the "
         "thumbnail of a standard file. The first of a batch is used.",
     )
 
@@ -110,11 +120,11 @@ def saved(
     kind: str,
     storage: NumberType,
     overwrite: bool,
-    picture: Tensor | None,
+    image: Tensor | None,
 ) -> io.NodeOutput:
     """Write the files, and tell where they are."""
     hidden = node.hidden
-    export = export_settings(storage, picture, hidden.prompt, hidden.extra_pnginfo)
+    export = export_settings(storage, image, hidden.prompt, hidden.extra_pnginfo)
     paths = save_embedding(embedding, name.strip(), kind, export, overwrite)
     names = ", ".join(name_below(path) for path in paths)
     prompt = in_prompts(paths[0], embedding, kind)
@@ -123,47 +133,64 @@ def saved(
     return io.NodeOutput("\n".join(map(str, paths)), ui=shown)
 
 
-class EmbeddingFileNode(io.ComfyNode):
-    """What the nodes with an input `file` have in common. The choice is None as long as it is to
-    come over a wire.
+def holds_while_there(made: io.NodeOutput, read: str = "") -> io.NodeOutput:
+    """What was saved, to be saved again where the files are gone or others by then, or the one that
+    was `read` for it.
+    """
+    paths = [Path(path) for path in str(made.args[0]).splitlines()]
+
+    def state() -> object:
+        return states_of(paths), file_state(read) if read else ""
+
+    written = state()
+    holds_while(lambda: state() == written)
+    return made
+
+
+def check_name(name: str | None, word: str = "") -> None:
+    """Raise ValueError for a name that no file can have; an empty one is that of the word."""
+    if name is not None and (name.strip() or word):
+        name_to_write(name.strip() or word)
+
+
+class EmbeddingFileNode(CheckedNode):
+    """What the nodes with an input `file` have in common: a dropped file lies in input/, and is
+    allowed without being offered. The choice is None as long as it is to come over a wire.
     """
 
-    @classmethod
-    def validate_inputs(cls, file: str | None) -> bool | str:
-        """Instead of the host's own check, because a dropped file lies in input/; what comes over
-        a wire is looked for when the node runs.
-        """
-        try:
-            return file is None or bool(chosen_file(file))
-        except ValueError as error:
-            return str(error)
+    found_by_node = ("file",)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str | None, **others: Any) -> str:
-        """Changes with the file, so that a new one of the same name is read; without a known
-        choice at each run.
-        """
-        return str(time.time_ns()) if file is None else file_state(file)
+    def check_together(cls, given: Mapping[str, Any]) -> None:
+        if given.get("file") not in (None, NO_FILE):
+            chosen_file(given["file"])
+        if (given.get("placeholder") or "").strip():
+            check_new_word(given["placeholder"].strip())
+        check_initializer((given.get("initializer") or "").strip())
+        check_name(given.get("name"))
 
 
-class SaveEmbedding(io.ComfyNode):
+class SaveEmbedding(CheckedNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SaveEmbedding",
             display_name="Save Embedding",
             category=CATEGORY,
-            description="Writes the word to the embeddings folder. Prompts can then use it as "
-            "'embedding:name'; for models whose text encoders cannot, the node says so. "
-            "AUTOMATIC1111, Forge and diffusers read words of SD 1.x, SD 2.x and SDXL too.",
+            description=(
+                f"Saves the word to the embeddings folder. Prompts can then use it as "
+                f"'embedding:name'; if the model's text encoder cannot, the node says so. "
+                f"{everywhere('standard')} also read words for SD 1.x, SD 2.x and SDXL."
+            ),
             search_aliases=["textual inversion", "export embedding", "share embedding"],
             is_output_node=True,
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 EmbeddingSocket.Input("embedding", tooltip="The word to save."),
-                name_input("A file that the same run has saved is replaced. "),
+                name_input("A file saved by the same run is replaced. "),
                 *storage_inputs(),
                 format_input(optional=True),
-                picture_input(),
+                image_input(),
             ],
             outputs=[
                 io.String.Output(
@@ -174,6 +201,15 @@ class SaveEmbedding(io.ComfyNode):
         )
 
     @classmethod
+    def check_together(cls, given: Mapping[str, Any]) -> None:
+        check_name(given.get("name"), typed_word(this_node()))
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs: Any) -> int:
+        return times_given_anew()
+
+    @classmethod
+    @checked
     def execute(
         cls,
         embedding: Embedding,
@@ -181,9 +217,10 @@ class SaveEmbedding(io.ComfyNode):
         storage: NumberType,
         overwrite: bool,
         format: str = "standard",
-        picture: Tensor | None = None,
+        image: Tensor | None = None,
     ) -> io.NodeOutput:
-        return saved(cls, embedding, name, format, storage, overwrite, picture)
+        made = saved(cls, embedding, name, format, storage, overwrite, image)
+        return holds_while_there(made)
 
 
 class LoadTextualInversion(EmbeddingFileNode):
@@ -193,7 +230,7 @@ class LoadTextualInversion(EmbeddingFileNode):
             node_id="LoadTextualInversion",
             display_name="Load Embedding",
             category=CATEGORY,
-            description="Reads an embedding from any trainer's file or from a picture, to use it "
+            description="Reads an embedding from any trainer's file or from an image, to use it "
             "in prompts, train it further, inspect it or blend it.",
             search_aliases=["textual inversion", "import embedding", "open embedding"],
             has_intermediate_output=True,  # What it says is told again from the cache.
@@ -204,27 +241,32 @@ class LoadTextualInversion(EmbeddingFileNode):
                     optional=True,
                     tooltip="The CLIP to use the word with. If connected, the node checks that the "
                     "file fits it, assigns vectors without an encoder name by their width, and "
-                    "makes strength 0 in Apply Embedding to CLIP mean the initialiser, if it is "
+                    "makes strength 0 in Apply Embedding to CLIP mean the init word, if it is "
                     "known.",
                 ),
                 io.String.Input(
                     "placeholder",
+                    display_name="trigger word",
                     default="",
                     optional=True,
-                    placeholder="empty = as in the file",
-                    tooltip="The word in prompts. Empty = the name stored in the file, else the "
-                    "file name. Characters that prompts cannot contain become '-'.",
+                    placeholder="empty = the file's name",
+                    tooltip=(
+                        "The word to use in prompts. Empty = the file's name, as in ComfyUI, "
+                        "AUTOMATIC1111 and Forge; for images and for words in a LoRA, the name "
+                        "stored in the file. Characters that prompts cannot contain become '-'."
+                    ),
                 ),
                 io.String.Input(
-                    "initialiser",
+                    "initializer",
+                    display_name="init word",
                     default="",
                     optional=True,
                     advanced=True,
                     placeholder="empty = as in the file",
-                    tooltip="What it is, in one or a few words (cat, painting). Used for encoders "
-                    "without vectors in the file, and as strength 0 if clip is connected. Empty = "
-                    "as stored in the file. If nothing is stored, the words of the placeholder are "
-                    "used, and strength scales the length.",
+                    tooltip="What the subject is, in one or a few words (cat, painting). Used for "
+                    "encoders without vectors in the file, and as strength 0 if clip is connected. "
+                    "Empty = as stored in the file. If nothing is stored, the words of the trigger "
+                    "word are used, and strength scales the length.",
                 ),
                 word_input(),
             ],
@@ -241,16 +283,27 @@ class LoadTextualInversion(EmbeddingFileNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, file: str | None, **others: Any) -> str:
+        """Changes with the file, so that a new one of the same name is read."""
+        return f"{file_state(file) if file is not None else ''} {times_given_anew(shared=True)}"
+
+    @classmethod
+    @checked
     def execute(
         cls,
         file: str,
         clip: Any = None,
         placeholder: str = "",
-        initialiser: str = "",
+        initializer: str = "",
         word: str = "",
     ) -> io.NodeOutput:
-        found = load_embedding(file, word.strip(), clip, placeholder.strip(), initialiser.strip())
-        report = inspection_report(found, {})
+        holds_while_same(lambda: file_state(file), "file")
+        if placeholder.strip():
+            check_new_word(placeholder.strip())
+        found = load_embedding(file, word.strip(), clip, placeholder.strip(), initializer.strip())
+        missing = "" if clip is None else missing_vectors(found, clip)
+        others = "" if placeholder.strip() else namesakes_note(file)
+        report = inspection_report(found, {}, missing, others)
         return io.NodeOutput(found, report, ui=ui.PreviewText(report))
 
 
@@ -265,12 +318,13 @@ class ConvertTextualInversion(EmbeddingFileNode):
             "the embeddings folder. The vectors stay the same.",
             search_aliases=["textual inversion", "embedding format", "export embedding"],
             is_output_node=True,
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Combo.Input(
                     "file",
                     options=[NO_FILE, *embedding_files()],
                     default=NO_FILE,
-                    tooltip=f"{FILE_HELP} '{NO_FILE}': nothing is written.",
+                    tooltip=f"{FILE_HELP} '{NO_FILE}' writes nothing.",
                 ),
                 format_input(),
                 name_input(),
@@ -279,10 +333,10 @@ class ConvertTextualInversion(EmbeddingFileNode):
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="Rarely needed: only if the file does not say which encoder its "
-                    "vectors are for, and it is not the usual one of that width.",
+                    tooltip="Rarely needed: only if the file does not name the encoder of its "
+                    "vectors and it is not the usual one of that width.",
                 ),
-                picture_input(),
+                image_input(),
             ],
             outputs=[
                 io.String.Output(
@@ -293,15 +347,11 @@ class ConvertTextualInversion(EmbeddingFileNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str | None) -> bool | str:
-        return file == NO_FILE or super().validate_inputs(file)
-
-    @classmethod
     def fingerprint_inputs(cls, file: str | None, **others: Any) -> str:
-        # Without a known choice always the same: each run would write a file more.
-        return file_state(file) if file not in (None, NO_FILE) else ""
+        return f"{file_state(file) if file not in (None, NO_FILE) else ''} {times_given_anew()}"
 
     @classmethod
+    @checked
     def execute(
         cls,
         file: str,
@@ -311,10 +361,11 @@ class ConvertTextualInversion(EmbeddingFileNode):
         overwrite: bool,
         word: str = "",
         clip: Any = None,
-        picture: Tensor | None = None,
+        image: Tensor | None = None,
     ) -> io.NodeOutput:
         if file == NO_FILE:
             text = "Nothing was written. Choose a file, or drop one onto the node."
             return io.NodeOutput("", ui=ui.PreviewText(text))
         found = load_embedding(file, word.strip(), clip, "", "")
-        return saved(cls, found, name, format, storage, overwrite, picture)
+        made = saved(cls, found, name, format, storage, overwrite, image)
+        return holds_while_there(made, file)

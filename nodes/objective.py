@@ -1,58 +1,62 @@
-"""TrainingObjective: which noise levels a word is learned at, and how their losses count."""
+"""TrainingObjective: which timesteps to train on, and how much each counts."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..ti_core.training.objective import Objective
+from .checked import CheckedNode, checked
 from .sockets import CATEGORY, ObjectiveSocket
 
 
-class TrainingObjective(io.ComfyNode):
+class TrainingObjective(CheckedNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="TrainingObjective",
             display_name="Training Objective",
             category=CATEGORY,
-            description="Sets which noise levels the word is learned at, and how much each counts. "
-            "Without this node, training does what the trainers of the model's family publish.",
+            description="Sets which timesteps to train on, and how much each counts. Its "
+            "defaults change nothing: they are what the trainers of the model's family use.",
             search_aliases=["textual inversion", "timestep", "noise level", "min snr", "sigma"],
             inputs=[
                 io.Combo.Input(
                     "noise_levels",
                     options=["auto", "uniform", "logit-normal"],
                     default="auto",
-                    tooltip="'auto' is what the model's family is trained with: all levels alike "
-                    "for SD and SDXL, logit-normal through its shift for flow models (SD3, Flux). "
-                    "'logit-normal' draws mostly the middle.",
+                    tooltip="Distribution of the timesteps. 'auto' is the usual one for the model: "
+                    "uniform for SD and SDXL, shifted logit-normal for flow models (SD3, Flux). "
+                    "'logit-normal' favors the middle.",
                 ),
                 io.Float.Input(
                     "from",
+                    display_name="min timestep",
                     default=0.0,
                     min=0.0,
                     max=0.99,
                     step=0.01,
-                    tooltip="The lowest noise that is trained on, as a share of the schedule. 0.3 "
+                    tooltip="Lowest timestep to train on, as a fraction of the schedule. 0.3 "
                     "leaves out fine detail; 0 = all.",
                 ),
                 io.Float.Input(
                     "to",
+                    display_name="max timestep",
                     default=1.0,
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="The highest noise that is trained on. 0.7 leaves out the composition; "
-                    "1 = all.",
+                    tooltip="Highest timestep to train on, as a fraction of the schedule. 0.7 "
+                    "leaves out the composition; 1 = all.",
                 ),
                 io.Combo.Input(
                     "weighting",
                     options=["none", "min-SNR", "soft min-SNR", "debiased"],
                     default="none",
                     advanced=True,
-                    tooltip="How much each noise level's loss counts. 'min-SNR' lets low noise "
-                    "count less. It tells within a step of several samples, and with 'free': "
-                    "'spherical' takes each step's gradient by its direction alone.",
+                    tooltip="Loss weight of each timestep. 'min-SNR' lowers it at low noise. Only "
+                    "matters with a batch size or gradient accumulation above 1, or with 'adamw': "
+                    "'spherical' uses only the direction of a step's gradient.",
                 ),
                 io.Float.Input(
                     "gamma",
@@ -61,8 +65,8 @@ class TrainingObjective(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     advanced=True,
-                    tooltip="Of 'min-SNR' and 'soft min-SNR': lower evens the levels out more. 1 "
-                    "to 20 are usual.",
+                    tooltip="For 'min-SNR' and 'soft min-SNR': lower values even out the timesteps "
+                    "more. 1 to 20 is usual.",
                 ),
                 io.Float.Input(
                     "offset_noise",
@@ -71,8 +75,8 @@ class TrainingObjective(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     advanced=True,
-                    tooltip="Shifts whole channels of the noise, for very dark or bright pictures. "
-                    "0.03 to 0.1 are usual, for models that were trained with it; 0 = off.",
+                    tooltip="Shifts whole channels of the noise, for very dark or bright images. "
+                    "0.03 to 0.1 is usual for models that were trained with it; 0 = off.",
                 ),
                 io.Float.Input(
                     "guidance",
@@ -81,8 +85,8 @@ class TrainingObjective(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     advanced=True,
-                    tooltip="What Flux dev and Hunyuan are told as guidance while training; others "
-                    "have no such input. 1 is what other trainers take.",
+                    tooltip="Guidance value passed to distilled models (Flux dev, Hunyuan) during "
+                    "training; others ignore it. Other trainers use 1.",
                 ),
             ],
             outputs=[
@@ -94,6 +98,12 @@ class TrainingObjective(io.ComfyNode):
         )
 
     @classmethod
+    def check_together(cls, given: Mapping[str, Any]) -> None:
+        if None not in (given.get("from"), given.get("to")):
+            Objective(start=given["from"], end=given["to"])
+
+    @classmethod
+    @checked
     def execute(cls, **chosen: Any) -> io.NodeOutput:
         start, end = chosen.pop("from"), chosen.pop("to")
         return io.NodeOutput(Objective(start=start, end=end, **chosen))

@@ -1,36 +1,41 @@
-"""TrainingPreviews: pictures of the word while it is learned."""
+"""TrainingPreviews: images generated with the word during training."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..ti_core.host.page.previews import SAMPLERS, SCHEDULERS
-from ..ti_core.training.preview_pictures import PreviewSettings
+from ..ti_core.host.page.queued_prompt import this_node
+from ..ti_core.training.preview_images import USUAL_SCHEDULER, PreviewSettings
+from .checked import CheckedNode, checked
 from .sockets import CATEGORY, PreviewsSocket
+from .typed_words import words_of_users
 
 
 def side(name: str, what: str) -> Any:
-    """A length in pixels."""
+    """A length in pixels, 0 for that of the training images."""
     return io.Int.Input(
         name,
-        default=512,
-        min=64,
+        default=0,
+        min=0,
         max=4096,
         step=8,
-        tooltip=f"{what} of the pictures in pixels: 512 for SD 1.x, 1024 for SDXL, SD3 and Flux. "
-        f"Smaller pictures are faster.",
+        advanced=True,
+        tooltip=f"{what} of the previews in pixels. 0 = as trained: that of the first training "
+        f"image. Smaller previews are faster.",
     )
 
 
-class TrainingPreviews(io.ComfyNode):
+class TrainingPreviews(CheckedNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="TrainingPreviews",
             display_name="Training Previews",
             category=CATEGORY,
-            description="Draws the word at regular steps during training: on the training node, "
-            "and as a batch of pictures at the end. It does not change what is learned.",
+            description="Generates images with the word during training. They are shown on the "
+            "training node, and returned as a batch at the end. Training is not affected.",
             search_aliases=["textual inversion", "preview", "sample", "validation prompt"],
             inputs=[
                 io.Int.Input(
@@ -38,21 +43,22 @@ class TrainingPreviews(io.ComfyNode):
                     default=50,
                     min=1,
                     max=100000,
-                    tooltip="Steps between two pictures; the first is drawn before training. Each "
-                    "takes as long as any picture of that size. 25 to 100 are usual.",
+                    tooltip="Steps between previews; the first is generated before training. Each "
+                    "takes as long as any image of that size. 25 to 100 is usual.",
                 ),
                 io.String.Input(
                     "prompt",
                     default="a photo of {}",
                     multiline=True,
-                    tooltip="What to draw; {} or [name] is the new word. A prompt that is not "
-                    "among the captions ({} in the rain) shows early whether the word still works "
-                    "with other words.",
+                    tooltip="Prompt of the previews; {} or [name] is the trigger word. A prompt "
+                    "that no caption contains ({} in the rain) shows early whether the word still "
+                    "combines with other words.",
                 ),
                 io.String.Input(
                     "negative",
                     default="",
                     multiline=True,
+                    advanced=True,
                     tooltip="Negative prompt; may stay empty.",
                 ),
                 io.Int.Input(
@@ -60,28 +66,33 @@ class TrainingPreviews(io.ComfyNode):
                     default=20,
                     min=1,
                     max=10000,
-                    tooltip="Sampling steps. 12 to 25 are usual.",
+                    advanced=True,
+                    tooltip="Sampling steps. 12 to 25 is usual.",
                 ),
                 io.Float.Input(
                     "cfg",
-                    default=7.0,
+                    default=0.0,
                     min=0.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="How closely the picture follows the prompt, as in KSampler: 5 to 8 "
-                    "for SD and SDXL, 1 for Flux.",
+                    advanced=True,
+                    tooltip="Guidance scale, as in KSampler. 0 = the usual one of the model: 7 for "
+                    "SD and SDXL, 4.5 for flow models, 1 for models with built-in guidance (Flux). "
+                    "Set 1 for turbo and schnell models.",
                 ),
                 io.Combo.Input(
                     "sampler",
                     options=SAMPLERS,
                     default="euler",
+                    advanced=True,
                     tooltip="As in KSampler.",
                 ),
                 io.Combo.Input(
                     "scheduler",
-                    options=SCHEDULERS,
-                    default="normal",
-                    tooltip="As in KSampler.",
+                    options=[USUAL_SCHEDULER, *SCHEDULERS],
+                    default=USUAL_SCHEDULER,
+                    advanced=True,
+                    tooltip="As in KSampler. 'auto' = simple for flow models, otherwise normal.",
                 ),
                 side("width", "Width"),
                 side("height", "Height"),
@@ -91,8 +102,9 @@ class TrainingPreviews(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=False,
-                    tooltip="Decides the noise. It is the same for all pictures, so that only the "
-                    "word differs.",
+                    advanced=True,
+                    tooltip="Seed of the noise, which is the same for all previews, so that only "
+                    "the word differs.",
                 ),
             ],
             outputs=[
@@ -104,5 +116,13 @@ class TrainingPreviews(io.ComfyNode):
         )
 
     @classmethod
+    def check_together(cls, given: Mapping[str, Any]) -> None:
+        if given.get("prompt") is not None:
+            drawn = PreviewSettings(prompt=given["prompt"])
+            for word in words_of_users(this_node(), "previews"):
+                drawn.text(word)
+
+    @classmethod
+    @checked
     def execute(cls, **chosen: Any) -> io.NodeOutput:
         return io.NodeOutput(PreviewSettings(**chosen))

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-CATEGORY = "training/textual inversion"
+CATEGORY = "model/training/textual inversion"
 
 CaptionOptionsSocket = io.Custom("TI_CAPTION_OPTIONS")
 ConceptSocket = io.Custom("TI_CONCEPT")
@@ -10,5 +10,5 @@ EmbeddingSocket = io.Custom("TI_EMBEDDING")
 LossMapSocket = io.Custom("LOSS_MAP")
 MaskOptionsSocket = io.Custom("TI_MASK_OPTIONS")
 ObjectiveSocket = io.Custom("TI_OBJECTIVE")
-PictureFitSocket = io.Custom("TI_PICTURE_FIT")
+CropSocket = io.Custom("TI_CROP")
 PreviewsSocket = io.Custom("TI_PREVIEWS")

@@ -1,6 +1,8 @@
-"""TrainTextualInversion: learns the word from the pictures."""
+"""TrainTextualInversion: trains the word on the images."""
 
 import math
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from comfy_api.latest import io
@@ -8,19 +10,23 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ..ti_core.concept.concept import Concept
-from ..ti_core.host.learn import Audience, Learned, LearnSettings, Models, learn
+from ..ti_core.host.faults import Faults
+from ..ti_core.host.learn import Learned, LearnSettings, Models, learn
 from ..ti_core.host.models.borrow import BorrowSettings
-from ..ti_core.host.page.followed_runs import followed
+from ..ti_core.host.page.kept_results import holds_while, times_given_anew
+from ..ti_core.host.page.known_runs import followed
 from ..ti_core.host.page.monitor import Monitor
-from ..ti_core.host.page.previews import Previews, on_request
+from ..ti_core.host.page.previews import PREVIEWS, Previews, on_request
+from ..ti_core.host.referenced import references_hold
+from ..ti_core.host.run_observer import PAGE
 from ..ti_core.training.objective import USUAL, Objective
-from ..ti_core.training.optimisers import FreeSettings, SphericalSettings
-from ..ti_core.training.preview_pictures import PreviewSettings
+from ..ti_core.training.optimizers import AdamWSettings, SphericalSettings
+from ..ti_core.training.preview_images import PreviewSettings
 from ..ti_core.training.schedule import schedule as make_schedule
-from ..ti_core.training.settings import TrainingSettings
+from ..ti_core.training.settings import TrainingSettings, check_rate
 from ..ti_core.training.stopping import StoppingRule
 from ..ti_core.word.embedding import Embedding
-from .checked import check_values
+from .checked import CheckedNode, checked
 from .sockets import (
     CATEGORY,
     ConceptSocket,
@@ -41,9 +47,9 @@ SPHERICAL_INPUTS = [
     io.String.Input(
         "learning_rate",
         default="0.4",
-        tooltip=f"How far the first steps turn a vector, in radians, if all recent gradients "
-        f"agree; most steps turn it a third as far. 0.1 to 0.5 are usual. Too high forgets what "
-        f"was learned. {RATE_SYNTAX}",
+        tooltip=f"Largest rotation of a vector per step, in radians; typical steps turn a third "
+        f"of it. 0.1 to 0.5 is usual. If it is too high, later steps undo earlier ones. "
+        f"{RATE_SYNTAX}",
     ),
     io.Float.Input(
         "prior",
@@ -52,15 +58,15 @@ SPHERICAL_INPUTS = [
         max=1.0,
         step=1e-5,
         advanced=True,
-        tooltip="Pull towards the initialiser. 0.0001 is weak; 0.01 keeps the word close to the "
-        "initialiser. 0 = off.",
+        tooltip="Pull towards the init word. 0.0001 is weak; 0.01 keeps the word close to it. "
+        "0 = off.",
     ),
 ]
-FREE_INPUTS = [
+ADAMW_INPUTS = [
     io.String.Input(
         "learning_rate",
         default="0.005",
-        tooltip=f"Step size of AdamW; 0.0005 to 0.01 are usual. Higher is faster but less stable. "
+        tooltip=f"Step size of AdamW; 0.0005 to 0.01 is usual. Higher is faster but less stable. "
         f"{RATE_SYNTAX}",
     ),
     io.Float.Input(
@@ -70,8 +76,7 @@ FREE_INPUTS = [
         max=0.999,
         step=0.001,
         advanced=True,
-        tooltip="How long AdamW averages the gradient's direction. Higher is smoother; 0.9 is "
-        "usual.",
+        tooltip="Decay of AdamW's average of the gradient. Higher is smoother; 0.9 is usual.",
     ),
     io.Float.Input(
         "beta2",
@@ -80,7 +85,8 @@ FREE_INPUTS = [
         max=0.9999,
         step=0.0001,
         advanced=True,
-        tooltip="How long AdamW averages the gradient's size. Higher is smoother; 0.999 is usual.",
+        tooltip="Decay of AdamW's average of the squared gradient. Higher is smoother; 0.999 is "
+        "usual.",
     ),
     io.Float.Input(
         "norm_pull",
@@ -102,20 +108,20 @@ FREE_INPUTS = [
         tooltip="Upper limit for the norm of the gradient. 1 is usual; 0 = off.",
     ),
 ]
-METHODS = {"spherical": SphericalSettings, "free": FreeSettings}
+METHODS = {"spherical": SphericalSettings, "adamw": AdamWSettings}
 
 
 ADVANCED_INPUTS = [
     io.Combo.Input(
         "schedule",
-        options=["auto", "falling", "constant", "cosine", "linear", "cool-down"],
+        options=["auto", "inverse sqrt", "constant", "cosine", "linear", "cool-down"],
         default="auto",
         optional=True,
         advanced=True,
-        tooltip="How the learning rate falls. 'auto' takes a list of rates as it is, and 'falling' "
-        "for a single one: with the root of the steps, however many are planned. 'constant' never "
-        "falls. 'cosine' and 'linear' fall to nothing at the last step, 'cool-down' over the last "
-        "half; with these, another number of steps is another run.",
+        tooltip="How the learning rate falls. 'auto' takes a list of rates as it is, and "
+        "uses 'inverse sqrt' for a single one, which does not depend on the number of steps. "
+        "'constant' never falls. 'cosine' and 'linear' fall to 0 at the last step, 'cool-down' "
+        "over the last half; with these three, changing steps starts another run.",
     ),
     io.Int.Input(
         "warmup",
@@ -124,44 +130,47 @@ ADVANCED_INPUTS = [
         max=10000,
         optional=True,
         advanced=True,
-        tooltip="Number of steps over which the learning rate rises at the start. 0 to 50 are "
+        tooltip="Number of steps over which the learning rate rises at the start. 0 to 50 is "
         "usual.",
     ),
     io.Int.Input(
         "accumulation",
+        display_name="gradient accumulation",
         default=1,
         min=1,
         max=256,
         optional=True,
         advanced=True,
-        tooltip="Batches per step: the effect of a larger batch size without its memory. 1 to 8 "
-        "are usual.",
+        tooltip="Batches per step: the effect of a larger batch without its memory. 1 to 8 is "
+        "usual.",
     ),
     io.Combo.Input(
         "precision",
+        display_name="dtype",
         options=["auto", "fp32", "bf16", "fp16"],
         default="auto",
         optional=True,
         advanced=True,
-        tooltip="Precision of the diffusion model. 'auto' uses that of its weights, if the device "
-        "computes well in it. The vectors are always fp32.",
+        tooltip="Data type that the diffusion model computes in. 'auto' uses that of its weights "
+        "where the device supports it well. The vectors are always fp32.",
     ),
     io.Combo.Input(
         "checkpointing",
+        display_name="gradient checkpointing",
         options=["auto", "on", "off"],
         default="auto",
         optional=True,
         advanced=True,
-        tooltip="'on' saves memory by computing parts of the model twice; a step takes about 50 % "
-        "longer. 'auto' turns it on if it is needed.",
+        tooltip="'on' saves memory by computing activations twice; a step takes about 50 % longer. "
+        "'auto' turns it on when needed.",
     ),
     io.Boolean.Input(
         "auto_stop",
         default=True,
         optional=True,
         advanced=True,
-        tooltip="End the run when the validation loss has stopped improving, after 160 steps at "
-        "the earliest. Off: all steps are done.",
+        tooltip="Stop when the validation loss no longer improves, after 160 steps at the "
+        "earliest. Off: run all steps.",
     ),
     io.Combo.Input(
         "keep",
@@ -169,17 +178,17 @@ ADVANCED_INPUTS = [
         default="best",
         optional=True,
         advanced=True,
-        tooltip="Which vectors to output. 'best': the last ones, unless their validation loss is "
-        "worse than that of earlier ones by more than chance; then those. 'last': the last ones. "
-        "All are means over the steps before them.",
+        tooltip="Which vectors to output. 'best' = the last ones, or earlier ones if their "
+        "validation loss is significantly lower. 'last' = always the last ones. Both are iterate "
+        "averages.",
     ),
     io.Boolean.Input(
         "hold_out",
         default=False,
         optional=True,
         advanced=True,
-        tooltip="Use every fifth picture only for validation, if there are ten or more. Gives more "
-        "honest figures if you have many pictures; if you have few, all are needed for training.",
+        tooltip="Keep every fifth image for validation only, if there are ten or more. The figures "
+        "are more honest; with few images, all are needed for training.",
     ),
     io.Combo.Input(
         "resume",
@@ -187,65 +196,69 @@ ADVANCED_INPUTS = [
         default="continue",
         optional=True,
         advanced=True,
-        tooltip="'continue' resumes an interrupted run with the same pictures, word, models and "
-        "settings, and does not train a finished one again. 'start over' trains from the beginning "
-        "and replaces it. 'off' stores nothing.",
+        tooltip="'continue' resumes an interrupted run with the same images, word, models and "
+        "settings, and loads a finished one. 'start over' trains from the beginning and replaces "
+        "the stored run. 'off' stores nothing.",
     ),
 ]
 
 
-class TrainTextualInversion(io.ComfyNode):
+class TrainTextualInversion(CheckedNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="TrainTextualInversion",
             display_name="Train Textual Inversion",
             category=CATEGORY,
-            description="Learns the meaning of the word from the pictures, with the models that "
-            "the graph has already loaded. The models stay unchanged; only the word's vectors "
-            "change.",
-            search_aliases=["textual inversion", "train embedding", "train concept", "TI"],
+            description="Trains the word on the images, with the models that the graph has "
+            "already loaded. The models stay unchanged; only the word's vectors are trained.",
+            search_aliases=[
+                "textual inversion",
+                "train embedding",
+                "train concept",
+                "trigger word",
+                "TI",
+            ],
             has_intermediate_output=True,
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="The diffusion model. Its LoRAs and patches take part in the training.",
+                    tooltip="The diffusion model. Active LoRAs and patches apply during training.",
                 ),
                 io.Clip.Input("clip", tooltip="The CLIP that the embedding was created with."),
-                io.Vae.Input("vae", tooltip="Encodes the pictures, once."),
-                ConceptSocket.Input("concept", tooltip="The pictures and captions."),
+                io.Vae.Input("vae", tooltip="Encodes the images once, before training."),
+                ConceptSocket.Input("concept", tooltip="The images and captions."),
                 EmbeddingSocket.Input(
                     "embedding",
-                    tooltip="The word to train. If it was trained before, training continues from "
-                    "there.",
+                    tooltip="The word to train. If it is already trained, training continues from "
+                    "its vectors.",
                 ),
                 io.Int.Input(
                     "steps",
                     default=400,
                     min=1,
                     max=100000,
-                    tooltip="Maximum number of training steps. 100 to 400 for 'spherical', 500 to "
-                    "3000 for 'free'. More can be asked for later: training continues from what is "
-                    "stored.",
+                    tooltip="Maximum number of optimizer steps: 100 to 400 for 'spherical', 500 "
+                    "to 3000 for 'adamw'. You can raise it later; training continues.",
                 ),
                 io.DynamicCombo.Input(
                     "method",
                     options=[
                         io.DynamicCombo.Option("spherical", SPHERICAL_INPUTS),
-                        io.DynamicCombo.Option("free", FREE_INPUTS),
+                        io.DynamicCombo.Option("adamw", ADAMW_INPUTS),
                     ],
-                    tooltip="'spherical' keeps the vectors as long as ordinary words, so that the "
-                    "rest of the prompt still counts, and needs few steps. 'free' is the classic "
-                    "AdamW of other trainers.",
+                    tooltip="'spherical' keeps the norm of ordinary words, so that the rest of the "
+                    "prompt still counts, and needs few steps. 'adamw' is the classic optimizer of "
+                    "other trainers.",
                 ),
                 io.Int.Input(
                     "batch_size",
                     default=1,
                     min=1,
                     max=64,
-                    tooltip="Pictures per batch. Larger is steadier, but slower, and needs more "
-                    "memory. 1 to 4 are usual.",
+                    tooltip="Images per batch. Larger batches have less gradient noise, but are "
+                    "slower and need more memory. 1 to 4 is usual.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -253,19 +266,19 @@ class TrainTextualInversion(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=False,
-                    tooltip="Decides the order of the pictures, the noise and the captions. The "
-                    "same seed gives the same word.",
+                    tooltip="Seed of the image order, the noise, the timesteps and the captions. "
+                    "The same seed gives the same word.",
                 ),
                 *ADVANCED_INPUTS,
                 PreviewsSocket.Input(
                     "previews",
                     optional=True,
-                    tooltip="From Training Previews: pictures of the word during training.",
+                    tooltip="From Training Previews: images of the word during training.",
                 ),
                 ObjectiveSocket.Input(
                     "objective",
                     optional=True,
-                    tooltip="From Training Objective: which noise levels are trained on.",
+                    tooltip="From Training Objective: which timesteps to train on.",
                 ),
             ],
             outputs=[
@@ -275,33 +288,35 @@ class TrainTextualInversion(io.ComfyNode):
                 ),
                 LossMapSocket.Output(
                     display_name="loss_map",
-                    tooltip="The loss of every step, for Plot Loss Graph. It is noisy; to compare "
-                    "runs, use the validation loss in the report.",
+                    tooltip="The loss of every step, for Plot Loss Graph. It is noisy: compare "
+                    "runs by the validation loss in the report.",
                 ),
                 io.String.Output(
-                    display_name="report", tooltip="What was learned, in figures, and warnings."
+                    display_name="report", tooltip="Figures of the run, and warnings."
                 ),
                 io.Image.Output(
                     display_name="previews",
-                    tooltip="Preview pictures. Nodes connected here are skipped when Training "
+                    tooltip="Preview images. Nodes connected here are skipped when Training "
                     "Previews is not connected.",
                 ),
             ],
         )
 
     @classmethod
-    def validate_inputs(cls, **values: Any) -> bool:
-        """Refuses at Run, before anything is loaded, learning rates that do not fit the steps.
-        Raises ValueError, which the host tells once; a text it would tell for every input.
-        """
-        check_values(cls.define_schema().inputs, values)
-        rates = dict(values["method"]).get("learning_rate")
+    def check_together(cls, given: Mapping[str, Any]) -> None:
+        values = {"schedule": "auto", "warmup": 0, **given}
+        chosen = dict(values["method"])
+        rates = chosen.get("learning_rate")
         planned: list[Any] = [values.get(name) for name in ("steps", "schedule", "warmup")]
         if rates is not None and None not in planned:
-            make_schedule(rates, *planned)
-        return True
+            check_rate(make_schedule(rates, *planned), METHODS[chosen["method"]]())
 
     @classmethod
+    def fingerprint_inputs(cls, **inputs: Any) -> int:
+        return times_given_anew()
+
+    @classmethod
+    @checked
     def execute(
         cls,
         model: Any,
@@ -325,9 +340,12 @@ class TrainTextualInversion(io.ComfyNode):
         previews: PreviewSettings | None = None,
         objective: Objective = USUAL,
     ) -> io.NodeOutput:
-        models, hidden = Models(model, clip, vae), cls.hidden
+        models, hidden, faults = Models(model, clip, vae), cls.hidden, Faults()
         address = hidden.unique_id, workflow_id(hidden.extra_pnginfo)
-        with followed(Monitor(embedding, clip, steps, keep, *address)) as monitor:
+        monitor = Monitor(embedding, clip, steps, keep, *address)
+        with ExitStack() as ended:
+            ended.push(faults.harmless(monitor.__exit__, None, PAGE))
+            faults.harmless(followed, monitor, PAGE)(monitor)
             chosen = dict(method)
             settings_type = METHODS[chosen.pop("method")]
             training = monitor.settings = TrainingSettings(
@@ -343,30 +361,28 @@ class TrainTextualInversion(io.ComfyNode):
             settings = LearnSettings(
                 training, BorrowSettings(batch_size, precision, checkpointing), keep, resume
             )
+            draw_asked = faults.harmless(on_request, None, PREVIEWS)
             artist = (
-                Previews(previews, *models, embedding, monitor.picture)
+                Previews(previews, *models, embedding, monitor.image, size=trained_size(concept))
                 if previews
-                else on_request(concept, *models, embedding, monitor.picture)
+                else draw_asked(concept, *models, embedding, monitor.image)
             )
-            learned = learn(models, concept, embedding, settings, watched_by(monitor, artist))
-            monitor.end(learned.report)
-        pictures = artist.images() if previews else None
-        return outputs(learned, pictures, monitor.snapshot())
+            same_references = references_hold(concept)
+            learned = learn(models, concept, embedding, settings, monitor, artist)
+            faults.harmless(monitor.end, None, PAGE)(learned.report)
+        over = learned.over  # Without the rest of it, which is large.
+        holds_while(lambda: over and same_references())
+        images = (
+            faults.harmless(artist.image_batch, None, PREVIEWS) if previews and artist else None
+        )
+        snapshot = faults.harmless(monitor.snapshot, {}, PAGE)()
+        return outputs(learned, images() if images else None, snapshot)
 
 
-def watched_by(monitor: Monitor, artist: Previews) -> Audience:
-    """The page and its pictures, as those who watch a run."""
-    return Audience(
-        monitor.on_step,
-        monitor.tell,
-        monitor.stop.is_set,
-        artist,
-        monitor.draw_asked,
-        monitor.enter,
-        monitor.take_up,
-        monitor.stored_at,
-        {"node": monitor.node_id, "workflow": monitor.workflow},
-    )
+def trained_size(concept: Concept) -> tuple[int, int]:
+    """Height and width in pixels of the first training image."""
+    height, width, _ = concept.crops[0].shape
+    return height, width
 
 
 def workflow_id(extra: Any) -> str:
@@ -376,17 +392,21 @@ def workflow_id(extra: Any) -> str:
     return found[:MOST_ID] if isinstance(found, str) else ""
 
 
-def outputs(learned: Learned, pictures: Tensor | None, snapshot: dict[str, Any]) -> io.NodeOutput:
-    """What goes on in the graph: nothing of a word of which nothing was learned, and no pictures
+def outputs(learned: Learned, images: Tensor | None, snapshot: dict[str, Any]) -> io.NodeOutput:
+    """What goes on in the graph: nothing of a word of which nothing was learned, and no images
     where none were drawn.
     """
-    losses = learned.losses
+    losses, shown = learned.losses, [snapshot] if snapshot else []
     return io.NodeOutput(
         learned.embedding if losses else ExecutionBlocker(None),
         {"loss": drawable(losses)},
         learned.report,
-        ExecutionBlocker(None) if pictures is None else pictures,
-        ui={"text": [learned.report], "ti_loss": losses, "ti_monitor": [snapshot]},
+        ExecutionBlocker(None) if images is None else images,
+        ui={
+            "text": [learned.report],
+            "ti_loss": losses,
+            "ti_monitor": shown,
+        },
     )
 
 

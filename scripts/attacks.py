@@ -23,14 +23,14 @@ from typing import Any, NamedTuple
 
 from environment import REPO, Host, prepare
 
-GROUPS = ("embedding files", "data sets", "disks")
+GROUPS = ("embedding files", "images", "data sets", "disks")
 TESTS = ("tests/unit", "tests/unit/training", "tests/fuzz", "tests/host", "scripts")
 EXTRAS = ("pytest", "hypothesis")  # what the tests' helpers import
 SERVER = "server"  # ask a server to cancel while it loads each of the embedding files
 BEFORE_CANCEL = 0.05  # seconds; what has not begun when it is cancelled is not loaded
 SECONDS, MEMORY = 10, 4 << 30  # of one case; bytes of address space above those at its start
 MOST_SECONDS, MOST_MEGABYTES = 1.0, 64.0
-DATASET_SECONDS, PICTURE_MEGABYTES = 5.0, 300.0
+DATASET_SECONDS, IMAGE_MEGABYTES = 5.0, 300.0
 LONGEST_MESSAGE = 500
 SHOWN = 110  # characters of a result in the table
 
@@ -189,11 +189,11 @@ def loading(name: str) -> dict[str, Any]:
     """A graph that loads and inspects an embedding file."""
     nodes = {
         "load": ("LoadTextualInversion", {"file": name, "word": ""}),
-        "inspect": ("InspectTextualInversion", {"embedding": ["load", 0], "neighbours": 3}),
+        "inspect": ("InspectTextualInversion", {"embedding": ["load", 0], "neighbors": 3}),
         "text": ("PreviewAny", {"source": ["inspect", 0]}),
-        "picture": ("PreviewImage", {"images": ["inspect", 1]}),
+        "image": ("PreviewImage", {"images": ["inspect", 1]}),
     }
-    nodes["load"][1].update(placeholder="", initialiser="")
+    nodes["load"][1].update(placeholder="", initializer="")
     return {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
 
 
@@ -266,13 +266,36 @@ def embedding_files(place: Path) -> Iterator[tuple[str, Callable[[Path], Outcome
         yield case.name, lambda folder, case=case: run(folder, case)
 
 
+def images(place: Path) -> Iterator[tuple[str, Callable[[Path], Outcome]]]:
+    """Images whose structure is made to cost time or memory, read whole and in small."""
+    from fuzz_watch import mark_memory, peak_memory
+    from hostile_images import cases, read_all_ways, saved
+
+    (place / "good.png").write_bytes(saved("PNG"))
+    read_all_ways(place / "good.png")  # What is made once is not counted.
+
+    def run(folder: Path, case: Any) -> Outcome:
+        path = folder / case.name
+        path.write_bytes(case.build())
+        before, started = mark_memory(), time.process_time()
+        text, ways = read_all_ways(path)
+        seconds, grown = (time.process_time() - started) / ways, peak_memory() - before
+        fault = fault_of_cost(seconds, grown, MOST_SECONDS, IMAGE_MEGABYTES)
+        if not fault and case.read != (text == "read"):
+            fault = "not what should be told"
+        return Outcome(text, fault, seconds, grown)
+
+    for case in cases():
+        yield case.name, lambda folder, case=case: run(folder, case)
+
+
 def data_sets(place: Path) -> Iterator[tuple[str, Callable[[Path], Outcome]]]:
-    """Pictures, captions, and files that describe them."""
-    from fuzz_datasets import small_picture
+    """Images, captions, and files that describe them."""
+    from fuzz_datasets import small_image
     from fuzz_watch import mark_memory, peak_memory
     from hostile_data import cases
 
-    small_picture()
+    small_image()
 
     def run(folder: Path, case: Any) -> Outcome:
         before, started = mark_memory(), time.process_time()
@@ -285,8 +308,8 @@ def data_sets(place: Path) -> Iterator[tuple[str, Callable[[Path], Outcome]]]:
             text = str(error)
         seconds, grown = time.process_time() - started, peak_memory() - before
         large = case.name.startswith("64 MP")
-        # A large picture takes its time, and the cases make theirs themselves.
-        fault = "" if large else fault_of_cost(seconds, grown, DATASET_SECONDS, PICTURE_MEGABYTES)
+        # A large image takes its time, and the cases make theirs themselves.
+        fault = "" if large else fault_of_cost(seconds, grown, DATASET_SECONDS, IMAGE_MEGABYTES)
         return Outcome(text[:LONGEST_MESSAGE], fault, seconds, grown)
 
     for case in cases():
@@ -342,7 +365,12 @@ def allow_older() -> None:
     sys.modules[names.__name__] = names
 
 
-CASES = {"embedding files": embedding_files, "data sets": data_sets, "disks": disks}
+CASES = {
+    "embedding files": embedding_files,
+    "images": images,
+    "data sets": data_sets,
+    "disks": disks,
+}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from workflow import DYNAMIC_COMBO, fields, options
 
 LOCALES = REPO / "locales"
 HELP = REPO / "web" / "docs"
-PICTURE = re.compile(r"^!\[.*\]\((.+)\)$", re.MULTILINE)
+IMAGE = re.compile(r"^!\[.*\]\((.+)\)$", re.MULTILINE)
 SYNTAX = "{}|@"  # to the page a part of its own language for messages, in its older versions
 
 # Of the help pages; German has none as long as ComfyUI's page does not offer it.
@@ -92,7 +92,10 @@ def input_texts(groups: dict[str, Any], prefix: str = "") -> Iterator[tuple[str,
     for name, spec in fields(groups):
         yield (
             prefix + name,
-            {"name": name, **({} if prefix else {"tooltip": options(spec)["tooltip"]})},
+            {
+                "name": options(spec).get("display_name") or name,
+                **({} if prefix else {"tooltip": options(spec)["tooltip"]}),
+            },
         )
         if spec[0] == DYNAMIC_COMBO:
             for choice in options(spec)["options"]:
@@ -133,14 +136,14 @@ def complaints(texts: Texts, translated: Texts) -> list[str]:
 
 
 def help_page(language: str, node: str, texts: Texts) -> str:
-    """A help page with the pictures of the English one, and a line for each input and output that
+    """A help page with the images of the English one, and a line for each input and output that
     has a tooltip.
     """
     name = texts["display_name"]
     lines = [f"# {name}", "", texts["description"]]
     english = (HELP / node / "en.md").read_text(encoding="utf-8")
-    for picture in PICTURE.findall(english):
-        lines += ["", f"![{name}]({picture})"]
+    for image in IMAGE.findall(english):
+        lines += ["", f"![{name}]({image})"]
     for part, title in HEADINGS[language].items():
         rows = [(text["name"], text.get("tooltip")) for text in texts[part].values()]
         table = [f"| {name} | {tip} |" for name, tip in rows if tip]

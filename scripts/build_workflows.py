@@ -1,7 +1,7 @@
 """Build example_workflows/ and subgraphs/ in the ComfyUI page: `python scripts/build_workflows.py`.
 
 A maintenance script: it needs what the browser tests need. The files are what the page saves, so
-that they open without conversions; the picture beside each is what the template browser shows.
+that they open without conversions; the image beside each is what the template browser shows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from template_plans import LEARN_A_WORD_BLUEPRINT as BLUEPRINT
 
 FIRST = REPO / "docs" / "template.jpg"
 LEARNED = REPO / "docs" / "learned.png"
-CELL, LABEL = 256, 32  # pixels of the pictures there, and of the line above them
+CELL, LABEL = 256, 32  # pixels of the images there, and of the line above them
 PHOTOGRAPH = (1800, 860)
 MARGIN = 20  # graph units around the graph
 
@@ -103,7 +103,7 @@ SHOW = """([width, height, margin]) => {
 
 
 def main() -> None:
-    """Build the workflows, their thumbnails, and the README's picture of the first."""
+    """Build the workflows, their thumbnails, and the README's image of the first."""
     host = prepare(("playwright",))
     program = find_chromium()
     if program is None:
@@ -168,20 +168,20 @@ def fold(page: Page, blueprint: Blueprint) -> dict[str, Any]:
 
 
 def thumbnail(template: Template) -> Image.Image:
-    """Pictures that the demo drew, in a square with the template's caption."""
+    """Images that the demo drew, in a square with the template's caption."""
     square = Image.new("RGB", (2 * CELL, 2 * CELL), "#20242c")
     with Image.open(LEARNED) as strip:
         for place, cell in enumerate(template.cells):
             left = cell * CELL
-            picture = strip.crop((left, LABEL, left + CELL, LABEL + CELL))
-            square.paste(picture, (place % 2 * CELL, place // 2 * CELL))
+            image = strip.crop((left, LABEL, left + CELL, LABEL + CELL))
+            square.paste(image, (place % 2 * CELL, place // 2 * CELL))
     middle = (CELL * 3 // 2, CELL * 3 // 2)
     ImageDraw.Draw(square).text(middle, template.caption, "white", anchor="mm", font_size=28)
     return square
 
 
 def photograph(page: Page, target: Path) -> None:
-    """A picture of the graph without the page's menus."""
+    """An image of the graph without the page's menus."""
     page.evaluate(
         "async () => { await app.extensionManager.command.execute('Workspace.ToggleFocusMode') }"
     )

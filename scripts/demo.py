@@ -1,8 +1,8 @@
-"""Set everything up and run the main job once: pictures in, a learned word out, used at once.
+"""Set everything up and run the main job once: images in, a learned word out, used at once.
 
 `python scripts/demo.py [--output FOLDER]` starts ComfyUI without a browser, sends it the first
 template with the checkpoint of a small world (toyworld/), and leaves the embedding, a loss
-curve, and a strip of pictures: the concept, a prompt before and after the training, new prompts.
+curve, and a strip of images: the concept, a prompt before and after the training, new prompts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # there in the prepared Python only
 CHECKPOINT = "toyworld.safetensors"
 SUBJECT = "demo-subject"
 CONCEPT = "purple striped star"  # one of those that toyworld's model was never shown
-PICTURES = range(5, 10)  # of all that can be drawn: in most of these the thing is large
+IMAGES = range(5, 10)  # of all that can be drawn: in most of these the thing is large
 WORD = "my-concept"
 EXAMPLE = f"a photo of a {WORD} on sand"
 SAMPLING = {"steps": 25, "cfg": 4.0}
@@ -42,7 +42,7 @@ SAMPLING = {"steps": 25, "cfg": 4.0}
 OVERRIDES: dict[str, dict[str, Any]] = {
     "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
     "LoadImagesAsConcept": {"folder": f"input/{SUBJECT}", "resolution": 64},
-    "CreateEmbedding": {"placeholder": WORD, "initialiser": "star"},
+    "CreateEmbedding": {"placeholder": WORD, "initializer": "star"},
     "TrainingPreviews": {"prompt": EXAMPLE, "width": 64, "height": 64, **SAMPLING},
 }
 NEW_PROMPTS = (
@@ -93,13 +93,13 @@ class ProgressLine:
     """Shows progress on one line that is written over; a line every ten seconds in a log file."""
 
     def __init__(self) -> None:
-        self.told = self.worded = time.monotonic()
+        self.told = self.sample_text = time.monotonic()
 
     def __call__(self, value: int, maximum: int, text: str) -> None:
         now = time.monotonic()
         if text:
-            self.worded = now
-        elif now - self.worded < 2:
+            self.sample_text = now
+        elif now - self.sample_text < 2:
             return  # the node's own words say more than the count that comes with each step
         line = text.splitlines()[0] if text else f"{value}/{maximum}"
         if sys.stdout.isatty():
@@ -113,14 +113,14 @@ class ProgressLine:
 
 
 def lay_out_base(base: Path) -> None:
-    """A fresh base directory with the checkpoint and the pictures of the subject."""
+    """A fresh base directory with the checkpoint and the images of the subject."""
     shutil.rmtree(base, ignore_errors=True)
     models = base / "models" / "checkpoints"
     models.mkdir(parents=True)
     link_or_copy(checkpoint(), models / CHECKPOINT)
     folder = base / "input" / SUBJECT
     folder.mkdir(parents=True)
-    for index in PICTURES:
+    for index in IMAGES:
         subject(index).save(folder / f"{index}.png")
 
 
@@ -141,7 +141,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def subject(index: int) -> Image:
-    """A picture of the concept, somewhere in front of something."""
+    """An image of the concept, somewhere in front of something."""
     from toyworld.world import Thing
     from toyworld.worlds import TOYWORLD
 
@@ -149,17 +149,17 @@ def subject(index: int) -> Image:
 
 
 def demo_prompt(object_info: dict[str, Any]) -> Prompt:
-    """The first template in the API format, made small, with pictures before and after."""
+    """The first template in the API format, made small, with images before and after."""
     prompt = to_prompt(LEARN_A_WORD.workflow(), object_info)
     for name, inputs in OVERRIDES.items():
         node = prompt[only(prompt, name)]
         if unknown := inputs.keys() - node["inputs"].keys():
             raise ValueError(f"{name} in {LEARN_A_WORD.name} has no input {sorted(unknown)}.")
         node["inputs"].update(inputs)
-    add_picture(prompt, "before", "CreateEmbedding", EXAMPLE)
-    add_picture(prompt, "after", "TrainTextualInversion", EXAMPLE)
+    add_image(prompt, "before", "CreateEmbedding", EXAMPLE)
+    add_image(prompt, "after", "TrainTextualInversion", EXAMPLE)
     for text in NEW_PROMPTS:
-        add_picture(prompt, text, "TrainTextualInversion", text)
+        add_image(prompt, text, "TrainTextualInversion", text)
     return prompt
 
 
@@ -171,8 +171,8 @@ def only(prompt: Prompt, kind: str) -> str:
     return found[0]
 
 
-def add_picture(prompt: Prompt, title: str, source: str, text: str) -> None:
-    """What a user puts behind the template: a picture of a text, with the word of a node."""
+def add_image(prompt: Prompt, title: str, source: str, text: str) -> None:
+    """What a user puts behind the template: an image of a text, with the word of a node."""
     loader, word = only(prompt, "CheckpointLoaderSimple"), only(prompt, source)
 
     def add(kind: str, **inputs: Any) -> list[Any]:
@@ -208,10 +208,10 @@ def keep_results(server: Server, prompt: Prompt, outputs: dict[str, Any], output
     embedding = next((server.directory / "models" / "embeddings").rglob("*.safetensors"))
     shutil.copyfile(embedding, output / embedding.name)
     titles = ("before", "after", *NEW_PROMPTS)
-    pictures = [shown_picture(server, prompt, outputs, title) for title in titles]
+    images = [shown_image(server, prompt, outputs, title) for title in titles]
     first, *rest = (text.replace("a photo of ", "") for text in (EXAMPLE, *NEW_PROMPTS))
-    labels = (f"one of {len(PICTURES)} pictures", f"before: {first}", f"after: {first}", *rest)
-    strip = side_by_side([subject(PICTURES[1]), *pictures], labels)
+    labels = (f"one of {len(IMAGES)} images", f"before: {first}", f"after: {first}", *rest)
+    strip = side_by_side([subject(IMAGES[1]), *images], labels)
     strip.save(output / "before_after.png")
     draw_curve(losses).save(output / "loss.png")
     print("\n".join(trained.get("text", [])))
@@ -222,24 +222,24 @@ def keep_results(server: Server, prompt: Prompt, outputs: dict[str, Any], output
         print(f"  {output / name}")
 
 
-def shown_picture(server: Server, prompt: Prompt, outputs: dict[str, Any], title: str) -> Image:
-    """The first picture of the saving or previewing node with this title."""
+def shown_image(server: Server, prompt: Prompt, outputs: dict[str, Any], title: str) -> Image:
+    """The first image of the saving or previewing node with this title."""
     from PIL import Image
 
     for node_id, shown in outputs.items():
         if title == prompt[node_id]["_meta"]["title"] and shown.get("images"):
             query = urllib.parse.urlencode(shown["images"][0])
             return Image.open(io.BytesIO(server.get(f"/view?{query}"))).convert("RGB")
-    raise ValueError(f"{LEARN_A_WORD.name} shows no picture titled '{title}'.")
+    raise ValueError(f"{LEARN_A_WORD.name} shows no image titled '{title}'.")
 
 
-def side_by_side(pictures: Sequence[Image], labels: Sequence[str], size: int = 256) -> Image:
-    """Pictures in a row, each under its label."""
+def side_by_side(images: Sequence[Image], labels: Sequence[str], size: int = 256) -> Image:
+    """Images in a row, each under its label."""
     from PIL import Image, ImageDraw
 
-    row = Image.new("RGB", (size * len(pictures), size + 32), "white")
-    for index, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-        row.paste(picture.resize((size, size), Image.Resampling.BICUBIC), (index * size, 32))
+    row = Image.new("RGB", (size * len(images), size + 32), "white")
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        row.paste(image.resize((size, size), Image.Resampling.BICUBIC), (index * size, 32))
         ImageDraw.Draw(row).text((index * size + 6, 8), label, "black", font_size=13)
     return row
 
@@ -258,8 +258,8 @@ def draw_curve(losses: Sequence[float], width: int = 768, height: int = 416) -> 
         return 70 + across * (width - 90), 40 + down * (height - 80)
 
     draw.rectangle((70, 40, width - 20, height - 40), outline="#cccccc")
-    for values, colour, thickness in ((losses, "#bcd3ea", 1), (running_mean(losses), "#1f5fa8", 3)):
-        draw.line([place(*point) for point in enumerate(values)], colour, thickness)
+    for values, color, thickness in ((losses, "#bcd3ea", 1), (running_mean(losses), "#1f5fa8", 3)):
+        draw.line([place(*point) for point in enumerate(values)], color, thickness)
     for loss in (low, high):
         draw.text((8, place(0, loss)[1] - 8), f"{loss:.4f}", "black", font_size=14)
     draw.text((70, 12), "training loss, its running mean", "black", font_size=16)

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 REPO = Path(__file__).resolve().parents[1]
+OWNED = Path(__file__).with_name("owned.py")
 PACK = "comfyui-textual-inversion"
 FOLDERS = ("custom_nodes", "user", "input", "output", "temp", "datasets")
 MODEL_FOLDERS = ("checkpoints", "embeddings", "loras")
@@ -35,7 +36,9 @@ OnProgress = Callable[[int, int, str], None]  # value, maximum, text
 
 
 class Server:
-    """A context manager that runs ComfyUI with the pack on a free port and a base directory."""
+    """A context manager that runs ComfyUI with the pack on a free port and a base directory. The
+    server ends with this process, however that ends.
+    """
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class Server:
             self.process = subprocess.Popen(
                 self._command(),
                 cwd=self.comfyui,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # Held, and closed with this process: see owned.py.
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=os.name != "nt",  # a process group of its own, to stop it whole
@@ -156,7 +159,7 @@ class Server:
                     return
 
     def _command(self) -> list[str]:
-        words = [str(self.python), "main.py", "--port", str(self.port)]
+        words = [str(self.python), str(OWNED), "main.py", "--port", str(self.port)]
         words += ["--base-directory", str(self.directory), "--disable-api-nodes"]
         words += ["--database-url", "sqlite:///:memory:", *self.options]
         return words if has_cuda(self.python) else [*words, "--cpu"]
@@ -172,7 +175,7 @@ class Server:
                 return answer.read()
         except urllib.error.HTTPError as error:
             message = error.read().decode(errors="replace")
-            raise RuntimeError(f"{path} answered {error.code}: {message[:2000]}") from error
+            raise RuntimeError(f"{path} answered {error.code}: {message[:4000]}") from error
 
     def _wait_until_up(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -276,17 +279,18 @@ def link_folder(link: Path, target: Path) -> None:
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """Stop a server and its children: politely, after ten seconds by force."""
-    if os.name == "nt":
-        tree = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
-        subprocess.run(tree, capture_output=True)
-        process.wait(10)
-        return
-    for kind in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, kind)
+    with process:  # Closes our end of its standard input, when it has ended.
+        if os.name == "nt":
+            tree = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
+            subprocess.run(tree, capture_output=True)
             process.wait(10)
-        except ProcessLookupError:
-            process.wait()
-        except subprocess.TimeoutExpired:
-            continue
-        return
+            return
+        for kind in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(process.pid, kind)
+                process.wait(10)
+            except ProcessLookupError:
+                process.wait()
+            except subprocess.TimeoutExpired:
+                continue
+            return

@@ -2,7 +2,7 @@
 renderers, dark and light: `python scripts/screenshots.py FOLDER [--states learning done]`.
 
 A maintenance script: it needs what the browser tests need, and trains toyworld's model. With
-`--help-pages` the pictures of the help pages and the README are made anew.
+`--help-pages` the images of the help pages and the README are made anew.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BARS = (90, 90)  # pixels of the page's own bars beside and above the graph
 MARGIN = 12
 STEPS = 240
 HELP = REPO / "web" / "docs"
-SHOWN = ("photos", "learning", "saved")  # in the help pages: Nodes 2.0, dark
+SHOWN = ("dropped_images", "learning", "saved")  # in the help pages: Nodes 2.0, dark
 TRAINER = "app.graph.nodes.find(({ type }) => type === 'TrainTextualInversion')"
 MONITOR = f"{TRAINER}.widgets.find(({{ name }}) => name === 'monitor').element"
 SET = """values => {
@@ -41,7 +41,7 @@ SET = """values => {
 }"""
 SMALL: dict[str, dict[str, Any]] = {
     "LoadImagesAsConcept": {"resolution": 64},
-    "CreateEmbedding": {"placeholder": "my-star", "initialiser": "star"},
+    "CreateEmbedding": {"placeholder": "my-star", "initializer": "star"},
     "EmptyLatentImage": {"width": 64, "height": 64},
     "KSampler": {"steps": 4},
     "TrainingPreviews": {
@@ -125,8 +125,8 @@ def idle(studio: Studio) -> None:
     studio.photograph("idle")
 
 
-def photos(studio: Studio) -> None:
-    studio.photograph("photos", "LoadImagesAsConcept")
+def dropped_images(studio: Studio) -> None:
+    studio.photograph("dropped_images", "LoadImagesAsConcept")
 
 
 def learning(studio: Studio) -> None:
@@ -181,7 +181,7 @@ def failed(studio: Studio) -> None:
 
 STATES: dict[str, Callable[[Studio], None]] = {
     state.__name__: state
-    for state in (idle, photos, learning, done, saved, large, compared, cancelled, failed)
+    for state in (idle, dropped_images, learning, done, saved, large, compared, cancelled, failed)
 }
 
 
@@ -190,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--states", nargs="+", choices=STATES, default=list(STATES))
-    parser.add_argument("--help-pages", action="store_true", help="make their pictures anew")
+    parser.add_argument("--help-pages", action="store_true", help="make their images anew")
     options = parser.parse_args()
     host = prepare(("playwright",))
     if Path(sys.executable) != host.python:

@@ -38,7 +38,7 @@ class Group(NamedTuple):
 
 class Template(NamedTuple):
     """A workflow. Its id is the same in every build, so that a build without changes changes
-    nothing; `cells` are the pictures of docs/learned.png on its thumbnail, `caption` its last.
+    nothing; `cells` are the images of docs/learned.png on its thumbnail, `caption` its last.
     """
 
     name: str
@@ -119,63 +119,78 @@ WORDS = ("my-concept.safetensors", "my-concept-2.safetensors")  # as Save Embedd
 LEARN = """\
 ### Teach the model a new word
 
-1. Drop **3 to 20 pictures** of one thing, or their folder, onto **Load Images as Concept**.
-2. In **Create Embedding**, write your word as **placeholder**, and as **initialiser** what it is: \
-*cat*, *vase*, *backpack*. The closer, the faster it learns.
+1. Drop **3 to 20 images** of one subject, or their folder, onto **Load Images as Concept**.
+2. In **Create Embedding**, set the **trigger word**, and as **init word** what the subject is: \
+*cat*, *vase*, *backpack*. The closer it is, the faster the word learns.
 3. **Run**.
 
-The pictures *step by step* begin with the untrained word and end with the learned one. In their \
+The images *step by step* start with the untrained word and end with the trained one. In their \
 prompt, *{}* stands for the word.
 
-The word is kept in *models/embeddings*: write *embedding:my-concept* in any prompt.
+The word is saved in *models/embeddings*: write *embedding:my-concept* in any prompt.
 """
 STYLE = """\
 ### Teach the model a style
 
-Put **10 to 20 pictures** in the style into a folder, and beside each a text file of the same \
-name that says what it shows, but not its style: *a harbour at night*. \
-What the caption says is not learned, what it leaves out is. Without text files, the words of the \
-file names are taken.
+Put **10 to 20 images** in the style into a folder. Add a text file of the same name for each \
+that describes the content, but not the style: *a harbor at night*. The word then learns what \
+the captions leave out. Without text files, the file names serve as captions.
 
-Drop the folder onto **Load Images as Concept**, and **Run**. Behind **Apply Embedding to CLIP** \
-every prompt knows the word: change the prompt and run again, the training is not repeated. In it, \
+Drop the folder onto **Load Images as Concept**, and **Run**. Every prompt encoded after **Apply \
+Embedding to CLIP** can use the word. Change the prompt and run again: training is not repeated. \
 *{}* stands for the word, whatever you call it.
 """
 COMPARE = """\
 ### Use saved words, and compare them
 
-Choose two words in **Load Embedding**, from any trainer; a file can also be dropped onto it. Both \
-are called *my-concept* here, whatever their files are called, so that one prompt serves both; \
-size, seed and settings are the same.
+Choose two embeddings in **Load Embedding**, from any trainer, or drop a file onto it. Both get \
+the trigger word *my-concept* here, so that one prompt works for both; size, seed and settings \
+are the same.
 
-**strength** 0 is the word that it started from, 1 the word as it was learned.
+**strength** 0 is the init word, 1 the word as it was learned.
 """
 REFINE = """\
 ### Train a word further
 
-Choose the word in **Load Embedding** and the pictures in **Load Images as Concept**: more of the \
-same, or others that show what it lacks. Training begins where the word is, and the saved file \
-gets a number behind its name; the old one stays.
+Choose the word in **Load Embedding** and the images in **Load Images as Concept**: more of the \
+same, or others that show what is missing. Training continues from its vectors. The new file gets \
+a number after its name; the old file stays.
 
-If the new pictures are few, take a lower **learning_rate** (0.1 or 0.2), so that less is forgotten.
+With few new images, use a lower **learning_rate** (0.1 or 0.2), so that less is forgotten.
 """
 LEARN_SDXL = """\
 ### Teach SDXL a new word
 
-As for other models, but pictures are learned at **1024** pixels, and the word has vectors for \
-both text encoders. Drop 3 to 20 pictures onto **Load Images as Concept**, say in **Create \
-Embedding** what it is, and **Run**.
+As for other models, but images are trained at **1024** pixels, and the word has vectors for \
+both text encoders. Drop 3 to 20 images onto **Load Images as Concept**, set the **init word** in \
+**Create Embedding**, and **Run**.
 
-Short of memory? 768 is faster, and still learns the thing.
+Short of memory? 768 is faster, and still learns the subject.
 """
 LEARN_Z_IMAGE = """\
 ### Teach Z-Image a new word
 
 Model, text encoder and VAE are three files here; the text encoder is a language model. Drop 3 \
-to 20 pictures onto **Load Images as Concept**, say in **Create Embedding** what it is, and **Run**.
+to 20 images onto **Load Images as Concept**, set the **init word** in **Create Embedding**, and \
+**Run**.
 
-Other models of this kind (Flux.2 klein, Qwen-Image, Lumina 2) are trained alike: choose their \
-files, and their *type* in **Load CLIP**.
+Flux.2 klein, Qwen-Image and Lumina 2 are trained the same way: choose their files, and their \
+*type* in **Load CLIP**.
+"""
+
+AUTO_CAPTION = """\
+### Let the model caption your images
+
+Captions that say where the subject is, and what is around it, leave the subject itself to the \
+word: it learns faster, and obeys prompts better. **Auto Caption** asks the model that you train \
+on what the images show.
+
+1. Drop **3 to 20 images** of one subject, or their folder, onto **Load Images as Concept**.
+2. In **Create Embedding**, set the **trigger word**, and as **init word** what the subject is: \
+*cat*, *vase*, *backpack*.
+3. **Run**.
+
+The captions appear in **Auto Caption**. Edit what is wrong, and run again.
 """
 
 
@@ -190,19 +205,14 @@ def note(text: str) -> Node:
     return Node("note", "MarkdownNote", (0, 0), (400, 400), "How to use this", {"text": text})
 
 
-def learning(
-    side: int = 512, previews: dict[str, Any] | None = None, **pictures: Any
-) -> list[Node]:
-    """What learns a word: its pictures, previews, training, file, and the pictures of its steps;
-    `side` is that of all pictures in pixels, `pictures` are inputs of Load Images as Concept.
+def learning(side: int = 512, previews: dict[str, Any] | None = None, **images: Any) -> list[Node]:
+    """What learns a word: its images, previews, training, file, and the images of its steps;
+    `side` is that of all images in pixels, `images` are inputs of Load Images as Concept.
     """
-    sizes = {} if side == 512 else {"width": side, "height": side}
-    chosen = {"folder": "none", **({} if side == 512 else {"resolution": side}), **pictures}
+    chosen = {"folder": "none", **({} if side == 512 else {"resolution": side}), **images}
     return [
-        Node("pictures", "LoadImagesAsConcept", (470, 0), (390, 480), "", chosen),
-        Node(
-            "previews", "TrainingPreviews", (930, 0), (350, 560), "", {**sizes, **(previews or {})}
-        ),
+        Node("images", "LoadImagesAsConcept", (470, 0), (390, 480), "", chosen),
+        Node("previews", "TrainingPreviews", (930, 0), (350, 560), "", previews or {}),
         # Room below it: it grows while it trains, and with the advanced inputs of Nodes 2.0.
         Node("train", "TrainTextualInversion", (1350, 0), (400, 560)),
         Node("save", "SaveEmbedding", (1820, 580), (420, 230)),
@@ -219,7 +229,7 @@ def learning(
 
 CREATE = Node("word", "CreateEmbedding", (470, 780), (390, 150))
 LEARNING: tuple[Link, ...] = (
-    ("pictures", "concept", "train", "concept"),
+    ("images", "concept", "train", "concept"),
     ("word", "embedding", "train", "embedding"),
     ("previews", "previews", "train", "previews"),
     ("train", "embedding", "save", "embedding"),
@@ -228,7 +238,7 @@ LEARNING: tuple[Link, ...] = (
 
 
 def models(model: str = "model", clip: str = "model", vae: str = "model") -> tuple[Link, ...]:
-    """What lends the training its models, and the word its text encoders."""
+    """The links of the models to the training, and of the text encoders to the word."""
     return (
         (clip, "CLIP", "word", "clip"),
         (model, "MODEL", "train", "model"),
@@ -242,7 +252,7 @@ NEGATIVE = {"text": "blurry, low quality"}
 
 
 def sampling(left: int, top: int, side: str, text: str = "") -> list[Node]:
-    """The nodes that draw a picture with a word."""
+    """The nodes that draw an image with a word."""
     return [
         Node(f"apply{side}", "ApplyEmbeddingToCLIP", (left, top), (290, 130)),
         Node(
@@ -267,14 +277,14 @@ def sampling(left: int, top: int, side: str, text: str = "") -> list[Node]:
             "SaveImage",
             (left + 700, top),
             (400, 470),
-            f"picture{side}",
-            {"filename_prefix": f"picture{side}"},
+            f"image{side}",
+            {"filename_prefix": f"image{side}"},
         ),
     ]
 
 
 def sampling_links(side: str, word: str) -> tuple[Link, ...]:
-    """The links that draw a picture with the word of a node."""
+    """The links that draw an image with the word of a node."""
     return (
         ("model", "CLIP", f"apply{side}", "clip"),
         (word, "embedding", f"apply{side}", "embedding"),
@@ -306,7 +316,7 @@ LEARN_A_STYLE = Template(
         note(STYLE),
         checkpoint(SD1),
         CREATE._replace(
-            widgets={"placeholder": "my-style", "initialiser": "painting", "vectors": 2}
+            widgets={"placeholder": "my-style", "initializer": "painting", "vectors": 2}
         ),
         *learning(
             previews={"prompt": "a lighthouse in the style of {}"}, kind="style and captions"
@@ -442,6 +452,35 @@ FOR_Z_IMAGE = Template(
     ),
     (*models("model", "clip", "vae"), *LEARNING),
 )
+WIDER = 460  # pixels to the right, to make room for a node
+CAPTIONED = Template(
+    "Textual Inversion 7 Embedding with automatic captions",
+    "5d4f63a0-7a3c-4c19-9d55-1c2b8f6e0a17",
+    "automatic captions",
+    (2, 0, 4),
+    (
+        note(AUTO_CAPTION),
+        checkpoint(SD1),
+        CREATE,
+        Node("captions", "ConceptAutoCaption", (930, 0), (390, 420)),
+        *(
+            node._replace(position=(node.position[0] + WIDER, node.position[1]))
+            if node.name != "images"
+            else node
+            for node in learning()
+        ),
+    ),
+    (
+        *models(),
+        *(link for link in LEARNING if link[0] != "images"),
+        ("model", "MODEL", "captions", "model"),
+        ("model", "CLIP", "captions", "clip"),
+        ("model", "VAE", "captions", "vae"),
+        ("images", "concept", "captions", "concept"),
+        ("word", "embedding", "captions", "embedding"),
+        ("captions", "concept", "train", "concept"),
+    ),
+)
 TEMPLATES = (
     LEARN_A_WORD,
     LEARN_A_STYLE,
@@ -449,20 +488,21 @@ TEMPLATES = (
     REFINE_A_WORD,
     FOR_SDXL,
     FOR_Z_IMAGE,
+    CAPTIONED,
 )
-LAST = 4095  # Image From Batch takes the last picture for it.
+LAST = 4095  # Image From Batch takes the last image for it.
 LEARN_A_WORD_BLUEPRINT = Blueprint(
     "Learn a word (textual inversion)",
     "5d4f63a0-7a3c-4c19-9d55-1c2b8f6e0b01",
-    "Teaches the model a new word from the pictures in a folder, and saves it as an embedding. "
-    "'noun' is what it is, in a word. The CLIP knows the word: encode prompts with it.",
+    "Teaches the model a new word from the images in a folder, and saves it as an embedding. "
+    "'init word' is what it is. The CLIP knows the word: encode prompts with it.",
     (
         checkpoint(SD1),
         CREATE,
         *(node for node in learning() if node.name != "steps"),
         Node("apply", "ApplyEmbeddingToCLIP", (1820, 0), (290, 130)),
         Node(
-            "last", "ImageFromBatch", (1820, 210), (290, 110), "last picture", {"batch_index": LAST}
+            "last", "ImageFromBatch", (1820, 210), (290, 110), "last image", {"batch_index": LAST}
         ),
     ),
     (
@@ -473,14 +513,14 @@ LEARN_A_WORD_BLUEPRINT = Blueprint(
         ("train", "previews", "last", "image"),
     ),
     {
-        "folder": ("pictures", "folder"),
-        "word": ("word", "placeholder"),
-        "noun": ("word", "initialiser"),
+        "folder": ("images", "folder"),
+        "trigger word": ("word", "placeholder"),
+        "init word": ("word", "initializer"),
         "checkpoint": ("model", "ckpt_name"),
     },
     {
         "CLIP": ("apply", "clip"),
-        "picture": ("last", "IMAGE"),
+        "image": ("last", "IMAGE"),
         "embedding": ("train", "embedding"),
     },
 )

@@ -43,12 +43,12 @@ def checkpoint(unet: dict[str, Any], dtype: torch.dtype) -> dict[str, Tensor]:
     from comfy.taesd.taesd import TAESD
 
     generator = torch.Generator().manual_seed(SEED)
-    network = randomised(UNetModel(**unet, operations=comfy.ops.disable_weight_init), generator).to(
+    network = randomized(UNetModel(**unet, operations=comfy.ops.disable_weight_init), generator).to(
         dtype
     )
     text = SDClipModel(model_class=CLIPTextModel, dtype=torch.float32)
-    text = randomised(text.transformer, generator).half()
-    vae = randomised(TAESD(), generator)
+    text = randomized(text.transformer, generator).half()
+    vae = randomized(TAESD(), generator)
     parts = {
         "unet": network.state_dict(),
         "clip": {
@@ -65,7 +65,7 @@ def checkpoint(unet: dict[str, Any], dtype: torch.dtype) -> dict[str, Tensor]:
     }
 
 
-def randomised(module: nn.Module, generator: torch.Generator) -> nn.Module:
+def randomized(module: nn.Module, generator: torch.Generator) -> nn.Module:
     """Fill a module with weights that keep signals at unit scale."""
     with torch.no_grad():
         for name, weight in module.named_parameters():

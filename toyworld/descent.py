@@ -38,32 +38,32 @@ class Descent:
     def step(self, weights: dict[str, nn.Parameter], rate: float) -> None:
         """Move the weights by the gradients of those of the same names, which are taken away."""
         nn.utils.clip_grad_norm_(weights.values(), 1.0)
-        for kind, optimiser in self.parts:
+        for kind, optimizer in self.parts:
             for name, weight in kind.items():
                 gradient = weights[name].grad
                 assert gradient is not None
                 weight.grad, weights[name].grad = gradient.float().view(weight.shape), None
-            optimiser.param_groups[0]["lr"] = rate
-            optimiser.step()
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.step()
 
     def state(self) -> dict[str, Tensor]:
         return {
             f"{field}/{name}": value.float()
-            for kind, optimiser in self.parts
+            for kind, optimizer in self.parts
             for name, weight in kind.items()
-            for field, value in optimiser.state[weight].items()
+            for field, value in optimizer.state[weight].items()
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        for kind, optimiser in self.parts:
+        for kind, optimizer in self.parts:
             for key, value in state.items():
                 field, _, name = key.partition("/")
                 if name in kind:
-                    optimiser.state[kind[name]][field] = value
+                    optimizer.state[kind[name]][field] = value
 
 
 class Trainee:
-    """A network in bf16 with fp32 masters, their optimisers and their running average."""
+    """A network in bf16 with fp32 masters, their optimizers and their running average."""
 
     def __init__(self, network: nn.Module, ends: tuple[str, ...], part: str = "") -> None:
         """`ends` begin the names of the first and last layers, whose matrices AdamW moves; only
@@ -104,7 +104,7 @@ class Trainee:
                 one.copy_(state[name])
 
     def save(self, file: Path) -> None:
-        """Masters, average and optimiser states."""
+        """Masters, average and optimizer states."""
         state = {f"master.{n}": w for n, w in self.masters.items()}
         state |= {f"average.{n}": w for n, w in self.average.items()}
         state |= self.descent.state()
@@ -126,7 +126,7 @@ def under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): w for n, w in state.items() if n.startswith(prefix)}
 
 
-def initialised(network: nn.Module) -> nn.Module:
+def initialized(network: nn.Module) -> nn.Module:
     """Torch's usual start for convolutions and linear layers, which the host leaves out."""
     for module in network.modules():
         for kind in (nn.Conv2d, nn.Linear, nn.GroupNorm, nn.LayerNorm):

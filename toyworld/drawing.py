@@ -11,7 +11,7 @@ SIZE = 64
 FINE = 4  # Scenes are drawn four times as large and then reduced, for smooth edges.
 CELL = 8  # Textures repeat every 8 or 16 px, on the grid of the latents.
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 @cache
@@ -82,9 +82,9 @@ POLYGONS: dict[str, list[tuple[float, float]]] = {
 }
 
 
-def two_tones(colour: Colour) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A colour and the tone that textures add to it: darker for a light one, else lighter."""
-    first = np.asarray(colour, np.float32)
+def two_tones(color: Color) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A color and the tone that textures add to it: darker for a light one, else lighter."""
+    first = np.asarray(color, np.float32)
     light = first @ np.asarray((0.3, 0.59, 0.11), np.float32) > 110
     return first, first * 0.35 if light else first + (255 - first) * 0.65
 
@@ -114,7 +114,7 @@ def pattern(texture: str, x: int, y: int, radius: int) -> NDArray[np.float32]:
 
 
 @cache
-def ground(colour: Colour, marks: str) -> NDArray[np.float32]:
+def ground(color: Color, marks: str) -> NDArray[np.float32]:
     """A background `[64, 64, 3]`, 0..255, plain or with marks."""
     down, across = np.mgrid[:SIZE, :SIZE]
     drawn = np.zeros((SIZE, SIZE), np.float32)
@@ -128,6 +128,6 @@ def ground(colour: Colour, marks: str) -> NDArray[np.float32]:
     elif marks == "stars":
         drawn = np.where((across % 16 == 5) & (down % 16 == 9), 0.8, 0)
         drawn = np.maximum(drawn, np.where((across % 16 == 13) & (down % 16 == 2), 0.5, 0))
-    plain = np.asarray(colour, np.float32)
+    plain = np.asarray(color, np.float32)
     drawn = drawn[..., None].astype(np.float32)
     return plain + np.where(drawn > 0, (255 - plain) * drawn, plain * drawn)

@@ -1,7 +1,7 @@
 """Does a world's model draw what captions say? `python toyworld/gate.py [WORLD [--files FILES]]`.
 
 With COMFYUI_PATH set. Samples captions with the host's own sampler and lets the judge look. Prints
-the share of right pictures per attribute, for compositions that the model was trained on and for
+the share of right images per attribute, for compositions that the model was trained on and for
 the held-out ones.
 """
 
@@ -39,7 +39,7 @@ BATCH = 25
 
 
 class Sampling(NamedTuple):
-    """How pictures are sampled, with Euler's method."""
+    """How images are sampled, with Euler's method."""
 
     steps: int = 25
     guidance: float = 4.0
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--files", type=Path, help="of the model; assembled if not given")
     parser.add_argument("--turbo", action="store_true", help="the turbo model: 4 steps, unguided")
     parser.add_argument("--captions", type=int, default=500)
-    parser.add_argument("--sheet", type=Path, help="where to put the first 64 pictures")
+    parser.add_argument("--sheet", type=Path, help="where to put the first 64 images")
     chosen = parser.parse_args()
     files, world = chosen.files or assembly.assembled(chosen.world), WORLDS[chosen.world]
     model, clip, vae = loaded(files, chosen.turbo)
@@ -65,9 +65,9 @@ def main() -> None:
         ("held out", held_out_captions(world, chosen.captions // 2)),
     ):
         sampling = TURBO if chosen.turbo else PLAIN
-        pictures = list(sampled(model, clip, vae, texts, sampling=sampling))
-        print(kind, table(world, texts, pictures), flush=True)
-        sheets += pictures[:32]
+        images = list(sampled(model, clip, vae, texts, sampling=sampling))
+        print(kind, table(world, texts, images), flush=True)
+        sheets += images[:32]
     if chosen.sheet:
         contact_sheet(sheets).save(chosen.sheet)
 
@@ -129,7 +129,7 @@ def sampled(
     seed: int = 0,
     sampling: Sampling = PLAIN,
 ) -> Iterator[Image.Image]:
-    """A picture of each text, each with noise of its own."""
+    """An image of each text, each with noise of its own."""
     form = model.model.latent_format
     for start in range(0, len(texts), BATCH):
         part = texts[start : start + BATCH]
@@ -161,26 +161,24 @@ def encoded(clip: Any, text: str) -> torch.Tensor:
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))[0][0]
 
 
-def table(
-    world: World, texts: Sequence[str], pictures: Sequence[Image.Image]
-) -> Mapping[str, float]:
-    """Share of pictures that show what their text says, per attribute."""
+def table(world: World, texts: Sequence[str], images: Sequence[Image.Image]) -> Mapping[str, float]:
+    """Share of images that show what their text says, per attribute."""
     results = defaultdict(list)
-    for text, picture in zip(texts, pictures, strict=True):
-        seen = judge.judge_of(world).fulfilled(world.said(text), picture)
+    for text, image in zip(texts, images, strict=True):
+        seen = judge.judge_of(world).fulfilled(world.said(text), image)
         for field, right in seen.items():
             results[field].append(right)
     return {field: round(float(np.mean(right)), 4) for field, right in results.items()}
 
 
-def contact_sheet(pictures: Sequence[Image.Image], across: int = 8) -> Image.Image:
-    """Pictures in rows, twice as large."""
+def contact_sheet(images: Sequence[Image.Image], across: int = 8) -> Image.Image:
+    """Images in rows, twice as large."""
     side = 2 * SIZE
-    rows = -(-len(pictures) // across)
+    rows = -(-len(images) // across)
     sheet = Image.new("RGB", (across * side, rows * side))
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         place = (index % across * side, index // across * side)
-        sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), place)
+        sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), place)
     return sheet
 
 

@@ -1,4 +1,4 @@
-"""Which scene does a picture show? Answered by comparing it with drawn scenes, without a neural
+"""Which scene does an image show? Answered by comparing it with drawn scenes, without a neural
 network: `python -m toyworld.judge [N [WORLD]]` shows how often it is right on N fresh scenes.
 """
 
@@ -16,12 +16,12 @@ from PIL import Image
 
 from . import drawing
 from .drawing import SIZE
-from .world import JITTER, POSITIONS, SIZES, Scene, Thing, World, centre
+from .world import JITTER, POSITIONS, SIZES, Scene, Thing, World, center
 from .worlds import WORLDS
 
 CANDIDATES = 24  # outlines that are compared in full
-CAP = 110.0**2  # squared colour distance from which a pixel is simply wrong
-FIELDS = ("colour", "texture", "shape", "background", "position", "size")
+CAP = 110.0**2  # squared color distance from which a pixel is simply wrong
+FIELDS = ("color", "texture", "shape", "background", "position", "size")
 
 Pixels = NDArray[np.float32]
 
@@ -39,11 +39,11 @@ class Judge:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def judge(self, picture: Image.Image) -> Scene:
-        """The scene that explains the picture best. Raises ValueError if it is not 64 x 64 px."""
-        if picture.size != (SIZE, SIZE):
-            raise ValueError(f"The judge looks at 64 x 64 px, but the picture has {picture.size}.")
-        pixels = np.asarray(picture.convert("RGB"), np.float32).reshape(-1, 3)
+    def judge(self, image: Image.Image) -> Scene:
+        """The scene that explains the image best. Raises ValueError if it is not 64 x 64 px."""
+        if image.size != (SIZE, SIZE):
+            raise ValueError(f"The judge looks at 64 x 64 px, but the image has {image.size}.")
+        pixels = np.asarray(image.convert("RGB"), np.float32).reshape(-1, 3)
         behind = {name: capped(pixels - ground) for name, ground in self.grounds.items()}
         background = min(behind, key=lambda name: float(behind[name].sum()))
         best, found = np.inf, None
@@ -51,36 +51,36 @@ class Judge:
             shape, position, size, x, y = self.outlines.shows[index]
             inside = self.outlines.covered[index] > 0.5
             missed = float(behind[background][~inside].sum())
-            colour, texture, error = self.surface_of(pixels[inside], inside, x, y, SIZES[size])
+            color, texture, error = self.surface_of(pixels[inside], inside, x, y, SIZES[size])
             if missed + error < best:
                 best = missed + error
-                found = Scene(Thing(colour, texture, shape), background, position, size)
+                found = Scene(Thing(color, texture, shape), background, position, size)
         assert found is not None
         return found
 
-    def fulfilled(self, asked: Mapping[str, str], picture: Image.Image) -> dict[str, bool]:
-        """For each value asked for, whether the picture shows it."""
-        seen = values(self.judge(picture))
+    def fulfilled(self, asked: Mapping[str, str], image: Image.Image) -> dict[str, bool]:
+        """For each value asked for, whether the image shows it."""
+        seen = values(self.judge(image))
         return {field: seen[field] == value for field, value in asked.items()}
 
     def surface_of(
         self, pixels: Pixels, inside: NDArray[np.bool_], x: int, y: int, radius: int
     ) -> tuple[str, str, float]:
-        """Colour and texture nearest to the pixels `[n, 3]` of an object, and how far they are."""
+        """Color and texture nearest to the pixels `[n, 3]` of an object, and how far they are."""
         best = (np.inf, "", "")
         first, second = self.tones
         for texture, kind in self.world.textures.items():
             share = drawing.pattern(kind, x, y, radius).reshape(-1)[inside][None, :, None]
             drawn = share * second[:, None] + (1 - share) * first[:, None]
             errors = capped(drawn - pixels).sum(1)
-            colour = int(errors.argmin())
-            best = min(best, (float(errors[colour]), list(self.world.colours)[colour], texture))
+            color = int(errors.argmin())
+            best = min(best, (float(errors[color]), list(self.world.colors)[color], texture))
         return best[1], best[2], best[0]
 
     @cached_property
     def tones(self) -> tuple[Pixels, Pixels]:
-        """First and second tone of each colour, `[colours, 3]` each."""
-        pairs = [drawing.two_tones(colour) for colour in self.world.colours.values()]
+        """First and second tone of each color, `[colors, 3]` each."""
+        pairs = [drawing.two_tones(color) for color in self.world.colors.values()]
         return np.stack([first for first, _ in pairs]), np.stack([second for _, second in pairs])
 
     @cached_property
@@ -98,7 +98,7 @@ class Judge:
         for (shape, form), position, size, across, down in product(
             self.world.shapes.items(), POSITIONS, SIZES, shifts, shifts
         ):
-            x, y = centre(Scene(ANYTHING, "", position, size, (across, down)))
+            x, y = center(Scene(ANYTHING, "", position, size, (across, down)))
             covered.append(drawing.silhouette(form, x, y, SIZES[size]).reshape(-1))
             shows.append((shape, position, size, x, y))
         return Outlines(np.stack(covered), tuple(shows))
@@ -122,7 +122,7 @@ def likely(covered: Pixels, wrong: Pixels) -> NDArray[np.intp]:
 
 
 def capped(difference: Any) -> Any:
-    """Squared colour distance of each pixel, but never more than `CAP`."""
+    """Squared color distance of each pixel, but never more than `CAP`."""
     return np.minimum((difference**2).sum(-1), CAP)
 
 

@@ -1,4 +1,4 @@
-"""What the models of the worlds are trained on: captions, and pictures of scenes."""
+"""What the models of the worlds are trained on: captions, and images of scenes."""
 
 from collections.abc import Sequence
 from random import Random
@@ -18,7 +18,7 @@ def captions_of(world: World, count: int) -> list[str]:
     return list(captions)
 
 
-def pictures(world: World, scenes: Sequence[Scene]) -> Tensor:
+def images(world: World, scenes: Sequence[Scene]) -> Tensor:
     """Scenes `[n, 3, 64, 64]`, 0..1."""
     drawn = np.stack([np.asarray(world.render(scene)) for scene in scenes])
     return torch.from_numpy(drawn).permute(0, 3, 1, 2).float().div(255)

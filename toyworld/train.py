@@ -31,8 +31,8 @@ host_arguments.use_pytorch_cross_attention = True
 from tiny_checkpoint import UNET  # noqa: E402
 
 from toyworld import assembly  # noqa: E402
-from toyworld.descent import DEVICE, Descent, Trainee, initialised, say, under  # noqa: E402
-from toyworld.scenes import captions_of, pictures  # noqa: E402
+from toyworld.descent import DEVICE, Descent, Trainee, initialized, say, under  # noqa: E402
+from toyworld.scenes import captions_of, images  # noqa: E402
 from toyworld.world import World  # noqa: E402
 from toyworld.worlds import WORLDS  # noqa: E402
 
@@ -83,14 +83,14 @@ def train_vae(job: Job, batch: int = 16) -> None:
 
     folder, seconds, world = job.folder, job.seconds, job.world
     torch.manual_seed(1)
-    network: Any = initialised(TAESD()).to(DEVICE)
+    network: Any = initialized(TAESD()).to(DEVICE)
     if (folder / "vae.safetensors").exists():
         network.load_state_dict(load_file(folder / "vae.safetensors"))
     weights = {n: w for n, w in network.named_parameters() if not n.startswith("vae_")}
     descent = Descent({n: w.detach() for n, w in weights.items()}, TAESD_ENDS)
     draws, started, step, total = Random(1), time.monotonic(), 0, 0.0
     while (past := (time.monotonic() - started) / seconds) < 1:
-        clean = pictures(world, [world.random_scene(draws) for _ in range(batch)]).to(DEVICE)
+        clean = images(world, [world.random_scene(draws) for _ in range(batch)]).to(DEVICE)
         with torch.autocast(DEVICE.type, torch.bfloat16):
             latents = network.taesd_encoder(clean.to(memory_format=torch.channels_last)).float()
             noisy = latents + 0.05 * torch.randn_like(latents)
@@ -113,7 +113,7 @@ def train_vae(job: Job, batch: int = 16) -> None:
             )
             total = 0.0
     with torch.no_grad():  # Exactly unit spread after SD 1.x's own factor.
-        clean = pictures(world, [world.random_scene(draws) for _ in range(512)]).to(DEVICE)
+        clean = images(world, [world.random_scene(draws) for _ in range(512)]).to(DEVICE)
         latents = torch.cat([network.taesd_encoder(part) for part in clean.split(64)])
         network.vae_scale.fill_(float(latents.std()) * SCALE_FACTOR)
         network.vae_shift.fill_(-float(latents.mean()) / float(network.vae_scale))
@@ -160,7 +160,7 @@ def encode_scenes(job: Job) -> None:
             part = texts[start : start + 16]
             scenes = [world.scene_for(text, draws) for text in part for _ in range(SCENES)]
             with torch.autocast(DEVICE.type, torch.bfloat16):
-                shown = pictures(world, scenes).to(DEVICE) * 2 - 1
+                shown = images(world, scenes).to(DEVICE) * 2 - 1
                 encoded = vae.encode(shown).float() * SCALE_FACTOR
             latents.append(encoded.view(len(part), SCENES, *encoded.shape[1:]).cpu())
             if start % 1600 == 0:
@@ -250,7 +250,7 @@ def network() -> nn.Module:
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
     torch.manual_seed(3)
-    made = initialised(UNetModel(**UNET, operations=comfy.ops.disable_weight_init))
+    made = initialized(UNetModel(**UNET, operations=comfy.ops.disable_weight_init))
     for name, weight in made.named_parameters():
         if any(part in name for part in ("out_layers.3.", "proj_out.", "out.2.")):
             nn.init.zeros_(weight)

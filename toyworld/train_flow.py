@@ -31,8 +31,8 @@ host_arguments.use_pytorch_cross_attention = True
 import comfy.model_management  # noqa: E402
 
 from toyworld import assembly  # noqa: E402
-from toyworld.descent import DEVICE, Trainee, initialised, say, under  # noqa: E402
-from toyworld.scenes import captions_of, pictures  # noqa: E402
+from toyworld.descent import DEVICE, Trainee, initialized, say, under  # noqa: E402
+from toyworld.scenes import captions_of, images  # noqa: E402
 from toyworld.worlds import FLOWWORLD  # noqa: E402
 
 CAPTIONS, SCENES = 6000, 2
@@ -118,7 +118,7 @@ def encode_scenes(folder: Path, seconds: float) -> None:
         for start in range(0, len(texts), 16):
             part = texts[start : start + 16]
             scenes = [FLOWWORLD.scene_for(text, draws) for text in part for _ in range(SCENES)]
-            shown = pictures(FLOWWORLD, scenes).to(DEVICE) * 2 - 1
+            shown = images(FLOWWORLD, scenes).to(DEVICE) * 2 - 1
             with torch.autocast(DEVICE.type, torch.bfloat16):
                 encoded = form.process_in(vae.encode(shown).float())
             latents.append(encoded.view(len(part), SCENES, *encoded.shape[1:]).half().cpu())
@@ -164,7 +164,7 @@ def network() -> nn.Module:
     from comfy.ldm.flux.model import Flux
 
     torch.manual_seed(3)
-    made = initialised(Flux(**FLUX, operations=comfy.ops.disable_weight_init))
+    made = initialized(Flux(**FLUX, operations=comfy.ops.disable_weight_init))
     for name, weight in made.named_parameters():
         if "norm" in name:
             nn.init.ones_(weight)
@@ -174,7 +174,7 @@ def network() -> nn.Module:
 
 
 def new_trainee() -> Trainee:
-    """The untrained network with its optimisers."""
+    """The untrained network with its optimizers."""
     made = network()
     modulations = (n for n, _ in made.named_parameters() if "_mod." in n or ".modulation." in n)
     return Trainee(made, (*ENDS, *modulations))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from . import drawing
-from .drawing import SIZE, Colour
+from .drawing import SIZE, Color
 
 POSITIONS = {
     "middle": (0, 0),
@@ -34,15 +34,15 @@ TONE = 0.04  # Brightness of a background varies by that share.
 class Thing(NamedTuple):
     """What an object is."""
 
-    colour: str
+    color: str
     texture: str
     shape: str
 
 
 class Ground(NamedTuple):
-    """What lies behind: its colour, the marks on it, and how a caption says where that is."""
+    """What lies behind: its color, the marks on it, and how a caption says where that is."""
 
-    colour: Colour
+    color: Color
     marks: str = ""
     said: str = "on {}"
 
@@ -74,7 +74,7 @@ class World:
     that mean several things at once. `templates` are the sentences that captions are put into.
     """
 
-    colours: Mapping[str, Colour]
+    colors: Mapping[str, Color]
     textures: Mapping[str, str]
     shapes: Mapping[str, str]
     backgrounds: Mapping[str, Ground]
@@ -86,7 +86,7 @@ class World:
 
     @cached_property
     def things(self) -> list[Thing]:
-        return [Thing(*values) for values in product(self.colours, self.textures, self.shapes)]
+        return [Thing(*values) for values in product(self.colors, self.textures, self.shapes)]
 
     @cached_property
     def named(self) -> list[Thing]:
@@ -103,7 +103,7 @@ class World:
     def words(self) -> dict[str, Sequence[str]]:
         """The values of `Thing`'s and `Scene`'s fields."""
         return {
-            "colour": list(self.colours),
+            "color": list(self.colors),
             "texture": list(self.textures),
             "shape": list(self.shapes),
             "background": list(self.backgrounds),
@@ -111,23 +111,23 @@ class World:
             "size": list(SIZES),
         }
 
-    # Pictures
+    # Images
 
     def render(self, scene: Scene) -> Image.Image:
-        """The picture of a scene, RGB, 64 x 64 px."""
+        """The image of a scene, RGB, 64 x 64 px."""
         back = drawing.ground(*self.backgrounds[scene.background][:2]) * scene.tone
-        body = self.surface(scene.thing, *centre(scene), SIZES[scene.size])
+        body = self.surface(scene.thing, *center(scene), SIZES[scene.size])
         drawn = back + (body - back) * self.mask(scene)[..., None]
         return Image.fromarray(np.clip(np.rint(drawn), 0, 255).astype("u1"))
 
     def mask(self, scene: Scene) -> NDArray[np.float32]:
         """How much of each pixel is the thing, `[64, 64]` in 0..1."""
         form = self.shapes[scene.thing.shape]
-        return drawing.silhouette(form, *centre(scene), SIZES[scene.size])
+        return drawing.silhouette(form, *center(scene), SIZES[scene.size])
 
     def surface(self, thing: Thing, x: int, y: int, radius: int) -> NDArray[np.float32]:
-        """The object's colours `[64, 64, 3]`, 0..255, as if it filled the picture."""
-        first, second = drawing.two_tones(self.colours[thing.colour])
+        """The object's colors `[64, 64, 3]`, 0..255, as if it filled the image."""
+        first, second = drawing.two_tones(self.colors[thing.color])
         share = drawing.pattern(self.textures[thing.texture], x, y, radius)
         return (first + (second - first) * share[..., None]).astype(np.float32)
 
@@ -156,7 +156,7 @@ class World:
 
     def describe(self, thing: Thing) -> str:
         """The thing in words, as far as there are any; "thing" where its shape has none."""
-        words = [word for word in (thing.texture, thing.colour) if word not in self.unnamed]
+        words = [word for word in (thing.texture, thing.color) if word not in self.unnamed]
         return " ".join([*words, "thing" if thing.shape in self.unnamed else thing.shape])
 
     def place_words(self, scene: Scene) -> tuple[str, str]:
@@ -171,13 +171,13 @@ class World:
         """What is there in words, in a template; mostly a part of it, at times nothing."""
         if draws.random() < 0.06:
             return ""
-        colour, texture, shape = scene.thing
+        color, texture, shape = scene.thing
         nickname = next((name for name, one in self.nicknamed.items() if one == scene.thing), None)
         if nickname and draws.random() < 0.8:
             words = [nickname]
         else:
             words = [texture] if texture not in self.unnamed and draws.random() < 0.75 else []
-            words += [colour] if colour not in self.unnamed and draws.random() < 0.8 else []
+            words += [color] if color not in self.unnamed and draws.random() < 0.8 else []
             draws.shuffle(words)
             words += [shape if shape not in self.unnamed and draws.random() < 0.9 else "thing"]
         if draws.random() < 0.4:
@@ -210,7 +210,7 @@ class World:
                 return scene._replace(thing=thing, **known)
 
 
-def centre(scene: Scene) -> tuple[int, int]:
+def center(scene: Scene) -> tuple[int, int]:
     """Where the middle of the object lies, px."""
     across, down = POSITIONS[scene.position]
     return SIZE // 2 + across + scene.shift[0], SIZE // 2 + down + scene.shift[1]

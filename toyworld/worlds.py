@@ -13,7 +13,7 @@ NICKNAMES = (
 )
 
 TOYWORLD = World(
-    colours={
+    colors={
         "red": (220, 30, 30),
         "orange": (245, 140, 20),
         "yellow": (250, 225, 40),
@@ -93,8 +93,8 @@ TOYWORLD = World(
 
 # For the flow model with a language model: a part of toyworld.
 FLOWWORLD = World(
-    colours={
-        name: TOYWORLD.colours[name]
+    colors={
+        name: TOYWORLD.colors[name]
         for name in ("red", "yellow", "green", "blue", "purple", "white")
     },
     textures={name: name for name in ("smooth", "striped", "dotted")},
@@ -123,7 +123,7 @@ FLOWWORLD = World(
 # On which nothing of ours was tuned: other words, palette and looks, and none of the sentences that
 # the pack trains with but the plainest.
 OTHERWORLD = World(
-    colours={
+    colors={
         "crimson": (190, 20, 60),
         "amber": (255, 185, 0),
         "olive": (105, 110, 30),
@@ -190,8 +190,8 @@ OTHERWORLD = World(
     ),
     nicknames=NICKNAMES[1::3],
     templates=(
-        *("{}", "a photo of a {}", "a picture of a {}", "there is a {}", "here we see a {}"),
-        *("look, a {}", "somebody drew a {}", "{} in a picture book", "my favourite {}"),
+        *("{}", "a photo of a {}", "an image of a {}", "there is a {}", "here we see a {}"),
+        *("look, a {}", "somebody drew a {}", "{} in an image book", "my favorite {}"),
         *("a simple drawing that shows a {}", "one {} and nothing else", "a card with a {}"),
     ),
 )

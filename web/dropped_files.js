@@ -5,7 +5,7 @@ import { app } from '../../scripts/app.js'
 import { say } from './texts.js'
 
 const READERS = ['LoadTextualInversion', 'ConvertTextualInversion']
-const ENDINGS = /\.(safetensors|pt|bin|ckpt|pth|png|webp|avif)$/i
+const ENDINGS = /\.(safetensors|pti?|bin|ckpt|pth|png|webp|avif)$/i
 
 app.registerExtension({
     name: 'textual-inversion.dropped-files',

@@ -4,7 +4,8 @@
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { Panel } from './monitor/panel.js'
-import { isOver } from './monitor/wording.js'
+import { Runs } from './monitor/runs.js'
+import { isOver } from './monitor/lines.js'
 import { wayTo } from './ours.js'
 import { chain } from './panel.js'
 import { addWidget } from './subgraph_widgets.js'
@@ -15,13 +16,13 @@ const ROOT = '/textual_inversion'
 const EVENT = 'textual_inversion.monitor'
 const HEIGHT = 400
 const WIDTH = 340
-const MOST_RUNS = 20
 const QUIET = 5000 // ms without news of a run that is going, until the server is asked
 const NAMELESS = /^[0-]*$/ // a workflow
 
 const panels = new Map() // of each training node, and of each subgraph's node around one
-const runs = new Map() // by their names, the youngest last
+const runs = new Runs()
 let heard = 0 // ms, when news came
+let away = false // the server does not answer
 
 app.registerExtension({
     name: 'textual-inversion.monitor',
@@ -71,20 +72,28 @@ function around(graph = app.rootGraph ?? app.graph) {
     return found
 }
 
-/** The runs that the server knows: after a reload, in a second tab, when the line was cut. */
+/** The runs that the server knows: after a reload, in a second tab, when the line was cut, after a
+    restart. */
 async function catchUp() {
+    const going = runs.going()
     try {
-        const answer = await api.fetchApi(`${ROOT}/state`)
-        const found = answer.ok ? (await answer.json()).runs : []
-        for (const run of found) {
-            const known = runs.get(run.run)
-            runs.delete(run.run)
-            runs.set(run.run, isOlder(run, known) ? known : run)
-        }
-        refresh()
+        await runs.catchUp(await runsAt(''), going, storedRun)
+        away = false
     } catch (error) {
+        away = true
         console.debug(`textual inversion: ${error.message}`)
     }
+    refresh()
+}
+
+async function runsAt(query) {
+    const answer = await api.fetchApi(`${ROOT}/state${query}`)
+    if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`)
+    return (await answer.json()).runs
+}
+
+async function storedRun(name) {
+    return name ? (await runsAt(`?stored=${encodeURIComponent(name)}`))[0] : undefined
 }
 
 /** A socket may be dead long before it is closed; and when the host notices that of an old one, it
@@ -94,33 +103,25 @@ function listen() {
     if (going && performance.now() - heard > QUIET) void catchUp()
 }
 
-/** Whether an answer was overtaken by news. */
-function isOlder(run, known) {
-    return known && run.moment < known.moment
-}
-
 function take(run) {
     heard = performance.now()
-    const known = runs.get(run.run)
-    if (!known) runs.set(run.run, run)
-    else if (!isOlder(run, known)) Object.assign(known, run)
-    while (runs.size > MOST_RUNS) runs.delete(runs.keys().next().value)
+    away = false
+    runs.take(run)
     refresh()
 }
 
-/** What a node gives again without having run: its run counts as the youngest. */
 function cached(run) {
-    if (!run || (runs.has(run.run) && !isOver(runs.get(run.run)))) return run && take(run)
-    runs.delete(run.run)
-    take(run)
+    if (!run) return
+    runs.takeAgain(run)
+    refresh()
 }
 
 function refresh() {
     for (const node of around())
         if (!node.widgets.some(({ name }) => name === 'monitor')) addMonitor(node)
     for (const [node, panel] of panels) {
-        const own = [...runs.values()].filter((run) => belongs(run, node)).at(-1)
-        panel.show(own ? { ...own } : null)
+        const own = [...runs.known.values()].filter((run) => belongs(run, node)).at(-1)
+        panel.show(own ? { ...own, away: away && !isOver(own) } : null)
     }
 }
 
@@ -154,9 +155,9 @@ async function answerOf(ask) {
     return said
 }
 
-function address(picture) {
+function address(image) {
     const place = new URLSearchParams({
-        filename: picture,
+        filename: image,
         type: 'temp',
         subfolder: 'textual_inversion'
     })

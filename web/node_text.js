@@ -16,7 +16,7 @@ const OUR_REASONS = [
     'custom_validation_failed'
 ]
 const MARKED = 'margin: 2px 0; padding-left: 6px; white-space: pre-line; border-left: 3px solid'
-const COLOURS = { problem: '#e5484d', notice: '#f5a623' }
+const COLORS = { problem: '#e5484d', notice: '#f5a623' }
 const VERDICT = 'font-weight: 600; white-space: pre-line'
 const REST = 'white-space: pre-wrap; opacity: 0.85'
 const CODE = `padding: 1px 6px; border-radius: 4px; background: var(--comfy-input-bg);
@@ -108,7 +108,7 @@ function tell(node, more) {
 }
 
 function marked(all, kind) {
-    return all[kind] ? [element('div', `${MARKED} ${COLOURS[kind]}`, all[kind])] : []
+    return all[kind] ? [element('div', `${MARKED} ${COLORS[kind]}`, all[kind])] : []
 }
 
 function copied(prompt) {

@@ -2,7 +2,7 @@
 
 import { app } from '../../scripts/app.js'
 
-const CATEGORY = 'training/textual inversion'
+const CATEGORY = 'model/training/textual inversion'
 
 export function isOurs(node) {
     return !!node.constructor.nodeData?.category?.startsWith(CATEGORY)

@@ -1,4 +1,4 @@
-// A place on a node for text, pictures and buttons, as high as what is in it, in both renderers.
+// A place on a node for text, images and buttons, as high as what is in it, in both renderers.
 
 const MARGIN = 4
 const INSET = 10

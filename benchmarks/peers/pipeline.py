@@ -142,19 +142,19 @@ class TinyEncoder(nn.Module):
 
 
 class Question(NamedTuple):
-    """What the networks are asked about: a text, a picture `[h, w, 3]` in 0..1, noise
+    """What the networks are asked about: a text, an image `[h, w, 3]` in 0..1, noise
     `[1, 4, 8, 8]`, and a position in the schedule.
     """
 
     text: str
-    picture: Tensor
+    image: Tensor
     noise: Tensor
     position: int
 
 
 class Outputs(NamedTuple):
     """What three networks make of the same: conditioning `[1, 77, 768]` of a text, latents
-    `[1, 4, 8, 8]` of a picture as the denoiser takes them, and the noise that it sees in them.
+    `[1, 4, 8, 8]` of an image as the denoiser takes them, and the noise that it sees in them.
     """
 
     conditioning: Tensor
@@ -171,7 +171,7 @@ def outputs(folder: Path, asked: Question) -> Outputs:
     vae = TinyEncoder.from_pretrained(folder, "vae")
     ids = tokenizer(asked.text, padding="max_length", return_tensors="pt").input_ids
     conditioning = encoder(ids)[0]
-    pixels = asked.picture.movedim(-1, 0)[None] * 2 - 1
+    pixels = asked.image.movedim(-1, 0)[None] * 2 - 1
     latents = vae.encode(pixels).latent_dist.sample() * SCALE_FACTOR
     where = torch.tensor([asked.position])
     noisy = scheduler().add_noise(latents, asked.noise, where)
@@ -189,7 +189,7 @@ def compare(theirs: Outputs, hosts: Outputs) -> Iterator[tuple[str, float]]:
 
 def remember(folder: Path, asked: Question, hosts: Outputs) -> None:
     """Leave what the host computes beside the networks."""
-    kept = {"asked.picture": asked.picture, "asked.noise": asked.noise, **hosts._asdict()}
+    kept = {"asked.image": asked.image, "asked.noise": asked.noise, **hosts._asdict()}
     facts = {"text": asked.text, "position": str(asked.position)}
     save_file({name: one.contiguous() for name, one in kept.items()}, folder / REFERENCE, facts)
 
@@ -201,7 +201,7 @@ def check(folder: Path) -> None:
     with safe_open(folder / REFERENCE, "pt") as kept:
         text, position = kept.metadata()["text"], int(kept.metadata()["position"])
     held = load_file(folder / REFERENCE)
-    asked = Question(text, held["asked.picture"], held["asked.noise"], position)
+    asked = Question(text, held["asked.image"], held["asked.noise"], position)
     hosts = Outputs(*(held[name] for name in Outputs._fields))
     for _ in compare(outputs(folder, asked), hosts):
         pass

@@ -18,18 +18,18 @@ FEWEST_STEPS = 2 * POINTS
 
 @dataclass(frozen=True)
 class Task:
-    """What to train: pictures and word; `pipeline` as `write_pipeline` makes it; `templates` to be
+    """What to train: images and word; `pipeline` as `write_pipeline` makes it; `templates` to be
     read in place of the script's own.
     """
 
     pipeline: Path
-    pictures: Path
-    initialiser: str
+    images: Path
+    initializer: str
     seed: int
     templates: tuple[str, ...] = ()
 
 
-class Recipe(NamedTuple):
+class ImageRecipe(NamedTuple):
     """How to train, and after how many steps each time the word is saved: else twelve times."""
 
     steps: int
@@ -59,11 +59,11 @@ class Script:
     name: str
     launcher: Path
     stem: str
-    documented: Recipe
-    arguments: Callable[[Task, Recipe, Path], list[str]]
+    documented: ImageRecipe
+    arguments: Callable[[Task, ImageRecipe, Path], list[str]]
     batch: int
 
-    def train(self, checkout: Path, task: Task, recipe: Recipe, out: Path) -> list[Saved]:
+    def train(self, checkout: Path, task: Task, recipe: ImageRecipe, out: Path) -> list[Saved]:
         """Run it, unless `out` has its result already; the words that it saved on its way, the last
         one last. Seconds are those of the steps, without imports and loading. Raises RuntimeError
         with the end of its output if it fails.
@@ -82,7 +82,7 @@ class Script:
         saved = [Saved(step, step * pace, files[step]) for step in sorted(files)]
         return [*saved, Saved(recipe.steps, recipe.steps * pace, last)]
 
-    def run(self, checkout: Path, task: Task, recipe: Recipe, out: Path) -> None:
+    def run(self, checkout: Path, task: Task, recipe: ImageRecipe, out: Path) -> None:
         """With the Python of the checkout's `venv`, where it has one."""
         own = checkout / "venv" / "bin" / "python"
         python = own if own.exists() else Path(sys.executable)
@@ -115,8 +115,8 @@ def step_of(file: Path) -> int:
     return int("".join(c for c in file.stem.rsplit("-", 1)[1] if c.isdigit()))
 
 
-def diffusers_arguments(task: Task, recipe: Recipe, out: Path) -> list[str]:
-    """Those of its README, but for the resolution, which is toyworld's, and for four pictures at a
+def diffusers_arguments(task: Task, recipe: ImageRecipe, out: Path) -> list[str]:
+    """Those of its README, but for the resolution, which is toyworld's, and for four images at a
     time where it accumulates four single ones: the same gradient and learning rate, in less time.
     """
     return [
@@ -128,9 +128,9 @@ def diffusers_arguments(task: Task, recipe: Recipe, out: Path) -> list[str]:
         "--lr_scheduler=constant",
         "--lr_warmup_steps=0",
         f"--pretrained_model_name_or_path={task.pipeline}",
-        f"--train_data_dir={task.pictures}",
+        f"--train_data_dir={task.images}",
         f"--placeholder_token=<{WORD}>",
-        f"--initializer_token={task.initialiser}",
+        f"--initializer_token={task.initializer}",
         f"--seed={task.seed}",
         f"--max_train_steps={recipe.steps}",
         f"--learning_rate={recipe.rate}",
@@ -139,7 +139,7 @@ def diffusers_arguments(task: Task, recipe: Recipe, out: Path) -> list[str]:
     ]
 
 
-def kohya_arguments(task: Task, recipe: Recipe, out: Path) -> list[str]:
+def kohya_arguments(task: Task, recipe: ImageRecipe, out: Path) -> list[str]:
     """Those of its documentation, but for one vector, the resolution, and what a CPU has not: eight
     bits in AdamW and fp16. The templates stand for captions. What it would download is laid out.
     """
@@ -148,7 +148,7 @@ def kohya_arguments(task: Task, recipe: Recipe, out: Path) -> list[str]:
     shutil.copytree(task.pipeline / "tokenizer", tokenizers / name, dirs_exist_ok=True)
     dataset.write_text(
         "[[datasets]]\nresolution = 64\nbatch_size = 1\n\n[[datasets.subsets]]\nnum_repeats = 20\n"
-        f'image_dir = "{task.pictures.as_posix()}"\nclass_tokens = "{WORD}"\n'
+        f'image_dir = "{task.images.as_posix()}"\nclass_tokens = "{WORD}"\n'
     )
     return [
         f"--dataset_config={dataset}",
@@ -160,7 +160,7 @@ def kohya_arguments(task: Task, recipe: Recipe, out: Path) -> list[str]:
         f"--pretrained_model_name_or_path={task.pipeline}",
         f"--tokenizer_cache_dir={tokenizers}",
         f"--token_string={WORD}",
-        f"--init_word={task.initialiser}",
+        f"--init_word={task.initializer}",
         f"--seed={task.seed}",
         f"--max_train_steps={recipe.steps}",
         f"--learning_rate={recipe.rate}",
@@ -175,11 +175,11 @@ DIFFUSERS = Script(
     "diffusers",
     HERE / "diffusers_launch.py",
     "learned_embeds",
-    Recipe(3000, 5e-4),
+    ImageRecipe(3000, 5e-4),
     diffusers_arguments,
     batch=4,
 )
 KOHYA = Script(
-    "kohya", HERE / "kohya_launch.py", WORD, Recipe(1600, 1e-6), kohya_arguments, batch=1
+    "kohya", HERE / "kohya_launch.py", WORD, ImageRecipe(1600, 1e-6), kohya_arguments, batch=1
 )
 ALL = (DIFFUSERS, KOHYA)

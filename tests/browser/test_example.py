@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from demo import CHECKPOINT, SUBJECT
-from graphs import draw_pictures
+from graphs import draw_images
 from headless import PACK, Server
 from page import boxes, fit, load_workflow, overlaps, settle
 from playwright.sync_api import Locator
@@ -97,14 +97,14 @@ def test_the_first_word_is_learned_as_the_readme_says(
     view: View, server: Server, tmp_path: Path
 ) -> None:
     page, photos = view.page, tmp_path / f"cat-{view.vue_nodes}"
-    draw_pictures(photos)
+    draw_images(photos)
     embeddings = server.directory / "models" / "embeddings"
     before = set(embeddings.glob("my-cat*.safetensors"))
     open_template(view, LEARN_A_WORD.name)  # 1
     drop(view, page.evaluate(ID, "LoadImagesAsConcept"), photos)  # 2
     page.wait_for_function(CHOSEN, arg=f"input/{photos.name}")
     choose(view, "CheckpointLoaderSimple", "ckpt_name", CHECKPOINT)  # 3
-    write(view, "CreateEmbedding", placeholder="my-cat", initialiser="cat")  # 4
+    write(view, "CreateEmbedding", placeholder="my-cat", initializer="cat")  # 4
     # Smaller than the README says. A seed for each renderer: nothing comes from the other's cache.
     training = {"TrainTextualInversion": {"steps": 4, "seed": int(view.vue_nodes)}}
     page.evaluate(SET, {**SMALL, "LoadImagesAsConcept": {"resolution": 64}, **training})
@@ -132,7 +132,12 @@ def test_the_blueprint_is_found_and_learns_a_word(view: View, server: Server) ->
     shown = [BLUEPRINT.name, [*BLUEPRINT.inputs, "monitor"], list(BLUEPRINT.outputs)]
     assert page.evaluate(OUTER) == [shown]
     word = f"blue-{view.vue_nodes}".lower()
-    values = {"folder": f"input/{SUBJECT}", "word": word, "noun": "star", "checkpoint": CHECKPOINT}
+    values = {
+        "folder": f"input/{SUBJECT}",
+        "trigger word": word,
+        "init word": "star",
+        "checkpoint": CHECKPOINT,
+    }
     page.evaluate(FILL, [values, {**SMALL_INSIDE, "TrainTextualInversion": {"steps": 2}}])
     page.evaluate(RUN)
     page.wait_for_function("() => window.ended !== null", timeout=240_000)

@@ -29,9 +29,9 @@ TRAINER = "app.graph.nodes.find(({ type }) => type === 'TrainTextualInversion')"
 MONITOR = f"{TRAINER}.widgets.find(({{ name }}) => name === 'monitor').element"
 TEXT = f"() => {MONITOR}.innerText"
 SAYS = f"text => {MONITOR}.innerText.includes(text)"
-PICTURES = f"""() => [...{MONITOR}.querySelectorAll('.ti-strip img')].filter(
+IMAGES = f"""() => [...{MONITOR}.querySelectorAll('.ti-strip img')].filter(
     ({{ naturalWidth }}) => naturalWidth > 0).map(({{ alt }}) => alt)"""
-# How many colours the curve has: an empty canvas has one.
+# How many colors the curve has: an empty canvas has one.
 PAINTED = f"""() => {{
     const canvas = {MONITOR}.querySelector('canvas')
     const {{ data }} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
@@ -44,6 +44,7 @@ KEEP = f"""step => [...{MONITOR}.querySelectorAll('figure')].find(
     (one) => one.innerText.startsWith(step)).querySelector('button').click()"""
 TOLD = f"() => {MONITOR}.querySelector('code')?.innerText ?? ''"
 STEP = f"() => Number({MONITOR}.innerText.match(/[Ss]tep (\\d+)\\b/)?.[1] ?? -1)"
+RESUMES_FROM = f"() => Number({MONITOR}.innerText.match(/resume from step (\\d+)/)?.[1] ?? -1)"
 
 
 def training(seed: int, **changes: Any) -> Prompt:
@@ -136,7 +137,7 @@ def test_it_follows_the_training_in_words_and_in_a_curve(
     page = opened_view.page
     text = page.evaluate(TEXT)
     assert f"of {LONG}" in text and "s/step" in text and "left" in text
-    assert "my-star explains" in text and "than 'star'" in text
+    assert "my-star: validation loss" in text and "'star'" in text
     assert "Nearest words: " in text
     before = page.evaluate(STEP)
     at_least(page, before + 5)
@@ -148,12 +149,12 @@ def test_preview_now_draws_the_word_beside_the_word_as_it_came(
 ) -> None:
     page = opened_view.page
     page.evaluate(PRESS, "Preview now")
-    wait(page, f"() => ({PICTURES})().length >= 2")
-    assert page.evaluate(PICTURES)[0] == "step 0"
+    wait(page, f"() => ({IMAGES})().length >= 2")
+    assert page.evaluate(IMAGES)[0] == "step 0"
     sizes = page.evaluate(
         f"() => [...{MONITOR}.querySelectorAll('img')].map((i) => i.naturalWidth)"
     )
-    assert set(sizes) == {128}  # The word alone, and one edit, in the size of the pictures.
+    assert set(sizes) == {128}  # The word alone, and one edit, in the size of the images.
 
 
 def test_a_second_page_shows_the_same_run(
@@ -164,7 +165,7 @@ def test_a_second_page_shows_the_same_run(
     open_comfyui(other, server.url, opened_view.vue_nodes)
     opened(other, trained)
     at_least(other, opened_view.page.evaluate(STEP))
-    wait(other, f"() => ({PICTURES})()[0] === 'step 0'")
+    wait(other, f"() => ({IMAGES})()[0] === 'step 0'")
     at_least(other, other.evaluate(STEP) + 3)
     context.close()
     assert "Nearest words" in opened_view.page.evaluate(TEXT)
@@ -196,7 +197,7 @@ def test_a_reload_in_the_middle_and_a_fold_lose_nothing(
     open_comfyui(page, server.url, opened_view.vue_nodes)
     opened(page, trained)
     at_least(page, before)
-    wait(page, f"() => ({PICTURES})()[0] === 'step 0'")
+    wait(page, f"() => ({IMAGES})()[0] === 'step 0'")
     page.evaluate(f"() => {TRAINER}.collapse()")
     settle(page)
     page.evaluate(f"() => {TRAINER}.collapse()")
@@ -211,11 +212,11 @@ def test_while_the_socket_is_cut_and_after_it_the_page_is_right(
     page = opened_view.page
     with cut(page):
         before = page.evaluate(STEP)
-        drawn = len(page.evaluate(PICTURES))
+        drawn = len(page.evaluate(IMAGES))
         page.evaluate(PRESS, "Preview now")
-        run = until(server, lambda run: run["step"] > before and len(run["pictures"]) > drawn)
+        run = until(server, lambda run: run["step"] > before and len(run["images"]) > drawn)
         at_least(page, run["step"])
-        wait(page, f"most => ({PICTURES})().length >= most", len(run["pictures"]))
+        wait(page, f"most => ({IMAGES})().length >= most", len(run["images"]))
     at_least(page, run["step"] + 3)
 
 
@@ -226,11 +227,11 @@ def test_cancel_while_the_socket_is_cut_is_stored_and_run_goes_on_from_there(
     with cut(page):
         page.evaluate("() => app.api.interrupt()")
         until(server, lambda run: run["phase"] == "cancelled")
-    wait(page, SAYS, "Run goes on from step")
+    wait(page, SAYS, "Queue again to resume from step")
     assert page.evaluate(RESTS, "Stop and keep")
-    at = page.evaluate(STEP)
+    at = page.evaluate(RESUMES_FROM)
     page.evaluate(QUEUE)
-    wait(page, SAYS, f"going on from step {at}")
+    wait(page, SAYS, f"resumed from step {at}")
     at_least(page, at + 3)
 
 
@@ -274,7 +275,7 @@ def test_nothing_of_it_is_in_the_workflow_or_the_prompt(
     sent = opened_view.page.evaluate(PROMPT)["train"]["inputs"]
     assert "monitor" not in sent
     text = json.dumps(trained)
-    assert "monitor" not in text and "explains" not in text
+    assert "monitor" not in text and "validation loss" not in text
 
 
 def test_the_page_has_no_complaints_of_ours(opened_view: View, trained: dict[str, Any]) -> None:
@@ -292,10 +293,10 @@ def test_two_trainers_show_each_their_own_run(view: View, server: Server) -> Non
     page.evaluate(LOAD, prompt)
     page.evaluate(QUEUE)
     page.wait_for_function("() => window.ended !== null", timeout=120_000)
-    says = """() => app.graph.nodes.filter(({ type }) => type === 'TrainTextualInversion').map(
+    texts = """() => app.graph.nodes.filter(({ type }) => type === 'TrainTextualInversion').map(
         ({ widgets }) => widgets.find(({ name }) => name === 'monitor').element.innerText)"""
     own = "(text, place) => text.includes(`Finished at step ${place + 3} of ${place + 3}`)"
-    wait(page, f"() => ({says})().every({own})")
+    wait(page, f"() => ({texts})().every({own})")
 
 
 def test_an_error_stands_on_the_node(view: View, server: Server) -> None:
@@ -304,14 +305,14 @@ def test_an_error_stands_on_the_node(view: View, server: Server) -> None:
     page.evaluate(LOAD, {**training(90, train__vae=["other", 2]), **other})
     page.evaluate(QUEUE)
     shown(page)
-    wait(page, SAYS, "The VAE makes latents with 16 channels, but the model works on 4.")
+    wait(page, SAYS, "The VAE produces 16-channel latents; the model expects 4.")
 
 
 def test_it_rests_while_nothing_runs_and_is_on_no_other_node(view: View) -> None:
     page = view.page
     add(view, "TrainTextualInversion")
     shown(page)
-    assert "When it trains" in page.evaluate(TEXT)
+    assert "During training" in page.evaluate(TEXT)
     assert all(page.evaluate(RESTS, name) for name in ("Stop and keep", "Preview now", "Save now"))
     saved = page.evaluate("() => app.graph.serialize().nodes[0].widgets_values")
     names = page.evaluate(WIDGET_NAMES, page.evaluate(f"() => {TRAINER}.id"))
@@ -322,10 +323,10 @@ def test_it_rests_while_nothing_runs_and_is_on_no_other_node(view: View) -> None
 
 
 RUN = {
-    **{"run": "r", "workflow": "", "word": "my-cat", "initialiser": "cat", "phase": "learning"},
+    **{"run": "r", "workflow": "", "word": "my-cat", "initializer": "cat", "phase": "learning"},
     **{"why": "", "step": 3, "steps": 9, "first": 0, "pace": 0.5, "share": 5, "best": 3},
     **{"stored": None, "losses": [[1, 1], [2, 2]], "validations": [[0, 0], [3, 5]]},
-    **{"nearest": [], "pictures": {}, "kept": [], "saved": {}, "notes": [], "report": ""},
+    **{"nearest": [], "images": {}, "kept": [], "saved": {}, "notes": [], "report": ""},
 }
 EVENT = "run => app.api.dispatchCustomEvent('textual_inversion.monitor', run)"
 
@@ -365,6 +366,47 @@ def test_news_that_was_overtaken_is_not_shown(view: View) -> None:
         assert page.evaluate(STEP) == 5
 
 
+def test_an_enlarged_image_closes_at_escape_after_any_key_and_keeps_keys_from_the_graph(
+    view: View,
+) -> None:
+    page = view.page
+    trainer = str(add(view, "TrainTextualInversion"))
+    shown(page)
+    told = {**RUN, "node": trainer, "images": {"3": "none.jpg"}, "kept": [3]}
+    page.evaluate(EVENT, told)
+    page.evaluate(f"() => app.canvas.selectNode?.({TRAINER})")
+    large = "() => document.querySelectorAll('.ti-large').length"
+    page.keyboard.press("Escape")  # A new ComfyUI opens with its own templates.
+    page.wait_for_function("() => !document.querySelector('[role=dialog]')")
+    for keys in (["Escape"], ["Shift", "Escape"], ["a", "Delete", "ArrowLeft", "Tab", "Escape"]):
+        page.evaluate(f"() => {MONITOR}.querySelector('.ti-strip img').click()")
+        assert page.evaluate(large) == 1
+        assert page.evaluate("() => document.activeElement.className") == "ti-large"
+        for key in keys[:-1]:
+            page.keyboard.press(key)
+            assert page.evaluate(large) == 1, key
+        page.keyboard.press("Escape")
+        assert page.evaluate(large) == 0
+        assert page.evaluate(f"() => !!{TRAINER}")  # Delete did not reach it.
+    page.evaluate(f"() => {MONITOR}.querySelector('.ti-strip img').click()")
+    page.evaluate("() => document.querySelector('.ti-large').click()")
+    assert page.evaluate(large) == 0
+
+
+def test_a_preview_that_failed_is_told_and_can_be_asked_for_again(view: View) -> None:
+    page = view.page
+    load_workflow(page, EMPTY)
+    trainer = str(add(view, "TrainTextualInversion"))
+    shown(page)
+    told = {**RUN, "run": "another", "node": trainer}
+    page.evaluate(EVENT, {**told, "moment": 1, "asked": ["preview"]})
+    wait(page, SAYS, "Preview pending")
+    failed = "The preview at step 3 failed: no memory."
+    page.evaluate(EVENT, {**told, "moment": 2, "asked": [], "missed": failed})
+    wait(page, SAYS, failed)
+    assert not page.evaluate(RESTS, "Preview now")
+
+
 OUTER = "app.graph.nodes.find(({ subgraph }) => subgraph)"
 AROUND = f"{OUTER}.widgets.find(({{ name }}) => name === 'monitor').element"
 INSIDE = MONITOR.replace("app.graph", f"{OUTER}.subgraph")
@@ -386,7 +428,7 @@ def test_the_node_of_a_subgraph_shows_the_training_in_it(view: View, server: Ser
     assert page.evaluate(f"() => {AROUND}.textContent === {INSIDE}.textContent")
     saved = page.evaluate(f"() => {OUTER}.serialize()")
     assert saved["widgets_values"] == [95 + view.vue_nodes]  # The seed, which the page promotes.
-    assert "monitor" not in str(saved) and "explains" not in str(saved)
+    assert "monitor" not in str(saved) and "validation loss" not in str(saved)
     assert {name.split(":")[-1] for name in page.evaluate(PROMPT)} == set(training(0))
     load_workflow(page, page.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))"))
     assert "Finished at step 3 of 3" in page.evaluate(f"() => {AROUND}.textContent")

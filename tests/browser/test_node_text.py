@@ -82,8 +82,8 @@ def test_a_refusal_stands_on_its_node_until_it_is_mended(view: View):
     page = view.page
     graph(view, *WORD, CreateEmbedding={"placeholder": "my cat"})
     page.evaluate(RUN)
-    says(page, "CreateEmbedding", "The placeholder 'my cat' cannot be written in a prompt.")
-    values = {"placeholder": f"refused-{view.vue_nodes}", "initialiser": "star"}
+    says(page, "CreateEmbedding", "The trigger word 'my cat' cannot be written in a prompt.")
+    values = {"placeholder": f"refused-{view.vue_nodes}", "initializer": "star"}
     page.evaluate(SET, {"CreateEmbedding": values})
     run(page)
     says(page, "CreateEmbedding", "starts as 'star': 1 vector, for SD 1")
@@ -98,7 +98,7 @@ def test_the_text_for_a_prompt_is_copied_and_no_path_is_shown(
     graph(
         view,
         *WORD,
-        CreateEmbedding={"placeholder": word, "initialiser": "cat"},
+        CreateEmbedding={"placeholder": word, "initializer": "cat"},
         SaveEmbedding={"name": f"pets/{word}"},
     )
     run(page)
@@ -119,15 +119,15 @@ def test_a_prompt_without_the_word_is_told_on_the_node_that_has_no_effect(view: 
     graph(
         view,
         *PROMPTED,
-        CreateEmbedding={"placeholder": word, "initialiser": "cat"},
+        CreateEmbedding={"placeholder": word, "initializer": "cat"},
         CLIPTextEncode={"text": f"a photo of {word.replace('-', ' ')}"},
     )
     run(page)
-    says(page, "ApplyEmbeddingToCLIP", f"No prompt says '{word}', so it has no effect.")
+    says(page, "ApplyEmbeddingToCLIP", f"No prompt contains '{word}', so it has no effect.")
     load_workflow(page, page.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))"))
     assert page.evaluate(SILENT, "ApplyEmbeddingToCLIP")  # The page knows of the last run no more.
     run(page)
-    says(page, "ApplyEmbeddingToCLIP", f"No prompt says '{word}', so it has no effect.")
+    says(page, "ApplyEmbeddingToCLIP", f"No prompt contains '{word}', so it has no effect.")
     page.evaluate(SET, {"CLIPTextEncode": {"text": f"a photo of {word}"}})
     run(page)
     page.wait_for_function(SILENT, arg="ApplyEmbeddingToCLIP")
@@ -135,18 +135,18 @@ def test_a_prompt_without_the_word_is_told_on_the_node_that_has_no_effect(view: 
 
 def test_an_error_stands_on_its_node(view: View):
     page = view.page
-    graph(view, *PROMPTED, CreateEmbedding={"initialiser": "<|endoftext|>"})
+    graph(view, *PROMPTED, CreateEmbedding={"initializer": "<|endoftext|>"})
     run(page)
     assert page.evaluate("() => window.ended.kind") == "execution_error"
-    says(page, "CreateEmbedding", "The initialiser '<|endoftext|>' has no tokens.")
+    says(page, "CreateEmbedding", "The init word '<|endoftext|>' has no tokens.")
 
 
 def test_what_a_concept_and_its_audit_say_begins_with_the_verdict(view: View):
     page = view.page
     graph(view, ("LoadImagesAsConcept", 0, "ConceptAudit", "concept"))
     run(page)
-    says(page, "LoadImagesAsConcept", "pictures at 64 x 64, kind 'object'.")
-    says(page, "ConceptAudit", "Nothing needs a look.\n")
+    says(page, "LoadImagesAsConcept", "images at 64 x 64, captions: 'object'.")
+    says(page, "ConceptAudit", "Nothing needs attention.\n")
     sheet = """() => {
         const node = app.graph.nodes.find(({ type }) => type === 'ConceptAudit')
         const drawn = document.querySelector(`[data-node-id='${node.id}'] img`)
@@ -182,11 +182,11 @@ def test_advanced_inputs_are_folded_and_the_switch_survives(view: View):
     assert page.evaluate(shown, page.evaluate("() => app.graph.nodes[0].id")) == face
 
 
-def test_own_wires_have_colours_that_a_palette_leaves(view: View):
+def test_own_wires_have_colors_that_a_palette_leaves(view: View):
     page = view.page
-    colours = """() => {
+    colors = """() => {
         const ours = Object.values(LiteGraph.registered_node_types).map(({ nodeData }) => nodeData)
-            .filter((data) => data?.category?.startsWith('training/textual inversion'))
+            .filter((data) => data?.category?.startsWith('model/training/textual inversion'))
         const kinds = ours.flatMap(({ outputs }) => outputs.map(({ type }) => type))
             .filter((kind) => kind.startsWith('TI_'))
         const style = getComputedStyle(document.documentElement)
@@ -194,11 +194,43 @@ def test_own_wires_have_colours_that_a_palette_leaves(view: View):
             style.getPropertyValue(`--color-datatype-${kind}`).trim()])
     }"""
     set_palette = "name => app.extensionManager.setting.set('Comfy.ColorPalette', name)"
-    before = page.evaluate(colours)
+    before = page.evaluate(colors)
     assert {"TI_CONCEPT", "TI_EMBEDDING", "TI_OBJECTIVE"} <= {kind for kind, *_ in before}
     assert all(wire == shown and str(wire).startswith("#") for _, wire, shown in before), before
     assert len({wire for _, wire, _ in before}) == len(before)
     for palette in ("light", "dark"):
         page.evaluate(set_palette, palette)
         page.wait_for_timeout(200)
-        assert page.evaluate(colours) == before
+        assert page.evaluate(colors) == before
+
+
+CAPTIONED = (
+    WORD[0],
+    ("CheckpointLoaderSimple", 0, "ConceptAutoCaption", "model"),
+    ("CheckpointLoaderSimple", 1, "ConceptAutoCaption", "clip"),
+    ("CheckpointLoaderSimple", 2, "ConceptAutoCaption", "vae"),
+    ("CreateEmbedding", 0, "ConceptAutoCaption", "embedding"),
+    ("LoadImagesAsConcept", 0, "ConceptAutoCaption", "concept"),
+    ("ConceptAutoCaption", 1, "PreviewAny", "source"),
+)
+FIELD = """() => app.graph.nodes.find(({ type }) => type === 'ConceptAutoCaption').widgets
+    .find(({ name }) => name === 'captions').value"""
+
+
+def test_captions_that_were_found_can_be_edited_on_the_node(view: View):
+    page = view.page
+    quick = {"samples": 1, "fragments": "a photo of {} [place]\n[place]\non grass\nat night"}
+    graph(view, *CAPTIONED, CreateEmbedding={"initializer": "star"}, ConceptAutoCaption=quick)
+    run(page)
+    says(page, "ConceptAutoCaption", "images read in")
+    lines = page.evaluate(FIELD).splitlines()
+    assert len(lines) > 1 and all(": a photo of {}" in line for line in lines), lines
+    edited = "\n".join([lines[0].replace("a photo", "a drawing"), *lines[1:]])
+    page.evaluate(SET, {"ConceptAutoCaption": {"captions": edited}})
+    run(page)
+    says(page, "ConceptAutoCaption", "0 images read")
+    assert page.evaluate(FIELD) == edited
+    page.evaluate(SET, {"ConceptAutoCaption": {"captions": "\n".join(lines[1:])}})
+    run(page)
+    says(page, "ConceptAutoCaption", "1 image read")
+    assert sorted(page.evaluate(FIELD).splitlines()) == sorted(lines)

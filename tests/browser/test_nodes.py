@@ -24,9 +24,9 @@ MONITOR = "monitor"
 WIDGETS = {
     "LoadImagesAsConcept": (
         *("folder", "resolution", "kind", "captions"),
-        *("repeats", "subfolders", "unreadable", "pictures"),
+        *("repeats", "subfolders", "unreadable", "images"),
     ),
-    "CreateEmbedding": ("placeholder", "initialiser", "vectors", "encoders"),
+    "CreateEmbedding": ("placeholder", "initializer", "vectors", "encoders"),
     "TrainTextualInversion": (*TRAINING[0], *SPHERICAL, *TRAINING[1], MONITOR),
     "TrainingObjective": (
         *("noise_levels", "from", "to", "weighting", "gamma", "offset_noise", "guidance"),
@@ -50,7 +50,7 @@ SOCKETS = {
     ),
     "TrainingObjective": ([], ["objective"]),
     "TrainingPreviews": ([], ["previews"]),
-    "SaveEmbedding": (["embedding", "picture"], ["path"]),
+    "SaveEmbedding": (["embedding", "image"], ["path"]),
     "ApplyEmbeddingToCLIP": (["clip", "embedding"], ["clip"]),
 }
 FACE = ("steps", "method", "learning_rate", "batch_size", "seed")
@@ -77,7 +77,7 @@ CHOOSE = """([id, name, value]) => {
     widget.value = value
     widget.callback?.(value)
 }"""
-ROW = re.compile(r"^\| `(\w+)`(?: \(\*\w+\*\))? \|", re.MULTILINE)
+ROW = re.compile(r"^\| `([^`]+)`(?: \(\*\w+\*\))? \|", re.MULTILINE)
 PROMPT = "async () => JSON.parse(JSON.stringify((await app.graphToPrompt()).output))"
 
 
@@ -106,7 +106,7 @@ def test_a_node_has_its_widgets_and_sockets(view: View, node_type: str) -> None:
 
 def test_choosing_the_method_changes_its_inputs_and_what_is_sent(view: View) -> None:
     node = add(view, "TrainTextualInversion")
-    for method, inputs, rate in (("free", FREE, "0.005"), ("spherical", SPHERICAL, "0.4")):
+    for method, inputs, rate in (("adamw", FREE, "0.005"), ("spherical", SPHERICAL, "0.4")):
         view.page.evaluate(CHOOSE, [node, "method", method])
         settle(view.page)
         expected = (*TRAINING[0], *inputs, *TRAINING[1])
@@ -126,7 +126,7 @@ def test_advanced_inputs_are_there_and_nodes2_hides_them_at_first(view: View) ->
         for name in ADVANCED:
             assert drawn.get_by_text(name.split(".")[-1], exact=True).count() == 0
         drawn.get_by_text("Show advanced inputs").click()
-        drawn.get_by_text("checkpointing", exact=True).wait_for()
+        drawn.get_by_text("gradient checkpointing", exact=True).wait_for()
 
 
 def test_every_node_has_a_help_page_with_a_line_for_each_input_the_advanced_ones_last(
@@ -136,12 +136,17 @@ def test_every_node_has_a_help_page_with_a_line_for_each_input_the_advanced_ones
     assert set(WIDGETS) <= set(ours)
     for node_type in ours:
         schema, text = object_info[node_type], help_page(server, node_type)
-        inputs = dict(all_inputs(schema["input"]))
+        inputs = {shown_name(*one): one[1] for one in all_inputs(schema["input"])}
         rows = [name for name in ROW.findall(text.split("| Output |")[0]) if name in inputs]
         assert sorted(rows) == sorted(inputs), node_type
         advanced = [is_advanced(inputs[name]) for name in rows]
         assert advanced == sorted(advanced), node_type
         assert set(schema["output_name"]) <= set(re.findall(r"`(\w+)`", text)), node_type
+
+
+def shown_name(name: str, spec: list[Any]) -> str:
+    """What the page calls an input."""
+    return (spec[1].get("display_name") if len(spec) > 1 else None) or name
 
 
 def help_page(server: Server, node_type: str) -> str:

@@ -1,4 +1,4 @@
-"""The readers of pictures, captions and data set files, as targets of the fuzzer."""
+"""The readers of images, captions and data set files, as targets of the fuzzer."""
 
 import io
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz_mutations import bent_bytes, bent_json, bent_lines, json_bytes
+from fuzz_structures import bent_structure
 from fuzz_watch import Target
 
 sys.path.insert(0, os.environ.get("COMFYUI_PATH", ""))
@@ -26,27 +27,27 @@ from comfy.sd1_clip import SD1Tokenizer  # noqa: E402
 from PIL import Image  # noqa: E402
 from PIL.PngImagePlugin import PngInfo  # noqa: E402
 
-from ti_core.concept.audit import drawn_texts  # noqa: E402
+from ti_core.concept.audit import sample_texts  # noqa: E402
 from ti_core.concept.caption_files import CaptionFiles, templates_from  # noqa: E402
+from ti_core.concept.caption_settings import CaptionSettings  # noqa: E402
 from ti_core.concept.concept import Concept  # noqa: E402
 from ti_core.concept.fit import FitSettings  # noqa: E402
 from ti_core.concept.gather import CaptionOptions  # noqa: E402
-from ti_core.concept.placeholder import says  # noqa: E402
-from ti_core.concept.wording import Wording  # noqa: E402
-from ti_core.host.pictures.concept_requests import (  # noqa: E402
+from ti_core.concept.placeholder import contains_word  # noqa: E402
+from ti_core.host.images.concept_requests import (  # noqa: E402
     Request,
     folder_state,
     load_concept,
     read_templates,
 )
-from ti_core.host.pictures.dataset_files import (  # noqa: E402
+from ti_core.host.images.dataset_files import (  # noqa: E402
     dataset_file_state,
     load_dataset_file,
 )
-from ti_core.host.pictures.token_counts import audit  # noqa: E402
+from ti_core.host.images.token_counts import audit  # noqa: E402
 
 WORD = "my-cat"
-PICTURE_MEGABYTES = 300.0  # what a picture of the largest size may take
+IMAGE_MEGABYTES = 300.0  # what an image of the largest size may take
 SHOWN_ONE_IN = 8  # inputs; drawing a contact sheet takes longer than reading
 KINDS: dict[str, dict[str, Any]] = {
     "PNG": {}, "JPEG": {}, "WEBP": {"lossless": True}, "BMP": {}, "TIFF": {}, "GIF": {},
@@ -64,14 +65,14 @@ def inputs(folder: Path) -> Path:
 
 
 @cache
-def small_picture() -> bytes:
-    return picture_bytes(Image.effect_noise((64, 64), 60).convert("RGB"), "PNG")
+def small_image() -> bytes:
+    return image_bytes(Image.effect_noise((64, 64), 60).convert("RGB"), "PNG")
 
 
-def picture_bytes(picture: Image.Image, kind: str, **more: Any) -> bytes:
-    """A picture file."""
+def image_bytes(image: Image.Image, kind: str, **more: Any) -> bytes:
+    """An image file."""
     file = io.BytesIO()
-    picture.save(file, kind, **more)
+    image.save(file, kind, **more)
     return file.getvalue()
 
 
@@ -86,11 +87,11 @@ def learn_from(kind: Any = "captions", texts: Sequence[str] = ("",), **more: Any
 
 def show(concept: Concept) -> None:
     """What training and the audit make of a concept."""
-    for number in range(len(concept.pictures)):
-        for text in drawn_texts(concept, number, WORD):
-            assert says(text, WORD), f"a text without the word: {text[:80]!a}"
+    for number in range(len(concept.images)):
+        for text in sample_texts(concept, number, WORD):
+            assert contains_word(text, WORD), f"a text without the word: {text[:80]!a}"
             tokens().tokenize_with_weights(text)
-    if random.Random(str(concept.pictures[0].caption)).random() * SHOWN_ONE_IN < 1:
+    if random.Random(str(concept.images[0].caption)).random() * SHOWN_ONE_IN < 1:
         audit(concept, None, None, 1, 1)
 
 
@@ -100,7 +101,7 @@ def tokens() -> SD1Tokenizer:
     return SD1Tokenizer()
 
 
-def read_picture(folder: Path, data: bytes) -> None:
+def read_image(folder: Path, data: bytes) -> None:
     place = inputs(folder)
     (place / FILE).write_bytes(data)
     learn_from("object")
@@ -108,60 +109,60 @@ def read_picture(folder: Path, data: bytes) -> None:
 
 def read_mask(folder: Path, data: bytes) -> None:
     place = inputs(folder)
-    (place / FILE).write_bytes(small_picture())
+    (place / FILE).write_bytes(small_image())
     (place / "a_mask.png").write_bytes(data)
     learn_from("object")
 
 
 def read_captions(folder: Path, data: bytes, name: str, source: Any = "auto") -> None:
-    """A caption file, or one with the captions of several pictures."""
+    """A caption file, or one with the captions of several images."""
     place = inputs(folder)
-    (place / FILE).write_bytes(small_picture())
+    (place / FILE).write_bytes(small_image())
     (place / name).write_bytes(data)
-    options = Wording(
+    options = CaptionSettings(
         shuffle=True, tag_dropout=0.3, wildcards=True, lines="draw", prefix="a", keep_tokens=1
     )
     concept = learn_from(captions=CaptionOptions(CaptionFiles(source), options))
-    for picture in concept.pictures:
-        assert not names_others(concept), f"a caption names a file: {picture.caption[:80]!a}"
+    for image in concept.images:
+        assert not names_others(concept), f"a caption names a file: {image.caption[:80]!a}"
 
 
 def names_others(concept: Concept) -> bool:
     """Whether a text of the concept names another embedding."""
-    return any("embedding:" in text.lower() for text in drawn_texts(concept, 0, WORD))
+    return any("embedding:" in text.lower() for text in sample_texts(concept, 0, WORD))
 
 
 def read_typed(folder: Path, data: bytes) -> None:
     """Captions and templates that were typed on a node."""
     place, text = inputs(folder), data.decode("utf-8", "replace").replace("embedding:", "")
-    (place / FILE).write_bytes(small_picture())
+    (place / FILE).write_bytes(small_image())
     templates = templates_from(text, True)
-    learn_from("object", captions=CaptionOptions(wording=Wording(templates)))
+    learn_from("object", captions=CaptionOptions(caption_settings=CaptionSettings(templates)))
     learn_from(texts=[text.split("\n")[0]])
 
 
 def read_template_file(folder: Path, data: bytes) -> None:
     place = inputs(folder)
-    (place / FILE).write_bytes(small_picture())
+    (place / FILE).write_bytes(small_image())
     (folder / "input" / "templates.txt").write_bytes(data)
     templates = read_templates("", "input/templates.txt")
-    learn_from("object", captions=CaptionOptions(wording=Wording(templates)))
+    learn_from("object", captions=CaptionOptions(caption_settings=CaptionSettings(templates)))
 
 
 def read_toml(folder: Path, data: bytes) -> None:
     place = inputs(folder)
-    (place / FILE).write_bytes(small_picture())
+    (place / FILE).write_bytes(small_image())
     (place / "a.txt").write_bytes(b"my-cat, red")
     (place / "a.caption").write_bytes(b"my-cat, red")
     (folder / "input" / "dataset.toml").write_bytes(data)
     dataset_file_state("input/dataset.toml", "captions")
     concept, _ = load_dataset_file("input/dataset.toml", "captions", 0)
-    assert sum(picture.repeats for picture in concept.pictures) < 10_000_000
+    assert sum(image.repeats for image in concept.images) < 10_000_000
     show(concept)
 
 
 def read_names(folder: Path, data: bytes) -> None:
-    """Names of a folder and a picture, and a pattern for them, a line each."""
+    """Names of a folder and an image, and a pattern for them, a line each."""
     parts = [*data.split(b"\n"), b"", b"", b""][:3]
     place = inputs(folder)
     names = [part.replace(b"/", b"").replace(b"\0", b"")[:200] for part in parts[:2]]
@@ -169,7 +170,7 @@ def read_names(folder: Path, data: bytes) -> None:
     try:
         os.makedirs(inner, exist_ok=True)
         with open(os.path.join(inner, names[1] + b".png"), "wb") as file:
-            file.write(small_picture())
+            file.write(small_image())
     except OSError:
         return  # Not a name here.
     for source in ("folder names", "file names", "auto"):
@@ -179,25 +180,43 @@ def read_names(folder: Path, data: bytes) -> None:
 
 
 @cache
-def picture_samples() -> list[bytes]:
-    """Small pictures in all formats and modes."""
+def image_samples() -> list[bytes]:
+    """Small images in all formats and modes."""
     noise = Image.effect_noise((64, 64), 60)
-    found = [picture_bytes(noise.convert("RGB"), kind, **more) for kind, more in KINDS.items()]
+    found = [image_bytes(noise.convert("RGB"), kind, **more) for kind, more in KINDS.items()]
     for mode in ("1", "L", "LA", "P", "RGBA", "I;16"):
-        found.append(picture_bytes(noise.convert(mode) if mode != "LA" else la(noise), "PNG"))
+        found.append(image_bytes(noise.convert(mode) if mode != "LA" else la(noise), "PNG"))
     chunks = PngInfo()
     chunks.add_text("parameters", "a cat")
     with_profile = {"icc_profile": b"x" * 200, "exif": orientation(6), "pnginfo": chunks}
-    found.append(picture_bytes(noise.convert("RGB"), "PNG", **with_profile))
-    found.append(picture_bytes(noise.convert("RGB"), "JPEG", exif=orientation(8), progressive=True))
+    found.append(image_bytes(noise.convert("RGB"), "PNG", **with_profile))
+    found.append(image_bytes(noise.convert("RGB"), "JPEG", exif=orientation(8), progressive=True))
     frames = [noise.convert("P"), noise.rotate(90).convert("P")]
-    found.append(picture_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:]))
-    found.append(picture_bytes(noise.convert("CMYK"), "TIFF", compression="tiff_lzw"))
+    found.append(image_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    found.append(image_bytes(noise.convert("CMYK"), "TIFF", compression="tiff_lzw"))
     return found
 
 
+@cache
+def structured_samples() -> list[bytes]:
+    """Images of many parts: scans, frames, strips, texts, profiles, EXIF."""
+    noise = Image.effect_noise((64, 64), 60).convert("RGB")
+    told = {"exif": orientation(6), "icc_profile": b"x" * 300}
+    pages = {"save_all": True, "append_images": [noise.rotate(90), noise.rotate(180)]}
+    return [
+        *image_samples(),
+        image_bytes(noise, "JPEG", progressive=True, xmp=b"<x/>", comment=b"a cat", **told),
+        image_bytes(noise, "JPEG", restart_marker_rows=1, **told),
+        image_bytes(noise, "WEBP", xmp=b"<x/>", **told),
+        image_bytes(noise, "WEBP", **pages),
+        image_bytes(noise, "PNG", **pages),
+        image_bytes(noise, "TIFF", compression="jpeg"),
+        image_bytes(noise, "TIFF", compression="tiff_lzw", tiffinfo={278: 4}, **told),
+    ]
+
+
 def la(noise: Image.Image) -> Image.Image:
-    """A grey picture that is partly transparent."""
+    """A gray image that is partly transparent."""
     return Image.merge("LA", (noise, noise.rotate(90)))
 
 
@@ -275,11 +294,28 @@ def json_mutations(samples: Sequence[bytes], seed: int) -> bytes:
         return bent_bytes(samples, seed)
     lines = draws.choice(samples).split(b"\n")
     at = draws.randrange(len(lines))
+    if draws.random() < 0.1:
+        lines[at:at] = [lines[at]] * draws.choice((2, 500, 20_000))
     try:
-        lines[at] = json_bytes(bent_json(json.loads(lines[at]), draws))
+        bent = bent_json(json.loads(lines[at]), draws)
+        lines[at] = json_bytes(deepened(bent, draws) if draws.random() < 0.2 else bent)
     except ValueError:
         return bent_bytes(samples, seed)
     return b"\n".join(lines)[: 1 << 20]
+
+
+def deepened(value: Any, draws: random.Random) -> Any:
+    """A value of JSON in which one stands in lists or objects, some deep, or under many keys."""
+    depth = draws.choice((2, 8, 9, 100, 900))
+    if isinstance(value, dict) and value:
+        key = draws.choice(list(value))
+        if draws.random() < 0.3:
+            return {**value, **{f"{key}/{n}/x": value[key] for n in range(draws.choice((9, 5000)))}}
+        return {**value, key: deepened(value[key], draws)}
+    as_list = draws.random() < 0.7
+    for _ in range(depth):
+        value = [value] if as_list else {"tags": value}
+    return value
 
 
 def words(*known: str) -> Callable[[Sequence[bytes], int], bytes]:
@@ -288,8 +324,9 @@ def words(*known: str) -> Callable[[Sequence[bytes], int], bytes]:
 
 
 TARGETS = (
-    Target("picture", picture_samples, bent_bytes, read_picture, PICTURE_MEGABYTES),
-    Target("mask", picture_samples, bent_bytes, read_mask, PICTURE_MEGABYTES),
+    Target("image", image_samples, bent_bytes, read_image, IMAGE_MEGABYTES),
+    Target("structure", structured_samples, bent_structure, read_image, IMAGE_MEGABYTES),
+    Target("mask", image_samples, bent_bytes, read_mask, IMAGE_MEGABYTES),
     Target(
         "caption file", lambda: list(CAPTIONS), words(*CAPTION_WORDS),
         partial(read_captions, name="a.txt"),

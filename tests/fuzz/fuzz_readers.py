@@ -22,15 +22,15 @@ from sample_embeddings import embedding, rows
 from toy import ran, settings, word
 
 from ti_core.store.checkpoint import checkpoint, opened, restored, sealed
-from ti_core.training.optimisers import FreeSettings
+from ti_core.training.optimizers import AdamWSettings
 from ti_core.word.embedding import Embedding
 from ti_core.word.formats import FORMATS, Export, read_embedding
-from ti_core.word.formats.embedding_picture import CHUNK
+from ti_core.word.formats.embedding_image import CHUNK
 from ti_core.word.formats.panels import with_panels
 from ti_core.word.formats.recipe import RECIPE
-from ti_core.word.inspection import inspection_picture, inspection_report
+from ti_core.word.inspection import inspection_image, inspection_report
 
-LONGEST_INITIALISER = 200
+LONGEST_INITIALIZER = 200
 SHOWN_ONE_IN = 8  # inputs; drawing and writing take longer than reading
 LIKE = word().vectors
 
@@ -47,7 +47,7 @@ def read_file(folder: Path, data: bytes, ending: str = ".bin") -> None:
     if zlib.crc32(data) % SHOWN_ONE_IN:
         return
     inspection_report(found, {})
-    inspection_picture(found, {})
+    inspection_image(found, {})
     for kind in FORMATS.values():
         if kind.readers(found):
             kind.write(found, Export())
@@ -55,9 +55,9 @@ def read_file(folder: Path, data: bytes, ending: str = ".bin") -> None:
 
 def check_text(found: Embedding) -> None:
     """A file's words cannot name another embedding, nor break a prompt or a file."""
-    assert len(found.initialiser) <= LONGEST_INITIALISER, "a long initialiser"
-    assert "embedding:" not in found.initialiser.lower(), "an initialiser that names a file"
-    for text in (found.initialiser, found.placeholder, json.dumps(dict(found.provenance))):
+    assert len(found.initializer) <= LONGEST_INITIALIZER, "a long initializer"
+    assert "embedding:" not in found.initializer.lower(), "an initializer that names a file"
+    for text in (found.initializer, found.placeholder, json.dumps(dict(found.provenance))):
         text.encode()
 
 
@@ -168,8 +168,8 @@ def read_chunk(folder: Path, data: bytes) -> None:
 
 
 def read_panels(folder: Path, data: bytes) -> None:
-    """JSON in the panels of a picture, zipped."""
-    small = Image.new("RGB", (64, 64), "grey")
+    """JSON in the panels of an image, zipped."""
+    small = Image.new("RGB", (64, 64), "gray")
     shades = torch.arange(9).numpy().astype("uint8") + 90
     read_file(folder, encoded(with_panels(small, zlib.compress(data), shades), "PNG"), ".png")
 
@@ -177,7 +177,7 @@ def read_panels(folder: Path, data: bytes) -> None:
 @cache
 def checkpoint_samples() -> list[bytes]:
     """A run of a few steps."""
-    return [checkpoint(ran(settings(3, method=FreeSettings())))]
+    return [checkpoint(ran(settings(3, method=AdamWSettings())))]
 
 
 def bent_checkpoint(samples: Sequence[bytes], seed: int) -> bytes:
@@ -227,9 +227,9 @@ TARGETS = (
     Target("zip", archive_samples, bent_bytes, read_file),
     Target("plain torch file", plain_samples, bent_bytes, read_file),
     Target("pickle", pickle_samples, bent_pickle, read_pickle),
-    Target("picture", card_samples, bent_bytes, read_file),
-    Target("picture chunk", carried_samples, bent_carried, read_chunk),
-    Target("picture panels", carried_samples, bent_carried, read_panels),
+    Target("image", card_samples, bent_bytes, read_file),
+    Target("image chunk", carried_samples, bent_carried, read_chunk),
+    Target("image panels", carried_samples, bent_carried, read_panels),
     Target("recipe", recipe_samples, bent_recipe, read_recipe_text),
     Target("checkpoint", checkpoint_samples, bent_checkpoint, read_checkpoint),
 )

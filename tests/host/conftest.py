@@ -1,5 +1,7 @@
 """Real comfy modules in this process, without a server."""
 
+import ctypes
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ from comfy.cli_args import args  # noqa: E402
 
 args.cpu = not torch.cuda.is_available()  # Before the host looks for a device, on import.
 
+# As main.py does, before nodes.py puts comfy/ with another `utils` in front (0.19).
+import utils.install_util  # noqa: E402, F401
 from small_models import Loaded, load_checkpoint, small_sd1  # noqa: E402
 
 
@@ -34,3 +38,28 @@ def inference_mode() -> Iterator[None]:
     """Nodes run under inference mode (core execution.py:751), and so do these tests."""
     with torch.inference_mode():
         yield
+
+
+CACHES = {
+    "host_tokenizers": ("tokenizer",),
+    "small_families": ("small_model", "small_text"),
+    "test_streamed_weights": ("models", "whole"),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def released() -> Iterator[None]:
+    """What a file of tests has cached is released at its end: the host's 52 tokenizers alone are
+    2 GB.
+    """
+    yield
+    filled = 0
+    for module, names in CACHES.items():
+        for name in names:
+            if cache := getattr(sys.modules.get(module), name, None):
+                filled += cache.cache_info().currsize
+                cache.cache_clear()
+    if filled:
+        gc.collect()
+        if sys.platform == "linux":
+            ctypes.CDLL("libc.so.6").malloc_trim(0)

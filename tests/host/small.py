@@ -16,23 +16,27 @@ from small_models import small_sdxl as small_sdxl
 from small_models import small_zimage as small_zimage
 from torch import Tensor
 
-from ti_core.concept.concept import Concept, Picture
+from ti_core.concept.caption_settings import CaptionSettings
+from ti_core.concept.concept import Concept, ConceptImage
 from ti_core.concept.templates import TEMPLATES
-from ti_core.concept.wording import Wording
 from ti_core.host.models.text import create_embedding
-from ti_core.training.optimisers import SphericalSettings
+from ti_core.host.run_observer import Unobserved
+from ti_core.training.optimizers import SphericalSettings
 from ti_core.training.schedule import schedule
 from ti_core.training.settings import TrainingSettings
 from ti_core.word.embedding import Embedding
 
 
 def concept(count: int = 3, size: int = 64) -> Concept:
-    """Pictures of coloured noise."""
+    """Images of colored noise."""
     draws = torch.Generator().manual_seed(3)
     crops = [torch.rand(size, size, 3, generator=draws) for _ in range(count)]
-    wording = Wording(TEMPLATES["object"])
-    pictures = (Picture(f"{n}.png", (crop,), (None,), "", wording) for n, crop in enumerate(crops))
-    return Concept(tuple(pictures), "object")
+    caption_settings = CaptionSettings(TEMPLATES["object"])
+    images = (
+        ConceptImage(f"{n}.png", (crop,), (None,), "", caption_settings)
+        for n, crop in enumerate(crops)
+    )
+    return Concept(tuple(images), "object")
 
 
 def word(clip: CLIP, vectors: int = 2) -> Embedding:
@@ -51,3 +55,12 @@ def settings(steps: int = 3, rate: str = "0.05", **changes: Any) -> TrainingSett
     """A short training."""
     chosen = {"method": SphericalSettings(), "batch_size": 2, "seed": 7, **changes}
     return TrainingSettings(schedule(rate, steps, "constant"), **chosen)
+
+
+def observer(**calls: Any) -> Unobserved:
+    """An observer that calls these functions, by the names of its methods."""
+    made = Unobserved()
+    for name, call in calls.items():
+        assert hasattr(made, name), name
+        setattr(made, name, call)
+    return made

@@ -49,7 +49,7 @@ from small_models import (
     SMALL_ZIMAGE,
     patcher,
 )
-from tiny_checkpoint import randomised
+from tiny_checkpoint import randomized
 from torch import Tensor
 
 WIDTH = 64
@@ -91,7 +91,7 @@ class SmallFamily:
     encoders; `channels` of its latents.
 
     `told` is what the host has to read of the layout in a file, beside the weights. `loud` are
-    weights that are drawn eight times larger: pictures hear a text through attention that is spread
+    weights that are drawn eight times larger: images hear a text through attention that is spread
     over all tokens, and through small gates, until a training has made it louder. `marks` stand in
     the file and tell the host what the model predicts.
     """
@@ -422,7 +422,7 @@ def marks(name: str) -> dict[str, Tensor]:
 
 
 def made_text(name: str) -> CLIP:
-    """A family's text encoders with random weights, without their towers for pictures; its
+    """A family's text encoders with random weights, without their towers for images; its
     tokenizer takes files of that width.
     """
     with torch.inference_mode():
@@ -439,7 +439,7 @@ def made_text(name: str) -> CLIP:
         for module in list(clip.cond_stage_model.modules()):
             if hasattr(module, "visual"):
                 del module.visual
-        randomised(clip.cond_stage_model, torch.Generator().manual_seed(1))
+        randomized(clip.cond_stage_model, torch.Generator().manual_seed(1))
         return clip
 
 
@@ -450,7 +450,7 @@ small_text = functools.cache(made_text)
 @torch.inference_mode()
 def made_vae(name: str) -> VAE:
     """A small VAE whose latents have the family's channels: the host's own kind for films, which
-    pictures of Qwen-Image and Anima are to it, TAESD for the others.
+    images of Qwen-Image and Anima are to it, TAESD for the others.
     """
     family = ALL_FAMILIES[name]
     shape: Any = family.model.latent_format()
@@ -463,6 +463,6 @@ def made_vae(name: str) -> VAE:
         network = WanVAE(dim=8, z_dim=16, temperal_downsample=[False, True, True])
     else:
         network = TAESD(latent_channels=family.channels)
-    state = randomised(network, torch.Generator().manual_seed(2)).state_dict()
+    state = randomized(network, torch.Generator().manual_seed(2)).state_dict()
     known = {"tae_latent_channels": family.channels, "config": json.dumps(family.told)}
     return VAE(sd=state, metadata=known)

@@ -20,7 +20,7 @@ from comfy.sdxl_clip import SDXLClipModel, SDXLTokenizer
 from comfy.supported_models_base import ClipTarget
 from comfy.taesd.taesd import TAESD
 from comfy.text_encoders.sd2_clip import SD2ClipModel, SD2Tokenizer
-from tiny_checkpoint import randomised
+from tiny_checkpoint import randomized
 
 SHALLOW = {
     "clip_l_model_config": {"num_hidden_layers": 3},
@@ -187,7 +187,7 @@ def load_checkpoint(
 def small_sd1() -> Loaded:
     """An SD 1.x with a UNet of one level, a three-layer text encoder and the small VAE."""
     model = patcher(families.SD15({**SMALL_UNET, "context_dim": 768}), {})
-    vae = VAE(sd=randomised(TAESD(), torch.Generator().manual_seed(2)).state_dict())
+    vae = VAE(sd=randomized(TAESD(), torch.Generator().manual_seed(2)).state_dict())
     clip = text_encoders(ClipTarget(SD1Tokenizer, SD1ClipModel), SMALL_CLIP_L)
     return Loaded(model, clip, vae)
 
@@ -250,7 +250,7 @@ def patcher(family: Any, state: dict[str, Any]) -> ModelPatcher:
     family.set_inference_dtype(torch.float32, None)
     family.unet_config["dtype"] = torch.float32
     model = family.get_model(state, "")
-    randomised(model.diffusion_model, torch.Generator().manual_seed(0))
+    randomized(model.diffusion_model, torch.Generator().manual_seed(0))
     return ModelPatcher(model, get_torch_device(), unet_offload_device())
 
 
@@ -259,5 +259,5 @@ def text_encoders(target: Any, layout: dict[str, Any] = SHALLOW) -> CLIP:
     target.params = {}
     folders: Any = folder_paths.get_folder_paths("embeddings")
     clip = CLIP(target, embedding_directory=folders, model_options=layout, disable_dynamic=True)
-    randomised(clip.cond_stage_model, torch.Generator().manual_seed(1))
+    randomized(clip.cond_stage_model, torch.Generator().manual_seed(1))
     return clip

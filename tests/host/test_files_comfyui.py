@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,13 +40,15 @@ from ti_core.host.embedding_files import (
     export_settings,
     file_state,
     load_embedding,
+    namesakes,
+    namesakes_note,
     save_embedding,
 )
-from ti_core.host.models.text import apply_embedding, encoders
+from ti_core.host.models.text import apply_embedding, encoders, missing_vectors
 from ti_core.host.nearest_words import token_texts, vocabularies
 from ti_core.word.embedding import Embedding
 from ti_core.word.formats import Export, read_embedding
-from ti_core.word.inspection import inspection_picture, inspection_report
+from ti_core.word.inspection import inspection_image, inspection_report
 
 TOKENIZERS: dict[str, Any] = {
     "SD 1": SD1Tokenizer,
@@ -151,13 +154,13 @@ def test_a_run_replaces_its_own_file_and_no_other(folder: Path):
 def test_the_recipe_survives_loading_and_saving_in_every_format(loaded: Loaded, folder: Path):
     made = replace(learned(loaded.clip), provenance={"steps": 7, "seed": 3, "settings": {"a": [1]}})
     (path,) = save_embedding(made, "", "standard", Export(), False)
-    for kind in ("automatic1111", "share picture", "diffusers", "onetrainer", "standard"):
+    for kind in ("automatic1111", "share image", "diffusers", "onetrainer", "standard"):
         found = load_embedding(path.name, "", None, "", "")
         (path,) = save_embedding(found, f"via-{kind.split()[0]}", kind, Export(), False)
     last = load_embedding(path.name, "", loaded.clip, "", "")
     same_vectors(last, made)
-    assert (last.placeholder, last.initialiser) == (made.placeholder, made.initialiser)
-    assert last.provenance == {**made.provenance, "initialiser": made.initialiser}
+    assert (last.placeholder, last.initializer) == ("via-standard", made.initializer)
+    assert last.provenance == {**made.provenance, "initializer": made.initializer}
 
 
 @pytest.mark.parametrize(
@@ -188,7 +191,7 @@ def test_onetrainers_t5_reaches_flux_which_the_hosts_own_loader_drops(folder: Pa
     assert torch.stack([row for row, _ in spliced(found, "a theirs", "t5xxl")]).equal(data["t5"])
 
 
-def test_an_sd1_word_on_sdxl_reaches_clip_l_and_clip_g_reads_the_initialiser(folder: Path):
+def test_an_sd1_word_on_sdxl_reaches_clip_l_and_clip_g_reads_the_initializer(folder: Path):
     clip = small_sdxl()[1]
     save_file({"emb_params": rows(2, 768)}, folder / "theirs.safetensors")
     found = apply_embedding(clip, load_embedding("theirs.safetensors", "", clip, "", "cat"), 1.0)
@@ -196,7 +199,7 @@ def test_an_sd1_word_on_sdxl_reaches_clip_l_and_clip_g_reads_the_initialiser(fol
     assert found.tokenize("a theirs")["g"] == clip.tokenize("a cat")["g"]
 
 
-def test_a_given_initialiser_is_where_strength_zero_is(loaded: Loaded, folder: Path):
+def test_a_given_initializer_is_where_strength_zero_is(loaded: Loaded, folder: Path):
     save_file({"emb_params": rows(3, 768)}, folder / "theirs.safetensors")
     found = load_embedding("theirs.safetensors", "", loaded.clip, "my-word", "cat")
     cat = encoders(loaded.clip)["clip_l"]
@@ -213,14 +216,14 @@ def test_a_given_initialiser_is_where_strength_zero_is(loaded: Loaded, folder: P
         ("\ud800cat", "cat"),
     ],
 )
-def test_an_initialiser_from_a_file_reads_as_plain_words(told: str, heard: str, folder: Path):
+def test_an_initializer_from_a_file_reads_as_plain_words(told: str, heard: str, folder: Path):
     """An encoder without vectors of the word reads it in every prompt."""
     clip = small_sdxl()[1]
-    recipe = json.dumps({"initialiser": told})
+    recipe = json.dumps({"initializer": told})
     rows_of = {"emb_params": rows(2, 768)}
     save_file(rows_of, folder / "theirs.safetensors", {"textual_inversion": recipe})
     found = load_embedding("theirs.safetensors", "", clip, "", "")
-    assert found.initialiser == heard
+    assert found.initializer == heard
     applied = apply_embedding(clip, found, 1.0)
     assert applied.tokenize("(a theirs), x")["g"] == clip.tokenize(f"(a {heard}), x")["g"]
 
@@ -228,31 +231,39 @@ def test_an_initialiser_from_a_file_reads_as_plain_words(told: str, heard: str, 
 def test_where_a_word_starts_its_parentheses_are_read_without_their_marks(
     loaded: Loaded, folder: Path
 ):
-    recipe = json.dumps({"initialiser": "cat (toy)"})
+    recipe = json.dumps({"initializer": "cat (toy)"})
     save_file({"emb_params": rows(9, 768)}, folder / "a.safetensors", {"textual_inversion": recipe})
     found = load_embedding("a.safetensors", "", loaded.clip, "", "")
     typed = load_embedding("a.safetensors", "", loaded.clip, "", "cat (toy)")
     assert found.initial["clip_l"].equal(typed.initial["clip_l"])
 
 
-def test_an_initialiser_from_a_file_has_at_most_75_tokens(loaded: Loaded, folder: Path):
-    recipe = json.dumps({"initialiser": "猫" * 10_000})
+def test_an_initializer_from_a_file_has_at_most_75_tokens(loaded: Loaded, folder: Path):
+    recipe = json.dumps({"initializer": "猫" * 10_000})
     save_file({"emb_params": rows(9, 768)}, folder / "a.safetensors", {"textual_inversion": recipe})
-    assert len(load_embedding("a.safetensors", "", None, "", "").initialiser) == 200
+    assert len(load_embedding("a.safetensors", "", None, "", "").initializer) == 200
     found = load_embedding("a.safetensors", "", loaded.clip, "", "")
-    assert 40 < len(encoders(loaded.clip)["clip_l"].token_ids(found.initialiser)) <= 75
+    assert 40 < len(encoders(loaded.clip)["clip_l"].token_ids(found.initializer)) <= 75
 
 
-def test_the_dropdown_lists_embeddings_and_pictures_but_no_previews(folder: Path):
-    for name in ("b.safetensors", "sub/a.pt", "card.png", "b.preview.png", "notes.txt", "b.json"):
+def test_the_dropdown_lists_embeddings_and_images_but_no_previews(folder: Path):
+    for name in (
+        "b.safetensors",
+        "sub/a.pt",
+        "card.png",
+        "b.preview.png",
+        "notes.txt",
+        "b.json",
+        "e.PTI",
+    ):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
-    assert embedding_files() == ["b.safetensors", "card.png", "sub/a.pt"]
+    assert embedding_files() == ["b.safetensors", "card.png", "e.PTI", "sub/a.pt"]
 
 
 def test_a_file_dropped_onto_the_node_is_found_in_input_and_not_mixed_up(folder: Path):
-    write(folder / "card", embedding(clip_l=768, clip_g=1280), "share picture")
-    (path,) = write(folder.parent / "input" / "card", embedding(clip_l=768), "share picture")
+    write(folder / "card", embedding(clip_l=768, clip_g=1280), "share image")
+    (path,) = write(folder.parent / "input" / "card", embedding(clip_l=768), "share image")
     assert chosen_file("input/card.png") == path
     same_vectors(load_embedding("input/card.png", "", None, "", ""), embedding(clip_l=768))
     assert chosen_file("card.png") == folder / "card.png"
@@ -332,14 +343,14 @@ def test_a_changed_file_is_noticed_and_so_is_its_other_half(folder: Path):
     assert len(set(states)) == 3
 
 
-def test_the_graph_goes_into_the_picture_unless_metadata_is_off(monkeypatch: pytest.MonkeyPatch):
+def test_the_graph_goes_into_the_image_unless_metadata_is_off(monkeypatch: pytest.MonkeyPatch):
     import ti_core.host.embedding_files as files
 
     batch = torch.rand(2, 20, 30, 3)
     made = export_settings("fp32", batch, {"1": {}}, {"workflow": {"nodes": []}})
     assert made.text == {"prompt": '{"1": {}}', "workflow": '{"nodes": []}'}
-    assert made.picture is not None
-    assert made.picture.size == (30, 20)
+    assert made.image is not None
+    assert made.image.size == (30, 20)
     monkeypatch.setattr(files.args, "disable_metadata", True)
     assert export_settings("fp32", None, {}, {"workflow": {}}) == Export()
 
@@ -417,7 +428,7 @@ def test_a_vector_without_a_token_is_listed_by_its_number():
     assert token_texts(vocabulary, {151900}) == {151900: "token 151900"}
 
 
-def test_neighbours_of_an_untrained_word_are_its_initialiser(loaded: Loaded):
+def test_neighbors_of_an_untrained_word_are_its_initializer(loaded: Loaded):
     made = word(loaded.clip, 1)
     known = vocabularies(made, loaded.clip, 3)
     nearest = known["clip_l"].nearest[0]
@@ -427,19 +438,19 @@ def test_neighbours_of_an_untrained_word_are_its_initialiser(loaded: Loaded):
     report = inspection_report(made, known)
     assert "Fits SD 1.x" in report
     assert "nearest cat 1.00" in report
-    picture = inspection_picture(made, known)
-    assert picture.shape[0] == 1
-    assert picture.shape[-1] == 3
+    image = inspection_image(made, known)
+    assert image.shape[0] == 1
+    assert image.shape[-1] == 3
 
 
-def test_a_neighbour_that_is_no_english_word_can_be_read(loaded: Loaded):
+def test_a_neighbor_that_is_no_english_word_can_be_read(loaded: Loaded):
     part = encoders(loaded.clip)["clip_l"]
     vectors = {"clip_l": part.rows(part.token_ids("🍸"))}
     found = vocabularies(Embedding("a", "b", vectors, {}), loaded.clip, 1)["clip_l"]
     assert [near.token for (near,) in found.nearest] == ["🍸"]
 
 
-def test_neighbours_are_those_of_the_whole_vocabulary(loaded: Loaded):
+def test_neighbors_are_those_of_the_whole_vocabulary(loaded: Loaded):
     part = encoders(loaded.clip)["clip_l"]
     table = part.rows(list(range(49408)))
     vector = rows(2, 768)
@@ -453,3 +464,56 @@ def test_reading_needs_no_host(tmp_path: Path):
     """The engine's reader, without folders."""
     (path,) = write(tmp_path / "a", embedding(clip_l=768), "standard")
     same_vectors(read_embedding(path), embedding(clip_l=768))
+
+
+@pytest.mark.parametrize("name", ["大猫", "кошка", "γάτα", "猫のスタイル", "pets/кот-2"])
+@pytest.mark.parametrize("kind", ["standard", "automatic1111"])
+def test_comfyui_reads_what_was_saved_under_a_name_of_any_script(
+    kind: str, name: str, folder: Path
+):
+    made = replace(embedding(clip_l=768), placeholder="大猫")
+    (path,) = save_embedding(made, name, kind, Export(), False)
+    assert path.is_relative_to(folder)
+    found = tokens("SD 1", folder, f"a photo of embedding:{name} on a beach")["l"]
+    assert torch.stack(found).equal(made.vectors["clip_l"])
+    again = load_embedding(path.relative_to(folder).as_posix(), "", None, "", "")
+    same_vectors(again, made)
+    assert again.placeholder == name.rpartition("/")[2]
+
+
+def test_files_of_one_name_are_told_of_one_another_and_images_beside_them_are_not(folder: Path):
+    save_file({"emb_params": rows(1, 768)}, folder / "cat.safetensors")
+    state = file_state("cat.safetensors")
+    assert namesakes("cat.safetensors") == [] and namesakes_note("cat.safetensors") == ""
+    for name in ("pets/cat.pt", "wild/CAT.SAFETENSORS", "wild/cat.png", "wild/cats.pt", "._cat.pt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    assert namesakes("cat.safetensors") == ["pets/cat.pt", "wild/CAT.SAFETENSORS"]
+    assert namesakes("pets/cat.pt") == ["cat.safetensors", "wild/CAT.SAFETENSORS"]
+    assert namesakes("wild/cat.png") == namesakes("wild/cats.pt") == []
+    told = namesakes_note("cat.safetensors")
+    assert "have the same name: pets/cat.pt, wild/CAT.SAFETENSORS. AUTOMATIC1111" in told
+    assert file_state("cat.safetensors") != state
+
+
+@pytest.mark.parametrize(
+    ("small", "held", "told"),
+    [
+        (small_sdxl, {"clip_l": 768}, "Half of it is missing: .*SD 1.x.*SDXL.*clip_g reads.*'cat'"),
+        (
+            small_sdxl,
+            {"clip_g": 1280},
+            "Half of it is missing: .*clip_l reads the init word 'cat'",
+        ),
+        (small_flux, {"clip_l": 768}, "Half of it is missing: .*SD 1.x.*Flux.1.*t5xxl reads"),
+        (small_flux, {"t5xxl": 4096}, "Half of it is missing: .*Flux.1.*clip_l reads"),
+        (small_sdxl, {"clip_l": 768, "clip_g": 1280}, "^$"),
+    ],
+)
+def test_which_half_of_a_word_is_missing_for_a_clip_is_told(
+    small: Any, held: dict[str, int], told: str, folder: Path
+):
+    clip = small()[1]
+    write(folder / "my-cat", embedding(**held), "standard")
+    found = load_embedding("my-cat.safetensors", "", clip, "", "")
+    assert re.search(told, missing_vectors(found, clip))

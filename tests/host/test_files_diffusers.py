@@ -156,6 +156,7 @@ def test_what_diffusers_script_takes_out_of_its_text_encoder_loads_here(
         torch.save(learned, path)
     found = read_embedding(path)
     assert found.vectors["clip_l"].equal(weight[ids])
-    assert found.placeholder == "my-cat"
+    assert found.placeholder == "learned_embeds"
+    assert "Inside, the file calls it '<my-cat>'" in found.notes[0]
     (again,) = write(tmp_path / "again", found, "diffusers")
     same_vectors(read_embedding(again), found)

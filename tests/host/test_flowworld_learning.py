@@ -13,7 +13,7 @@ from toyworld.worlds import FLOWWORLD
 
 pytestmark = pytest.mark.slow  # a minute on a CPU core, and as long to assemble the model once
 
-# Of the way from the initialiser's loss to the true description's, on fresh pictures.
+# Of the way from the initializer's loss to the true description's, on fresh images.
 STEPS, LEARNED = 60, 0.4
 
 
@@ -48,7 +48,7 @@ def test_a_short_training_closes_a_good_part_of_the_gap(exam: Any):
     from trainers import Subject, node_inputs, our_training
 
     inputs = node_inputs({"steps": str(STEPS), "batch_size": "4", "auto_stop": "False"})
-    learned = our_training(exam.models, Subject(exam, 0), exam.initialiser, inputs)[-1].vectors
+    learned = our_training(exam.models, Subject(exam, 0), exam.initializer, inputs)[-1].vectors
     assert closed(exam, learned) > LEARNED
 
 
@@ -57,6 +57,6 @@ def test_an_untrained_word_does_not(exam: Any):
 
     from ti_core.host.models.text import create_embedding
 
-    for word in (exam.initialiser, "thing", FLOWWORLD.held_out[0].shape):
+    for word in (exam.initializer, "thing", FLOWWORLD.held_out[0].shape):
         untrained = create_embedding(exam.models.clip, PLACEHOLDER, word, 1)
         assert closed(exam, untrained.vectors) < LEARNED / 2

@@ -12,16 +12,26 @@ import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
-from small import Loaded, concept, latents, load_checkpoint, settings, small_flux, small_sd1, word
+from small import (
+    Loaded,
+    concept,
+    latents,
+    load_checkpoint,
+    observer,
+    settings,
+    small_flux,
+    small_sd1,
+    word,
+)
 from torch import Tensor
 
-from ti_core.host.learn import Audience, Learned, LearnSettings, Models, learn
+from ti_core.host.learn import Learned, LearnSettings, Models, learn
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.gradients import weights
 from ti_core.training.batches import Batch, batch_loss
 from ti_core.training.loop import train
 from ti_core.training.objective import Objective
-from ti_core.training.optimisers import FreeSettings
+from ti_core.training.optimizers import AdamWSettings
 from ti_core.training.validation import validation_batches, validation_loss
 from ti_core.word.embedding import Embedding
 
@@ -33,8 +43,8 @@ def run(loaded: Loaded, steps: int = 3, on_step: Any = None, **changes: Any) -> 
     """A short run as the node makes it."""
     lent = BorrowSettings(2, changes.pop("precision", "auto"))
     chosen = LearnSettings(settings(steps, **changes), lent)
-    audience = Audience(on_step or (lambda state: None))
-    return learn(Models(*loaded), concept(), word(loaded.clip), chosen, audience)
+    watching = observer(on_step=on_step or (lambda state: None))
+    return learn(Models(*loaded), concept(), word(loaded.clip), chosen, watching)
 
 
 def sampled(model: ModelPatcher, clip: CLIP, text: str = "a photo of a cat") -> Tensor:
@@ -119,9 +129,9 @@ def test_training_allocates_no_second_copy_of_the_weights(loaded: Loaded):
             assert used == before
 
 
-@pytest.mark.parametrize("method", ["spherical", "free"])
+@pytest.mark.parametrize("method", ["spherical", "adamw"])
 def test_the_validation_loss_falls(loaded: Loaded, method: str):
-    changes: dict[str, Any] = {} if method == "spherical" else {"method": FreeSettings()}
+    changes: dict[str, Any] = {} if method == "spherical" else {"method": AdamWSettings()}
     made = word(loaded.clip)
     with borrowed(loaded.model, loaded.clip, made, (4, 8, 8), BorrowSettings(4)) as frozen:
         drawn = validation_batches(frozen, concept(), latents(), "my-cat", 8, 4)
@@ -230,7 +240,7 @@ def test_a_lora_on_the_model_trains_as_the_merged_model_does(loaded: Loaded):
 
 
 @pytest.mark.parametrize("family", ["sd1", "flux"])
-def test_each_caption_reaches_its_own_picture_only(loaded: Loaded, family: str):
+def test_each_caption_reaches_its_own_image_only(loaded: Loaded, family: str):
     """A batch of three equals three batches of one; captions have different lengths."""
     model, clip = (loaded.model, loaded.clip) if family == "sd1" else small_flux()
     channels = 4 if family == "sd1" else 16
@@ -298,7 +308,7 @@ def test_wrappers_and_attention_patches_of_the_model_take_part(loaded: Loaded):
 
 def test_the_report_and_the_provenance_tell_what_happened(checkpoint_file: Path):
     made = run(load_checkpoint(checkpoint_file, torch.float32), 2)
-    assert "Learned 'my-cat' (clip_l 2 x 768) from 3 pictures" in made.report
+    assert "Learned 'my-cat' (clip_l 2 x 768) from 3 images" in made.report
     assert len(made.losses) == 2
     provenance = made.embedding.provenance
     assert provenance["method"] == "spherical"
@@ -333,13 +343,13 @@ def test_a_vae_of_another_family_is_an_error_before_the_first_step(loaded: Loade
             return torch.zeros(1, 16, 8, 8)
 
     steps: list[Any] = []
-    with pytest.raises(ValueError, match="latents with 16 channels, but the model works on 4"):
+    with pytest.raises(ValueError, match="produces 16-channel latents; the model expects 4"):
         learn(
             Models(loaded.model, loaded.clip, SixteenChannels()),
             concept(),
             word(loaded.clip),
             LearnSettings(settings(1), BorrowSettings(1)),
-            Audience(steps.append),
+            observer(on_step=steps.append),
         )
     assert steps == []
 

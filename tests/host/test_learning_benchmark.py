@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from small import Loaded
 
-from ti_core.training.optimisers import FreeSettings, SphericalSettings
+from ti_core.training.optimizers import AdamWSettings, SphericalSettings
 from toyworld.world import Scene
 from toyworld.worlds import TOYWORLD
 
@@ -59,15 +59,15 @@ def test_the_inputs_are_those_of_the_nodes_unless_they_are_set():
     plain = node_inputs({})
     assert plain["vectors"] == 1 and plain["keep"] == "best" and plain["auto_stop"] is True
     assert isinstance(settings(plain, 3).method, SphericalSettings)
-    changed = node_inputs({"method": "free", "steps": "7", "auto_stop": "False", "beta1": "0.5"})
+    changed = node_inputs({"method": "adamw", "steps": "7", "auto_stop": "False", "beta1": "0.5"})
     made = settings(changed, 3)
-    assert isinstance(made.method, FreeSettings) and made.method.beta1 == 0.5
+    assert isinstance(made.method, AdamWSettings) and made.method.beta1 == 0.5
     assert made.schedule.steps == 7 and made.seed == 3 and changed["auto_stop"] is False
     with pytest.raises(ValueError, match="no input 'rate'"):
         node_inputs({"rate": "1"})
 
 
-def test_pictures_are_handed_on_whole_unless_picture_fit_is_set():
+def test_images_are_handed_on_whole_unless_image_fit_is_set():
     from examination import WHOLE, concept_of
     from trainers import fit_of
 
@@ -79,8 +79,8 @@ def test_pictures_are_handed_on_whole_unless_picture_fit_is_set():
     draws = Random(0)
     shown = [TOYWORLD.random_scene(draws) for _ in range(2)]
     whole, cut = concept_of(TOYWORLD, shown, masks=True), concept_of(TOYWORLD, shown, fit)
-    for scene, picture in zip(shown, whole.crops, strict=True):
-        assert (picture.numpy() == np.asarray(TOYWORLD.render(scene))).all()
+    for scene, image in zip(shown, whole.crops, strict=True):
+        assert (image.numpy() == np.asarray(TOYWORLD.render(scene))).all()
     for scene, mask in zip(shown, whole.weights, strict=True):
         assert mask is not None and float(mask[TOYWORLD.mask(scene) == 0].max()) == 0
         assert float(mask.mean()) == pytest.approx(1)
@@ -91,20 +91,20 @@ def test_captions_say_all_but_the_thing():
     from examination import concept_of
 
     scene = Scene(TOYWORLD.held_out[0], "night", "left", "tiny")
-    (described,) = concept_of(TOYWORLD, [scene], captions=True).pictures
+    (described,) = concept_of(TOYWORLD, [scene], captions=True).images
     assert described.caption == "a photo of tiny {} on the left at night"
-    assert described.wording.templates == ()
-    (bare,) = concept_of(TOYWORLD, [scene]).pictures
+    assert described.caption_settings.templates == ()
+    (bare,) = concept_of(TOYWORLD, [scene]).images
     assert bare.caption == ""
 
 
 @pytest.mark.slow
-def test_the_gap_goes_from_the_initialiser_to_the_true_description(demo_models: Loaded):
+def test_the_gap_goes_from_the_initializer_to_the_true_description(demo_models: Loaded):
     from examination import PLACEHOLDER, Exam, Models, Spoken, questions
 
     asked = questions(TOYWORLD, 1, False)
     exam = Exam(Models(*demo_models[:3]), TOYWORLD, TOYWORLD.held_out[0], asked)
-    assert (exam.initialiser, exam.truth) == ("star", "striped purple star")
+    assert (exam.initializer, exam.truth) == ("star", "striped purple star")
     first, last = exam.ends
     assert last is not None and first != last
     assert exam.gap(first) == 0 and exam.gap(last) == 1

@@ -11,12 +11,12 @@ import pytest
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from hostile_disks import largest_file  # pyright: ignore[reportMissingImports]
-from small import Loaded, concept, load_checkpoint, settings, word
+from small import Loaded, concept, load_checkpoint, observer, settings, word
 from test_learn import differences, patched, run, sampled, state
 from torch import Tensor
 
 from ti_core.host import learn as learn_module
-from ti_core.host.learn import Audience, Learned, LearnSettings, Models, learn, next_remedy
+from ti_core.host.learn import Learned, LearnSettings, Models, learn, next_remedy
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
 from ti_core.host.run_key import FOLDER, run_key
@@ -42,7 +42,7 @@ def stored(loaded: Loaded, steps: int = 4, **more: Any) -> Learned:
     told = {name: more.pop(name) for name in ("on_step", "should_stop", "tell") if name in more}
     models = Models(more.pop("model", loaded.model), loaded.clip, loaded.vae)
     chosen = LearnSettings(settings(steps, **more), lent, resume="continue")
-    return learn(models, concept(), word(loaded.clip), chosen, Audience(**told))
+    return learn(models, concept(), word(loaded.clip), chosen, observer(**told))
 
 
 def cancelled_at(step: int) -> Any:
@@ -97,12 +97,12 @@ def test_fewer_steps_are_trained_anew_beside_the_longer_run_and_the_report_says_
     fewer = stored(loaded, 3)
     assert len(fewer.losses) == 3
     assert same(fewer, run(loaded, 3))
-    assert "A longer run is stored, of 4 steps" in fewer.report
-    assert "For 3 steps, training goes on from step 2 of it." in fewer.report
+    assert "A longer run of 4 steps is stored" in fewer.report
+    assert "For 3 steps, training continues from step 2 of it." in fewer.report
     steps: list[int] = []
     assert same(stored(loaded, 4, on_step=lambda now: steps.append(now.step)), longer)
     assert steps == []
-    assert "goes on from the beginning" in stored(loaded, 1).report
+    assert "continues from the beginning" in stored(loaded, 1).report
 
 
 def test_stop_and_keep_gives_what_was_learned_until_other_steps_are_asked_for(loaded: Loaded):
@@ -210,7 +210,7 @@ def test_a_run_that_is_stopped_before_its_first_step_says_so_and_stores_nothing(
 ):
     found = stored(loaded, 4, should_stop=lambda: True, seed=24)
     assert found.losses == []
-    assert "no step was done" in found.report and "nothing is saved" in found.report
+    assert "no step was completed" in found.report and "nothing is saved" in found.report
     (own,) = folder.iterdir()
     assert checkpoints(own) == []
 
@@ -228,7 +228,7 @@ def narrow(loaded: Loaded, rows: int, from_call: int = 0) -> Any:
             raise comfy.model_management.OOM_EXCEPTION("CUDA out of memory")
         return apply(noisy, *args, **kwargs)
 
-    # No wrapper, behind which pictures are denoised one at a time anyway.
+    # No wrapper, behind which images are denoised one at a time anyway.
     model.add_object_patch("apply_model", narrowed)
     return model
 
@@ -239,9 +239,9 @@ def test_a_full_memory_is_answered_with_the_next_remedy_and_the_run_goes_on(load
     rescued = stored(loaded, lent=BorrowSettings(4), batch_size=4, model=narrow(loaded, 1, 4))
     said = rescued.report[rescued.report.index("There was not enough memory") :].splitlines()
     assert [line.split(" on, ")[1] for line in said[:3]] == [
-        "parts of the model are computed twice (checkpointing).",
-        "2 pictures are denoised at a time.",
-        "1 picture is denoised at a time.",
+        "gradient checkpointing is on.",
+        "the micro-batch is 2.",
+        "the micro-batch is 1.",
     ]
     assert rescued.losses == pytest.approx(plain.losses, rel=1e-3)
     torch.testing.assert_close(
@@ -274,8 +274,14 @@ def test_remedies_come_in_order_and_end():
     lent, texts = BorrowSettings(4), []
     while (remedy := next_remedy(lent)) is not None:
         lent, text = remedy
-        texts.append(text.split()[0])
-    assert texts == ["parts", "2", "1", "intermediate", "more", "more"]
+        texts.append(text)
+    assert texts == [
+        "gradient checkpointing is on",
+        "the micro-batch is 2",
+        "the micro-batch is 1",
+        "activations are kept in main memory",
+        *["more of the weights stay in main memory"] * 2,
+    ]
 
 
 def test_offloading_changes_no_gradient(loaded: Loaded):

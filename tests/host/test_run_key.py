@@ -14,10 +14,11 @@ from comfy_extras.nodes_freelunch import FreeU_V2
 from small import Loaded, concept, settings, word
 from torch import nn
 
-from ti_core.concept.concept import Concept, Framing
+from ti_core.concept.concept import Concept, CropOrigin
+from ti_core.host.described import plain
 from ti_core.host.learn import LearnSettings, Models, learn
 from ti_core.host.models.borrow import BorrowSettings
-from ti_core.host.run_key import plain, run_key
+from ti_core.host.run_key import run_key
 from ti_core.store.digest import digest_of
 from ti_core.training.objective import Objective
 
@@ -40,15 +41,15 @@ def test_the_parameters_of_a_core_patch_are_part_of_the_key(loaded: Loaded, b1: 
     assert key(loaded, patched(b1)) != key(loaded, loaded.model)
 
 
-def test_what_is_asked_and_how_pictures_were_cut_is_part_of_the_key(loaded: Loaded):
+def test_what_is_asked_and_how_images_were_cut_is_part_of_the_key(loaded: Loaded):
     def of(shown: Concept, objective: Objective) -> str:
         chosen = settings(4, objective=objective)
         return run_key(*loaded, shown, word(loaded.clip), chosen, "auto")
 
     plain = concept()
-    pictures = tuple(replace(one, framings=(Framing(900, 64),)) for one in plain.pictures)
+    images = tuple(replace(one, crop_origins=(CropOrigin(900, 64),)) for one in plain.images)
     assert of(plain, Objective()) == of(concept(), Objective())
-    others = [of(replace(plain, pictures=pictures), Objective())]
+    others = [of(replace(plain, images=images), Objective())]
     others += [of(plain, one) for one in (Objective("uniform"), Objective(guidance=3.5))]
     assert len({of(plain, Objective()), *others}) == 4
 
@@ -178,7 +179,7 @@ def test_a_patch_of_which_nothing_can_be_said_makes_the_run_unresumable(loaded: 
     given = Models(model, loaded.clip, loaded.vae)
     report = learn(given, concept(1), word(loaded.clip), chosen).report
     name = "test_a_patch_of_which_nothing_can_be_said_makes_the_run_unresumable"
-    assert f"cannot be taken up again, because the patch {name} holds a tuple_iterator" in report
+    assert f"cannot be resumed, because the patch {name} holds a tuple_iterator" in report
 
 
 def test_what_acts_on_guidance_alone_takes_up_the_run(loaded: Loaded):
@@ -200,7 +201,7 @@ def test_what_refers_to_itself_is_described_all_the_same():
 def test_a_description_is_the_same_in_another_process():
     script = (
         "from comfy.cli_args import args; args.cpu = True; "
-        "from test_run_key import KINDS; from ti_core.host.run_key import plain; "
+        "from test_run_key import KINDS; from ti_core.host.described import plain; "
         "from ti_core.store.digest import digest_of; "
         "print(digest_of(*(plain(make(2.0)) for make in KINDS.values())))"
     )

@@ -8,7 +8,7 @@ from comfy.taesd.taesd import TAESD
 
 from toyworld import assembly
 from toyworld.descent import under
-from toyworld.scenes import pictures
+from toyworld.scenes import images
 from toyworld.worlds import FLOWWORLD
 
 
@@ -18,7 +18,7 @@ def test_the_vae_with_16_channels_shows_what_toyworlds_shows():
     narrow.load_state_dict(under(state, assembly.VAE))
     wide.load_state_dict(assembly.wide_vae(state))
     draws = Random(1)
-    shown = pictures(FLOWWORLD, [FLOWWORLD.random_scene(draws) for _ in range(4)]) * 2 - 1
+    shown = images(FLOWWORLD, [FLOWWORLD.random_scene(draws) for _ in range(4)]) * 2 - 1
     latents = wide.encode(shown)
     assert torch.allclose(wide.decode(latents), narrow.decode(narrow.encode(shown)), atol=1e-3)
     seen = Flux().process_in(latents)

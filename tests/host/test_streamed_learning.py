@@ -11,17 +11,17 @@ import comfy.model_management as memory
 import comfy.ops as ops
 import pytest
 import torch
-from small import Loaded, concept, settings, word
+from small import Loaded, concept, observer, settings, word
 from streamed_worlds import PAGE, Card, dynamic, dynamic_vram, partly_loaded
 from test_gradients import leaves, loss_and_gradient
 from test_learn import differences, sampled, state
 from torch import Tensor
 
-from ti_core.host.learn import Audience, Learned, LearnSettings, Models, learn
+from ti_core.host.learn import Learned, LearnSettings, Models, learn
 from ti_core.host.models import fetched
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.page.previews import Previews
-from ti_core.training.preview_pictures import PreviewSettings
+from ti_core.training.preview_images import PreviewSettings
 
 WORLDS = {
     "partly loaded": None,
@@ -60,8 +60,8 @@ def run(loaded: Loaded, steps: int = 2, **told: Any) -> Learned:
     made = word(loaded.clip)
     chosen = LearnSettings(settings(steps), BorrowSettings(2))
     shown = PreviewSettings(every=1, steps=2, width=64, height=64)
-    audience = Audience(previews=Previews(shown, *loaded, made), **told)
-    return learn(Models(*loaded), concept(), made, chosen, audience)
+    previews = Previews(shown, *loaded, made)
+    return learn(Models(*loaded), concept(), made, chosen, observer(**told), previews)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,8 @@ def test_a_wrong_gradient_through_streamed_weights_ends_before_the_first_step(
 def bytes_of_tensors(card: Card | None) -> int:
     """Of all tensors that are alive, each memory once, and those on the card apart from these."""
     gc.collect()
-    found = [one for one in gc.get_objects() if type(one) in (Tensor, torch.nn.Parameter)]
+    kinds = (Tensor, torch.nn.Parameter)
+    found = [one for one in gc.get_objects() if type(one) in kinds and one.layout is torch.strided]
     places = {s.data_ptr(): s.nbytes() for s in (tensor.untyped_storage() for tensor in found)}
     own = card.spans() if card else []
     return sum(size for at, size in places.items() if not any(at in span for span in own))

@@ -14,8 +14,8 @@ from toyworld.worlds import TOYWORLD
 pytestmark = pytest.mark.slow  # a minute on a CPU core
 
 THING, ANOTHER = TOYWORLD.held_out[:2]
-SHORT, SHORTER = 40, 15  # steps of two pictures; after 40 a right training has closed 0.8
-# Of the way from the initialiser's loss to the true description's, on fresh pictures.
+SHORT, SHORTER = 40, 15  # steps of two images; after 40 a right training has closed 0.8
+# Of the way from the initializer's loss to the true description's, on fresh images.
 LEARNED, UNTRAINED = 0.4, 0.25
 
 
@@ -32,11 +32,11 @@ def exam_of(demo_models: Loaded, thing: Thing) -> Any:
 
 
 def learned(exam: Any, steps: int) -> Mapping[str, Tensor]:
-    """What a short training makes of pictures of the exam's thing."""
+    """What a short training makes of images of the exam's thing."""
     from trainers import Subject, node_inputs, our_training
 
     inputs = node_inputs({"steps": str(steps), "batch_size": "2", "auto_stop": "False"})
-    return our_training(exam.models, Subject(exam, 0), exam.initialiser, inputs)[-1].vectors
+    return our_training(exam.models, Subject(exam, 0), exam.initializer, inputs)[-1].vectors
 
 
 def closed(exam: Any, vectors: Mapping[str, Tensor]) -> float:
@@ -51,8 +51,8 @@ def test_a_short_training_closes_most_of_the_gap(exam: Any):
     assert closed(exam, learned(exam, SHORT)) > LEARNED
 
 
-def test_captions_of_other_pictures_do_not(demo_models: Loaded, exam: Any):
-    """The word is said of pictures of something else, and is soon worse than it was untrained."""
+def test_captions_of_other_images_do_not(demo_models: Loaded, exam: Any):
+    """The word is said of images of something else, and is soon worse than it was untrained."""
     assert closed(exam, learned(exam_of(demo_models, ANOTHER), SHORTER)) < 0
 
 
@@ -76,6 +76,6 @@ def test_an_untrained_word_does_not(exam: Any):
 
     from ti_core.host.models.text import create_embedding
 
-    for word in (exam.initialiser, "thing", ANOTHER.shape):
+    for word in (exam.initializer, "thing", ANOTHER.shape):
         untrained = create_embedding(exam.models.clip, PLACEHOLDER, word, 1)
         assert closed(exam, untrained.vectors) < UNTRAINED

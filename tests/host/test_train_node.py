@@ -21,21 +21,21 @@ def test_a_run_of_one_step_can_be_drawn(loaded: Loaded):
 
 
 def test_a_word_of_which_nothing_was_learned_goes_no_further(loaded: Loaded):
-    """Stop and keep before the first step must not save the initialiser under the word's name."""
+    """Stop and keep before the first step must not save the initializer under the word's name."""
     made = outputs(Learned(word(loaded.clip), [], "Nothing was learned."), None, {})
     assert isinstance(made.args[0], ExecutionBlocker)
     assert made.args[2] == "Nothing was learned."
-    assert made.ui == {"text": ["Nothing was learned."], "ti_loss": [], "ti_monitor": [{}]}
+    assert made.ui == {"text": ["Nothing was learned."], "ti_loss": [], "ti_monitor": []}
 
 
-@pytest.mark.parametrize("pictures", [None, torch.zeros(2, 8, 8, 3)])
-def test_what_was_learned_goes_on_and_pictures_where_there_are_any(
-    loaded: Loaded, pictures: torch.Tensor | None
+@pytest.mark.parametrize("images", [None, torch.zeros(2, 8, 8, 3)])
+def test_what_was_learned_goes_on_and_images_where_there_are_any(
+    loaded: Loaded, images: torch.Tensor | None
 ):
     made = word(loaded.clip)
-    found = outputs(Learned(made, [0.5, 0.4], "report"), pictures, {}).args
+    found = outputs(Learned(made, [0.5, 0.4], "report"), images, {}).args
     assert found[:3] == (made, {"loss": [0.5, 0.4]}, "report")
-    assert isinstance(found[3], ExecutionBlocker) == (pictures is None)
+    assert isinstance(found[3], ExecutionBlocker) == (images is None)
 
 
 def test_the_objective_that_nobody_changed_is_what_training_does_without_the_node():

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 Prompt = dict[str, dict[str, Any]]
 SMALL_MODELS = Path(__file__).with_name("small_models_node")
 STEPS = 6
-COLOURS = ("crimson", "navy", "seagreen", "orange", "orchid")
+COLORS = ("crimson", "navy", "seagreen", "orange", "orchid")
 
 
 def graph(**changes: Any) -> Prompt:
@@ -27,7 +27,7 @@ def graph(**changes: Any) -> Prompt:
             "CreateEmbedding",
             clip=["load", 1],
             placeholder="my-star",
-            initialiser="star",
+            initializer="star",
             vectors=2,
         ),
         "train": node(
@@ -65,8 +65,21 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
 
 
+def option_inputs(**changes: Any) -> dict[str, Any]:
+    """What a new Caption Options sends."""
+    texts = ("templates", "extension", "metadata_file", "name_pattern", "prefix", "suffix")
+    return {
+        **dict.fromkeys((*texts, "keep_separator", "secondary_separator"), ""),
+        **{"template_file": "", "name_joiner": " ", "separator": ","},
+        **{"shuffle": False, "wildcards": False, "weights": False, "missing": "add"},
+        **{"keep_tokens": 0, "tag_dropout": 0.0, "caption_dropout": 0.0, "source": "auto"},
+        **{"caption_dropout_epochs": 0, "warmup_min": 1, "warmup_steps": 0},
+        **changes,
+    }
+
+
 def sampling(clip: str, text: str, clip_output: int = 0) -> Prompt:
-    """Prompt, sampler, decoder and a saved picture."""
+    """Prompt, sampler, decoder and a saved image."""
     return {
         "prompt": node("CLIPTextEncode", clip=[clip, clip_output], text=text),
         "empty": node("CLIPTextEncode", clip=["load", 1], text=""),
@@ -101,8 +114,8 @@ def run_with_workflow(server: Server, prompt: Prompt, workflow: dict[str, Any]) 
     return server.wait(answer["prompt_id"])["outputs"]
 
 
-def picture(server: Server, outputs: dict[str, Any]) -> bytes:
-    """Pixels of the saved picture."""
+def image(server: Server, outputs: dict[str, Any]) -> bytes:
+    """Pixels of the saved image."""
     entry = outputs["image"]["images"][0]
     with Image.open(server.directory / "output" / entry["filename"]) as opened:
         return opened.tobytes()
@@ -121,17 +134,17 @@ def from_checkpoint(prompt: Prompt) -> Prompt:
 
 
 def lay_out(base: Path) -> None:
-    """A base directory with the demo's checkpoint and pictures, small models, and five stars."""
+    """A base directory with the demo's checkpoint and images, small models, and five stars."""
     lay_out_base(base)
     (base / "custom_nodes").mkdir()
     link_folder(base / "custom_nodes" / "small-models", SMALL_MODELS)
-    draw_pictures(base / "input" / "stars")
+    draw_images(base / "input" / "stars")
 
 
-def draw_pictures(folder: Path) -> None:
-    """Five pictures of one subject, with names whose natural order is not the alphabetical one."""
+def draw_images(folder: Path) -> None:
+    """Five images of one subject, with names whose natural order is not the alphabetical one."""
     folder.mkdir(parents=True)
-    for number, colour in enumerate(COLOURS, 8):
-        picture = Image.new("RGB", (96, 80), colour)
-        ImageDraw.Draw(picture).regular_polygon((48, 40, 30), 5, fill="gold", outline="black")
-        picture.save(folder / f"star {number}.png")
+    for number, color in enumerate(COLORS, 8):
+        image = Image.new("RGB", (96, 80), color)
+        ImageDraw.Draw(image).regular_polygon((48, 40, 30), 5, fill="gold", outline="black")
+        image.save(folder / f"star {number}.png")

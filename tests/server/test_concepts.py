@@ -29,17 +29,17 @@ OPTIONS: dict[str, Any] = {
     "secondary_separator": "",
     "wildcards": False,
     "weights": False,
-    "caption_dropout_rounds": 0,
+    "caption_dropout_epochs": 0,
     "warmup_min": 1,
     "warmup_steps": 0,
 }
 FIT: dict[str, Any] = {
     "shape": "buckets",
     "method": "crop",
-    "position": "centre",
+    "position": "center",
     "flip": 0.0,
     "zoom": 0.0,
-    "colour": 0.0,
+    "color": 0.0,
     "variants": 4,
     "upscale": True,
     "step": 8,
@@ -51,7 +51,7 @@ FIT: dict[str, Any] = {
 
 
 def put(server: Server, folder: str, **files: tuple[tuple[int, int], str]) -> None:
-    """Pictures of given sizes with captions in an input folder."""
+    """Images of given sizes with captions in an input folder."""
     target = server.directory / "input" / folder
     target.mkdir(parents=True, exist_ok=True)
     for number, (stem, (size, caption)) in enumerate(files.items()):
@@ -88,7 +88,7 @@ def test_buckets_captions_and_flips_train_together(server: Server):
         three=((90, 60), "green"),
     )
     prompt = audited(graph(concept__folder="input/mixed", concept__kind="captions"))
-    prompt["fit"] = node("ConceptPictureFit", **{**FIT, "flip": 0.5})
+    prompt["fit"] = node("ConceptCropAndBuckets", **{**FIT, "flip": 0.5})
     prompt["options"] = node(
         "ConceptCaptionOptions", **{**OPTIONS, "shuffle": True, "tag_dropout": 0.1}
     )
@@ -96,8 +96,8 @@ def test_buckets_captions_and_flips_train_together(server: Server):
     prompt["crops"] = node("SaveImage", images=["concept", 1], filename_prefix="crops")
     outputs = run(server, prompt)
     text = outputs["audit"]["text"][0]
-    assert "3 pictures in 2 sizes (80 x 48: 2, 48 x 80: 1), 3 with repeats, 12 crops" in text
-    assert "'my-star' is missing from the captions of 2 pictures: it is put in front" in text
+    assert "3 images in 2 sizes (80 x 48: 2, 48 x 80: 1), 3 with repeats, 12 crops" in text
+    assert "'my-star' is missing from the captions of 2 images: it is put in front" in text
     assert "Learned 'my-star'" in outputs["train"]["text"][0]
     assert len(outputs["crops"]["images"]) == 12
     assert outputs["sheet"]["images"]
@@ -114,7 +114,7 @@ def test_masks_of_the_graph_train(server: Server):
         run(server, prompt)
 
 
-def test_the_hosts_dataset_nodes_give_pictures_with_captions(server: Server):
+def test_the_hosts_dataset_nodes_give_images_with_captions(server: Server):
     put(server, "pairs", a=((64, 64), "first {}"), b=((64, 64), "second {}"))
     prompt = graph(concept__folder="none", concept__kind="captions")
     prompt["pairs"] = node("LoadImageTextDataSetFromFolder", folder="pairs")
@@ -143,9 +143,9 @@ def test_concepts_are_joined_each_with_its_own_kind_and_repeats(server: Server):
     prompt["report"] = node("PreviewAny", source=["both", 2])
     outputs = run(server, prompt)
     text = outputs["report"]["text"][0]
-    assert "10 pictures in 2 sizes (64 x 64: 5, 128 x 128: 5)" in text
+    assert "10 images in 2 sizes (64 x 64: 5, 128 x 128: 5)" in text
     assert "3 times" in text
-    assert "from 10 pictures" in outputs["train"]["text"][0]
+    assert "from 10 images" in outputs["train"]["text"][0]
 
 
 def test_a_dataset_file_of_kohya_trains(server: Server):
@@ -209,11 +209,11 @@ def test_a_changed_metadata_file_elsewhere_is_seen_by_the_next_run(server: Serve
 
 def test_changed_masks_and_metadata_of_a_dataset_file_are_seen_by_the_next_run(server: Server):
     pytest.importorskip("tomllib")
-    put(server, "set/pictures", a=((64, 64), ""))
+    put(server, "set/images", a=((64, 64), ""))
     inputs = server.directory / "input"
     (inputs / "set" / "masks").mkdir()
     (inputs / "set" / "set.toml").write_text(
-        "[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = 'pictures'\n"
+        "[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = 'images'\n"
         "conditioning_data_dir = 'masks'\nmetadata_file = 'input/set/captions.json'\n"
     )
     prompt = graph()
@@ -236,16 +236,16 @@ def test_changed_masks_and_metadata_of_a_dataset_file_are_seen_by_the_next_run(s
 def test_captions_that_are_not_used_are_told_on_the_node(server: Server):
     kept = reported(graph(concept__captions="one\ntwo"))
     text = run(server, kept)["report"]["text"][0]
-    assert text.endswith("There are also 2 captions for 5 pictures.")
-    assert "The captions were not used: kind 'object' does not use captions." in text
+    assert text.endswith("There are also 2 captions for 5 images.")
+    assert "The captions were not used: captions is 'object', which uses none." in text
 
 
-def test_an_option_that_is_no_more_is_refused_as_the_host_does_it(server: Server):
+def test_an_option_that_is_no_more_is_refused_with_those_that_are(server: Server):
     """'leave' could only make training fail."""
     prompt = graph()
     prompt["options"] = node("ConceptCaptionOptions", **{**OPTIONS, "missing": "leave"})
     prompt["concept"]["inputs"]["caption_options"] = ["options", 0]
-    with pytest.raises(RuntimeError, match="value_not_in_list.*missing"):
+    with pytest.raises(RuntimeError, match="missing is 'leave', but must be one of 'add', 'error'"):
         run(server, prompt)
 
 
@@ -256,7 +256,7 @@ def test_unreadable_files_are_skipped_on_request_and_named(server: Server):
     prompt["report"] = node("PreviewAny", source=["concept", 2])
     kept = {name: prompt[name] for name in ("concept", "report")}
     text = run(server, kept)["report"]["text"][0]
-    assert "2 pictures" in text
+    assert "2 images" in text
     assert "'torn.png' cannot be read" in text
 
 
@@ -282,7 +282,7 @@ def test_wrong_caption_options_name_the_value_and_the_remedy(
 def test_the_schemas_have_a_tooltip_on_every_input_and_output(server: Server):
     info = server.object_info()
     for name in (
-        "ConceptPictureFit",
+        "ConceptCropAndBuckets",
         "ConceptCaptionOptions",
         "ConceptMaskOptions",
         "ConceptJoin",
@@ -294,7 +294,7 @@ def test_the_schemas_have_a_tooltip_on_every_input_and_output(server: Server):
             for input_name, spec in schema["input"].get(kind, {}).items():
                 assert spec[1].get("tooltip"), (name, input_name)
         assert all(schema["output_tooltips"]), name
-        assert schema["category"] == "training/textual inversion"
+        assert schema["category"] == "model/training/textual inversion"
 
 
 def test_load_images_has_few_widgets_in_sight(server: Server):
@@ -316,3 +316,42 @@ def test_crops_are_there_when_they_are_connected_after_a_run(server: Server):
     run(server, kept)
     kept["crops"] = node("SaveImage", images=["concept", 1], filename_prefix="crops")
     assert len(run(server, kept)["crops"]["images"]) == 5
+
+
+def test_the_routes_of_folders_answer_in_our_words_whatever_lies_there(server: Server):
+    inputs = server.directory / "input"
+    put(server, "odd", a=((64, 64), "one"), b=((64, 64), "two"), c=((64, 64), "three"))
+    (inputs / "odd" / "loop.png").symlink_to(inputs / "odd" / "loop.png")
+    (inputs / "odd" / "._a.png").write_bytes(b"\0\5\x16\7")
+    (inputs / "odd" / "d.heic").write_text("x")
+    (inputs / "phone").mkdir()
+    (inputs / "phone" / "d.heic").write_text("x")
+    route = "/textual_inversion"
+    found = server.get_json(f"{route}/folder?folder=input/odd&resolution=64")
+    assert found["count"] == 3
+    assert "2 files were not read (d.heic, loop.png)." in found["findings"][0]
+    assert server.get_json(f"{route}/folders")["input/phone"] == 0
+    assert ".jfif" in server.get_json(f"{route}/file_kinds")["images"]
+    assert server.get(f"{route}/thumbnail?image=input/odd/a.png")
+    for asked in (
+        *("folder?folder=input/.", "folder?folder=input/odd/..", "folder?folder=input/none"),
+        *(f"thumbnail?image=input/odd/{one}" for one in ("loop.png", "._a.png", "d.heic", "..")),
+    ):
+        with pytest.raises(RuntimeError, match="There is no image") as refused:
+            server.get_json(f"{route}/{asked}")
+        assert str(server.directory) not in str(refused.value)
+
+
+def test_what_other_systems_leave_in_a_folder_is_not_learned(server: Server):
+    put(server, "mac", **{name: ((64, 64), "") for name in ("1", "2", "3")})
+    folder = server.directory / "input" / "mac"
+    (folder / "1.txt").rename(folder / "1.TXT")
+    (folder / "1.TXT").write_text("as written {}")
+    for place in ("__MACOSX/1.png", ".Trash-1000/files/9.png", "._2.png"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_bytes(b"\0\5\x16\7")
+    Image.effect_noise((64, 64), 99).save(folder / "a star.jfif", "JPEG")
+    kept = reported(graph(concept__folder="input/mac", concept__kind="object and captions"))
+    text = run(server, kept)["report"]["text"][0]
+    assert text.startswith("4 images at 64 x 64")
+    assert "caption from 1.TXT): as written {}" in text

@@ -31,12 +31,18 @@ HEAVIEST = 60_000  # bytes of a thumbnail
 LOADERS = {"CheckpointLoaderSimple": 0, "UNETLoader": 0, "CLIPLoader": 1, "VAELoader": 2}
 SMALL: dict[str, dict[str, Any]] = {
     "LoadImagesAsConcept": {"folder": "input/stars", "resolution": 64},
+    "CreateEmbedding": {"initializer": "star"},
+    "ConceptAutoCaption": {"samples": 1, "fragments": "a {} [place]\n[place]\non grass"},
     "TrainTextualInversion": {"steps": 1, "resume": "off"},
     "TrainingPreviews": {"width": 64, "height": 64, "steps": 1},
     "EmptyLatentImage": {"width": 64, "height": 64},
     "KSampler": {"steps": 1},
     "SaveEmbedding": {"overwrite": True},
     "LoadTextualInversion": {"file": WORDS[0]},
+}
+CHOSEN: dict[str, dict[str, Any]] = {  # What the user fills in.
+    "LoadImagesAsConcept": {"folder": "input/stars"},
+    "CreateEmbedding": {"initializer": "star"},
 }
 by_name = pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
 
@@ -131,11 +137,11 @@ def test_its_nodes_of_ours_say_where_they_are_from(object_info: dict[str, Any], 
 
 @by_name
 @pytest.mark.usefixtures("empty_files")
-def test_the_server_takes_it_as_it_is_once_a_folder_is_chosen(
+def test_the_server_takes_it_as_it_is_once_folder_and_init_word_are_given(
     server: Server, object_info: dict[str, Any], template: Template
 ):
     prompt = to_prompt(template.workflow(), object_info)
-    server.queue(with_values(prompt, {"LoadImagesAsConcept": {"folder": "input/stars"}}))
+    server.queue(with_values(prompt, CHOSEN))
 
 
 def test_they_run_one_behind_the_other(server: Server, object_info: dict[str, Any]):

@@ -144,7 +144,7 @@ def test_each_family_learns_saves_and_samples_in_a_graph(server: Server, name: s
     )
     file = saved_path(server, outputs)
     again = models(name) | {
-        "word": node("LoadTextualInversion", file=file.name),
+        "word": node("LoadTextualInversion", file=file.name, placeholder="my-star"),
         "apply": node("ApplyEmbeddingToCLIP", clip=["load", 1], embedding=["word", 0], strength=1),
     }
     again |= drawn(name, "loaded", ["apply", 0])

@@ -32,7 +32,7 @@ def trained(server: Server) -> Path:
 
 
 def load(file: Any, **more: Any) -> dict[str, Any]:
-    inputs = {"file": file, "placeholder": "", "initialiser": "", "word": "", **more}
+    inputs = {"file": file, "placeholder": "", "initializer": "", "word": "", **more}
     return node("LoadTextualInversion", **inputs)
 
 
@@ -45,14 +45,15 @@ def test_a_saved_word_is_loaded_inspected_and_trained_on(server: Server, trained
     prompt = graph(train__embedding=["again", 0], save__name="files-star-more")
     prompt["again"] = load(trained.name, clip=["load", 1])
     prompt["inspect"] = node(
-        "InspectTextualInversion", embedding=["again", 0], clip=["load", 1], neighbours=3
+        "InspectTextualInversion", embedding=["again", 0], clip=["load", 1], neighbors=3
     )
     prompt["text"] = node("PreviewAny", source=["inspect", 0])
     prompt["shown"] = node("SaveImage", images=["inspect", 1], filename_prefix="inspect")
     del prompt["word"]
     outputs = run(server, prompt)
     report = outputs["text"]["text"][0]
-    for line in ("'my-star', initialiser 'star'", "Fits SD 1.x", "nearest", "steps: 6"):
+    told = ("'files-star', init word 'star'", "Inside, the file calls it 'my-star'")
+    for line in (*told, "Fits SD 1.x", "nearest", "steps: 6"):
         assert line in report
     assert outputs["inspect"]["text"][0] == report
     assert outputs["inspect"]["images"]
@@ -67,7 +68,7 @@ def test_a_saved_word_is_loaded_inspected_and_trained_on(server: Server, trained
         ("automatic1111", [".pt"]),
         ("diffusers", [".safetensors"]),
         ("onetrainer", [".safetensors"]),
-        ("share picture", [".png"]),
+        ("share image", [".png"]),
     ],
 )
 def test_a_file_is_converted_and_back_without_a_change(
@@ -84,7 +85,8 @@ def test_a_file_is_converted_and_back_without_a_change(
     assert load_file(back)["emb_params"].equal(load_file(trained)["emb_params"])
     with safe_open(back, "pt") as opened:
         recipe = json.loads(opened.metadata()["textual_inversion"])
-    assert (recipe["placeholder"], recipe["initialiser"]) == ("my-star", "star")
+    word = trained.stem if kind == "share image" else there.stem
+    assert (recipe["placeholder"], recipe["initializer"]) == (word, "star")
     assert recipe["steps"] == 6
 
 
@@ -134,13 +136,13 @@ def test_the_same_conversion_over_a_wire_is_not_written_again(server: Server, tr
     assert [path.name for path in folder(server).glob("once*")] == ["once.safetensors"]
 
 
-def test_the_share_picture_carries_sample_vectors_and_graph(server: Server, trained: Path):
+def test_the_share_image_carries_sample_vectors_and_graph(server: Server, trained: Path):
     prompt = {
         "load": node("SmallModels"),
         "again": load(trained.name, clip=["load", 1]),
         "apply": node("ApplyEmbeddingToCLIP", clip=["load", 1], embedding=["again", 0], strength=1),
         **sampling("apply", "a photo of my-star"),
-        "save": save(["again", 0], "card", "share picture", picture=["decode", 0]),
+        "save": save(["again", 0], "card", "share image", image=["decode", 0]),
     }
     workflow = {"nodes": [], "links": [], "version": 0.4}
     path = saved_path(server, run_with_workflow(server, prompt, workflow))
@@ -205,6 +207,42 @@ def test_a_file_that_cannot_be_used_is_an_error_with_the_way_out(
         run(server, prompt)
 
 
+def test_load_inspect_and_apply_tell_which_half_of_a_word_is_missing_also_from_the_cache(
+    server: Server,
+):
+    save_file({"emb_params": randn(1, 768)}, folder(server) / "half.safetensors")
+    prompt = {
+        "load": node("SmallFamily", family="SDXL"),
+        "a": load("half.safetensors", clip=["load", 1], initializer="cat"),
+        "inspect": node(
+            "InspectTextualInversion", embedding=["a", 0], clip=["load", 1], neighbors=3
+        ),
+        "apply": node("ApplyEmbeddingToCLIP", clip=["load", 1], embedding=["a", 0], strength=1.0),
+        "text": node("CLIPTextEncode", clip=["apply", 0], text="a half"),
+        "seen": node("PreviewAny", source=["text", 0]),
+    }
+    told = "Half of it is missing: 'half' has vectors for clip_l"
+    for _ in range(2):
+        outputs = run(server, prompt)
+        for name in ("a", "inspect", "apply"):
+            assert told in outputs[name]["text"][0], name
+        assert "clip_g reads the init word 'cat'" in outputs["apply"]["text"][0]
+    prompt["load"] = node("SmallFamily", family="SD 1.x")
+    assert run(server, prompt)["apply"]["text"] == [""]
+
+
+def test_two_files_of_one_name_are_told_until_one_of_them_is_renamed(server: Server):
+    for name in ("twin.safetensors", "other/twin.safetensors"):
+        (folder(server) / name).parent.mkdir(exist_ok=True)
+        save_file({"emb_params": ones(1, 768)}, folder(server) / name)
+    prompt = {"a": load("twin.safetensors"), "seen": node("PreviewAny", source=["a", 1])}
+    assert "the same name: other/twin.safetensors" in run(server, prompt)["a"]["text"][0]
+    renamed = {**prompt, "a": load("twin.safetensors", placeholder="my-twin")}
+    assert "the same name" not in run(server, renamed)["a"]["text"][0]
+    (folder(server) / "other" / "twin.safetensors").unlink()
+    assert "the same name" not in run(server, prompt)["a"]["text"][0]
+
+
 def test_the_dropdown_offers_files_and_cards(server: Server, trained: Path):
     (folder(server) / "a.preview.png").touch()
     options = server.object_info()["LoadTextualInversion"]["input"]["required"]["file"]
@@ -220,7 +258,7 @@ def test_every_input_and_output_has_a_tooltip(server: Server, name: str):
         for input_name, spec in schema["input"].get(kind, {}).items():
             assert spec[1].get("tooltip"), (name, input_name)
     assert all(schema["output_tooltips"])
-    assert schema["category"] == "training/textual inversion"
+    assert schema["category"] == "model/training/textual inversion"
 
 
 def test_the_old_inputs_of_save_embedding_keep_their_places(server: Server):

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from demo import CHECKPOINT
-from graphs import STEPS, from_checkpoint, graph, node, picture, run, sampling, saved_path
+from graphs import STEPS, from_checkpoint, graph, image, node, run, sampling, saved_path
 from headless import REPO, Server
 from safetensors import safe_open
 
-CATEGORY = "training/textual inversion"
+CATEGORY = "model/training/textual inversion"
 
 
 def test_a_graph_trains_saves_and_samples(server: Server):
@@ -45,14 +45,14 @@ def test_the_saved_file_draws_what_the_graph_drew(server: Server):
     assert saved_path(server, outputs).parent.name == "pets"
     from_file = {**graph(), **sampling("load", "a photo of embedding:pets/my-star-file", 1)}
     kept = {name: from_file[name] for name in ("load", *sampling("load", ""))}
-    assert picture(server, run(server, kept)) == picture(server, outputs)
+    assert image(server, run(server, kept)) == image(server, outputs)
 
 
-def test_untrained_and_trained_words_draw_different_pictures(server: Server):
-    trained = picture(server, run(server, graph(train__seed=2)))
+def test_untrained_and_trained_words_draw_different_images(server: Server):
+    trained = image(server, run(server, graph(train__seed=2)))
     untrained = graph(apply__embedding=["word", 0])
     del untrained["save"]
-    assert picture(server, run(server, untrained)) != trained
+    assert image(server, run(server, untrained)) != trained
 
 
 def test_a_name_is_never_overwritten_unasked(server: Server):
@@ -90,7 +90,7 @@ def test_cancel_is_answered_within_a_step_and_the_next_run_is_as_if_nothing_had_
         saved_path(server, again).read_bytes()[-4096:]
         == saved_path(server, reference).read_bytes()[-4096:]
     )
-    assert picture(server, again) == picture(server, reference)
+    assert image(server, again) == image(server, reference)
 
 
 def test_a_second_queue_of_the_same_graph_trains_nothing_again(server: Server):
@@ -101,18 +101,18 @@ def test_a_second_queue_of_the_same_graph_trains_nothing_again(server: Server):
     assert STEPS not in steps
 
 
-def test_pictures_can_come_from_the_graph_as_batch_and_list(server: Server):
+def test_images_can_come_from_the_graph_as_batch_and_list(server: Server):
     prompt = graph(concept__folder="none")
     prompt["shown"] = node("EmptyImage", width=80, height=64, batch_size=3, color=255)
     prompt["concept"]["inputs"]["images"] = ["shown", 0]
     prompt["report"] = node("PreviewAny", source=["concept", 2])
     text = run(server, prompt)["report"]["text"][0]
-    assert "3 pictures at 64 x 64" in text
+    assert "3 images at 64 x 64" in text
     prompt["shown"] = node("LoadImageDataSetFromFolder", folder="stars")
-    assert "5 pictures at 64 x 64" in run(server, prompt)["report"]["text"][0]
+    assert "5 images at 64 x 64" in run(server, prompt)["report"]["text"][0]
 
 
-def test_captions_belong_to_pictures_in_natural_order(server: Server):
+def test_captions_belong_to_images_in_natural_order(server: Server):
     prompt = graph(concept__kind="captions", concept__captions="a\nb {}\nc\nd\ne my-star")
     prompt["report"] = node("PreviewAny", source=["concept", 2])
     outputs = run(server, prompt)
@@ -120,7 +120,7 @@ def test_captions_belong_to_pictures_in_natural_order(server: Server):
     stars = [line for line in lines if line.startswith("star ")]
     assert [line.split(" (")[0] for line in stars] == [f"star {n}.png" for n in range(8, 13)]
     assert stars[1].endswith(": b {}")
-    assert "missing from the captions of 3 pictures" in outputs["train"]["text"][0]
+    assert "missing from the captions of 3 images" in outputs["train"]["text"][0]
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ def test_captions_belong_to_pictures_in_natural_order(server: Server):
     [
         ({"word__placeholder": "my star"}, "cannot be written in a prompt"),
         ({"word__placeholder": "1.5"}, "reads as a number"),
-        ({"word__initialiser": " "}, "The initialiser is empty"),
-        ({"concept__folder": "none"}, "There are no pictures"),
-        ({"concept__kind": "captions", "concept__captions": "a\nb"}, "2 captions for 5 pictures"),
+        ({"word__initializer": " "}, "The init word is empty"),
+        ({"concept__folder": "none"}, "There are no images"),
+        ({"concept__kind": "captions", "concept__captions": "a\nb"}, "2 captions for 5 images"),
         ({"train__method.learning_rate": "fast"}, "'fast' is not RATE or RATE:STEP"),
         ({"train__method.learning_rate": "0.1:3, 0.2"}, "Set schedule to 'auto'"),
         ({"train__warmup": 6}, "must be shorter than the training"),
@@ -148,11 +148,11 @@ def test_bad_input_is_an_error_that_names_the_value_and_the_remedy(
 
 @pytest.mark.parametrize("folder", ["input/../../etc", "input/missing", "/etc"])
 def test_folders_outside_are_refused(server: Server, folder: str):
-    with pytest.raises(RuntimeError, match="There is no picture folder|value_not_in_list"):
+    with pytest.raises(RuntimeError, match="There is no image folder|value_not_in_list"):
         run(server, graph(concept__folder=folder))
 
 
-def test_an_unreadable_picture_is_named(server: Server):
+def test_an_unreadable_image_is_named(server: Server):
     broken = server.directory / "input" / "broken"
     broken.mkdir(exist_ok=True)
     (broken / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)

@@ -1,4 +1,4 @@
-"""Previews in the real server: the pictures of KSampler, as a batch with their steps."""
+"""Previews in the real server: the images of KSampler, as a batch with their steps."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from graphs import STEPS, Prompt, graph, node, run, sampling, saved_path
 from headless import Server
 from PIL import Image
 
-LABEL = 24  # pixels at the foot of a picture, which is 64 high
+LABEL = 24  # pixels at the foot of an image, which is 64 high
 
 
 def with_previews(training_seed: int, **changes: Any) -> Prompt:
@@ -33,7 +33,7 @@ def with_previews(training_seed: int, **changes: Any) -> Prompt:
     return prompt
 
 
-def pictures(server: Server, outputs: dict[str, Any], name: str) -> list[np.ndarray]:
+def images(server: Server, outputs: dict[str, Any], name: str) -> list[np.ndarray]:
     found = []
     for entry in outputs[name]["images"]:
         with Image.open(server.directory / "output" / entry["filename"]) as opened:
@@ -58,9 +58,9 @@ def test_the_first_preview_is_what_the_ordinary_nodes_draw(server: Server):
             },
         )
     outputs = run(server, prompt)
-    shown = pictures(server, outputs, "shown")
+    shown = images(server, outputs, "shown")
     assert len(shown) == 1 + STEPS // 3
-    (ordinary,) = pictures(server, outputs, "before-image")
+    (ordinary,) = images(server, outputs, "before-image")
     assert np.array_equal(shown[0][:-LABEL], ordinary[:-LABEL])
     assert not np.array_equal(shown[0], ordinary)  # The label.
     assert not np.array_equal(shown[-1][:-LABEL], ordinary[:-LABEL])

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from graphs import Prompt, graph, picture, run, saved_path
+from graphs import Prompt, graph, image, run, saved_path
 from headless import Server
 from safetensors import safe_open
 
@@ -12,7 +12,9 @@ LONG = 400
 
 
 def stop(server: Server, body: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(server._request("/textual_inversion/stop", body))
+    said = json.loads(server._request("/textual_inversion/stop", body))
+    assert said.pop("moment") > 0
+    return said
 
 
 def long_training(seed: int, **changes: Any) -> Prompt:
@@ -42,7 +44,7 @@ def test_the_graph_goes_on_with_what_was_learned(server: Server, seed: int, body
     untrained = run(server, graph(save__embedding=["word", 0], train__seed=seed))
     with safe_open(saved_path(server, untrained), "pt") as opened:
         assert not opened.get_tensor("emb_params").equal(kept)
-    assert picture(server, outputs)
+    assert image(server, outputs)
 
 
 def test_a_node_in_a_subgraph_is_found_by_its_whole_id(server: Server):

@@ -40,11 +40,11 @@ def cases() -> Iterator[Case]:
         yield Case(f"caption {name}", "bytes of a .txt", lambda f, data=data: caption(f, data))
     for name, line in METADATA.items():
         yield Case(f"json {name}", "metadata.jsonl", lambda f, line=line: metadata(f, line))
-    for name, mode in (("one bit", "1"), ("palette", "P"), ("grey", "L"), ("colour", "RGBA")):
-        yield Case(f"64 MP {name}", "a large picture", lambda f, mode=mode: large(f, mode))
-    yield Case("profile", "a PNG whose colour profile follows its pixels", late_profile)
-    yield Case("name", "a picture whose name is not UTF-8", odd_name)
-    yield Case("pipe", "a pipe that is called a picture, and one for its caption", pipes)
+    for name, mode in (("one bit", "1"), ("palette", "P"), ("gray", "L"), ("color", "RGBA")):
+        yield Case(f"64 MP {name}", "a large image", lambda f, mode=mode: large(f, mode))
+    yield Case("profile", "a PNG whose color profile follows its pixels", late_profile)
+    yield Case("name", "an image whose name is not UTF-8", odd_name)
+    yield Case("pipe", "a pipe that is called an image, and one for its caption", pipes)
     for choice in ("input/" + "x" * 5000, "input/\udcff", "input/a\0b"):
         yield Case(f"choice {choice[:8]!r}", "a folder that cannot be", lambda _, c=choice: load(c))
     for extension in (".", "..", "x" * 300, "a/b"):
@@ -90,7 +90,7 @@ METADATA = {
 
 def load(choice: str, kind: str = "captions", files: CaptionFiles | None = None) -> Concept:
     """A concept as Load Images as Concept makes it."""
-    from ti_core.host.pictures.concept_requests import Request, load_concept
+    from ti_core.host.images.concept_requests import Request, load_concept
 
     options = CaptionOptions(files or CaptionFiles())
     fit = FitSettings(64, 64)
@@ -106,7 +106,7 @@ def input_folder(folder: Path) -> Path:
 
 
 def cats(folder: Path, name: str = "cats") -> Path:
-    """A sub-folder with a picture."""
+    """A sub-folder with an image."""
     inside = input_folder(folder) / name
     inside.mkdir()
     Image.new("RGB", (64, 64), "red").save(inside / "a.png")
@@ -120,7 +120,7 @@ def endless_pattern(folder: Path) -> object:
 
 def dataset(folder: Path, text: str) -> object:
     """Load a dataset file."""
-    from ti_core.host.pictures.dataset_files import load_dataset_file
+    from ti_core.host.images.dataset_files import load_dataset_file
 
     cats(folder)
     (folder / "set.toml").write_text(text)
@@ -134,19 +134,19 @@ def named_folder(folder: Path, name: str) -> object:
 
 
 def caption(folder: Path, data: bytes) -> object:
-    """Load a picture with a caption file."""
+    """Load an image with a caption file."""
     (cats(folder) / "a.txt").write_bytes(data)
     return load("input/cats")
 
 
 def metadata(folder: Path, line: str) -> object:
-    """Load a picture with JSON lines."""
+    """Load an image with JSON lines."""
     (cats(folder) / "metadata.jsonl").write_text(line)
     return load("input/cats", files=CaptionFiles("metadata"))
 
 
 def large(folder: Path, mode: str) -> object:
-    """Load a picture with as many pixels as are allowed."""
+    """Load an image with as many pixels as are allowed."""
     inside = cats(folder)
     Image.new(mode, (8192, 8192), 1).save(inside / "b.png", compress_level=1)
     return load("input/cats", "object")
@@ -167,7 +167,7 @@ def late_profile(folder: Path) -> object:
 
 
 def odd_name(folder: Path) -> object:
-    """Load a picture with a name of other bytes, and write its report as the node does."""
+    """Load an image with a name of other bytes, and write its report as the node does."""
     from ti_core.concept.audit import concept_report
 
     inside = cats(folder)

@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -21,11 +22,11 @@ from safetensors import safe_open
 from sample_embeddings import embedding
 from toy import ToyModel, ran, settings, word
 
-from ti_core.store.checkpoint import VERSION, packed_state, sealed
+from ti_core.store.checkpoint import VERSION, checkpoint, packed_state, sealed
 from ti_core.store.run_store import RunStore, checkpoints
-from ti_core.training.optimisers import FreeSettings
+from ti_core.training.optimizers import AdamWSettings
 from ti_core.training.run import RunState
-from ti_core.word.formats import FORMATS, Export, write_files
+from ti_core.word.formats import FORMATS, Export, file_locks, write_files
 from ti_core.word.formats.file_names import embeddings_below, name_to_write
 
 REPO = Path(__file__).resolve().parents[2]
@@ -79,6 +80,36 @@ def cases() -> Iterator[Case]:
         "1 checkpoint and 2 files of an embedding were written, 0 problems told.",
     )
     yield Case(
+        "a file system without locks",
+        "every lock is refused with ENOLCK, as on some network drives; the run is taken up",
+        without_locks,
+        "Told 2 times: cannot be locked. The run goes on from step 2.",
+    )
+    yield Case(
+        "a disk that can only be read",
+        "a stored run lies on a disk that nobody may write to",
+        on_small_disk(read_only),
+        "Told 1 time: Read-only file system. The run goes on from step 2.",
+    )
+    yield Case(
+        "a save that is killed",
+        "a process that saves a file is killed before each call of the system in turn",
+        killed_saves,
+        "0 empty files have a name, 0 leftovers after the next save.",
+    )
+    yield Case(
+        "a start over that is killed",
+        "a run starts over beside a finished one, and is killed after step 4",
+        killed_start_over,
+        "The finished run goes on from step 20.",
+    )
+    yield Case(
+        "checkpoints of another run and of another step",
+        "one of another run lies in the folder, and one that has the name of another step",
+        foreign_checkpoints,
+        "Told: it belongs to another run; it holds step 4. The run goes on from step 2.",
+    )
+    yield Case(
         "a folder that is removed",
         "the run's folder is removed while it trains",
         removed_folder,
@@ -99,7 +130,7 @@ def cases() -> Iterator[Case]:
     )
     yield Case(
         "an infinite memory",
-        "gradients of 1e25 from step 4 on, which no optimiser can square",
+        "gradients of 1e25 from step 4 on, which no optimizer can square",
         infinite_memory,
         "The run ended by 'not finite', and was stored and read again at step 3.",
     )
@@ -294,7 +325,97 @@ def run_and_embedding(folder: Path) -> str:
     )
 
 
+def without_locks(folder: Path) -> str:
+    told = Told()
+    refusal = mock.Mock(side_effect=OSError(errno.ENOLCK, "No locks available"))
+    with mock.patch.object(file_locks, "ask_for", refusal):
+        with told.store(folder) as kept:
+            kept.save(reached(2))
+        with told.store(folder) as again:
+            found = again.load(LIKE, MOST)
+    said = "cannot be locked" if all("cannot be locked" in text for text in told) else str(told)
+    return (
+        f"Told {len(told)} times: {said}. The run goes on from step {found.step if found else 0}."
+    )
+
+
+def read_only(folder: Path) -> str:
+    told = Told()
+    with told.store(folder) as kept:
+        kept.save(reached(2))
+    subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+    with told.store(folder) as again:
+        found = again.load(LIKE, MOST)
+        again.save(reached(4))
+    why = told[0][told[0].rfind("(") + 1 : told[0].rfind(")")]
+    step = found.step if found else 0
+    return f"Told {len(told)} time: {why}. The run goes on from step {step}."
+
+
+def killed_saves(folder: Path) -> str:
+    """Before the n-th call, for as long as there is one."""
+    empty = left = 0
+    for number in itertools.count():
+        child = os.fork()
+        if child == 0:
+            try:
+                calls = itertools.count()
+                for name in ("fsync", "link", "replace", "unlink"):
+                    setattr(os, name, killing(getattr(os, name), calls, number))
+                write_files(folder / "a", {".safetensors": b"data"})
+            finally:
+                os._exit(0)
+        alive = os.waitpid(child, 0)[1] == 0
+        empty += sum(not path.stat().st_size for path in folder.glob("a*"))
+        write_files(folder / "b", {".safetensors": b"data"})
+        left += len(list(folder.glob(".*")))
+        if alive:
+            return f"{empty} empty files have a name, {left} leftovers after the next save."
+    return ""
+
+
+def killing(real: Callable[..., Any], calls: Iterator[int], at: int) -> Callable[..., Any]:
+    """A call of the system before which the process is killed, if it is the one."""
+
+    def call(*given: Any, **named: Any) -> Any:
+        if next(calls) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*given, **named)
+
+    return call
+
+
 # Folders
+
+
+def killed_start_over(folder: Path) -> str:
+    with Told().store(folder) as kept:
+        kept.save(ran(settings(MOST)))
+    child = os.fork()
+    if child == 0:
+        try:
+            with Told().store(folder, "start over") as kept:
+                kept.save(reached(4))
+                os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    with Told().store(folder) as again:
+        found = again.load(LIKE, MOST)
+    state = "finished" if found and found.ended == "steps" else "unfinished"
+    return f"The {state} run goes on from step {found.step if found else 0}."
+
+
+def foreign_checkpoints(folder: Path) -> str:
+    told = Told()
+    with told.store(folder) as kept:
+        kept.save(reached(2))
+        for step, key in ((4, ""), (6, "of another run")):
+            data = checkpoint(reached(4), key)
+            (kept.folder / f"step-{step + 2:09d}.safetensors").write_bytes(data)
+        found = kept.load(LIKE, MOST)
+    why = "; ".join(text.partition("cannot be read: ")[2].partition(".")[0] for text in told)
+    return f"Told: {why}. The run goes on from step {found.step if found else 0}."
 
 
 def removed_folder(folder: Path) -> str:
@@ -399,7 +520,7 @@ class Steep(ToyModel):
 
 
 def infinite_memory(folder: Path) -> str:
-    chosen = settings(20, method=FreeSettings(gradient_clip=0.0))
+    chosen = settings(20, method=AdamWSettings(gradient_clip=0.0))
     state = ran(chosen, model=Steep(3))
     with RunStore(folder, "cat-1", "continue") as kept:
         kept.save(state)

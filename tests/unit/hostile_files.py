@@ -40,7 +40,7 @@ def cases(canary: Path) -> Iterator[Case]:
     """All of them; code in them that ran would make the file `canary`."""
     from strangers_files import strangers  # It takes parts from here.
 
-    for source in (safetensors_files(), archives(canary), plain_files(canary), pictures(), bent()):
+    for source in (safetensors_files(), archives(canary), plain_files(canary), images(), bent()):
         for name, data in source:
             yield Case(name, lambda built=data: built, "cannot be read as an embedding")
     for strange in strangers():
@@ -76,12 +76,12 @@ def good_files() -> dict[str, bytes]:
     made = embedding(clip_l=768)
     old = io.BytesIO()
     torch.save({"emb_params": rows(2, 768)}, old, _use_new_zipfile_serialization=False)
-    picture = Image.effect_noise((96, 64), 60).convert("RGB")
+    image = Image.effect_noise((96, 64), 60).convert("RGB")
     return {
         "safetensors": FORMATS["standard"].write(made, Export())[".safetensors"],
         "pt": FORMATS["automatic1111"].write(made, Export())[".pt"],
         "bin": old.getvalue(),
-        "png": FORMATS["share picture"].write(made, Export(picture=picture))[".png"],
+        "png": FORMATS["share image"].write(made, Export(image=image))[".png"],
     }
 
 
@@ -124,7 +124,7 @@ def safetensors_files() -> Named:
     )
     for power in (24, 40, 62, 63):
         yield f"header-of-2^{power}.safetensors", struct.pack("<Q", 1 << power) + b'{"a":1}'
-    yield "wrong-width.safetensors", safetensors.torch.save({"clip_l": torch.ones(1, 1280)})
+    yield "wrong-width.safetensors", safetensors.torch.save({"clip_l": torch.ones(1, 1234)})
     yield "unknown-width.safetensors", safetensors.torch.save({"emb_params": torch.ones(1, 77)})
     yield "too-many.safetensors", safetensors.torch.save({"emb_params": torch.ones(6000, 768)})
 
@@ -308,8 +308,8 @@ def plain_files(canary: Path) -> Named:
     yield "plain-magic.pt", wrong + pickle.dumps(["0"], 2)
 
 
-def pictures() -> Named:
-    """Pictures with and without something in them."""
+def images() -> Named:
+    """Images with and without something in them."""
     small = Image.effect_noise((64, 64), 60).convert("RGB")
     yield "ordinary.png", png(small)
     yield "ordinary.webp", encoded(small, "WEBP", lossless=True)
@@ -320,6 +320,8 @@ def pictures() -> Named:
     yield "bomb.png", bomb(50_000, 50_000)
     yield "flat-bomb.png", bomb(1 << 30, 1)
     yield "largest.png", bomb(4096, 2049)
+    yield "column.png", bomb(1, 3 << 20)
+    yield "row.png", bomb(3 << 20, 1)
     yield "text-bomb.png", png(small, zipped=b"\0" * (64 << 20))
     yield "riff.webp", b"RIFF" + struct.pack("<I", 1 << 31) + b"WEBPVP8L" + b"\xff" * 100
     yield "heif.avif", b"\0\0\0\x20ftypavif" + b"\0" * 100
@@ -361,19 +363,19 @@ def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def png(picture: Image.Image, text: str = "", zipped: bytes = b"") -> bytes:
+def png(image: Image.Image, text: str = "", zipped: bytes = b"") -> bytes:
     """A PNG with an embedding's text chunk."""
     chunks = PngInfo()
     if text:
         chunks.add_text("sd-ti-embedding", text)
     if zipped:
         chunks.add(b"zTXt", b"sd-ti-embedding\0\0" + zlib.compress(zipped))
-    return encoded(picture, "PNG", pnginfo=chunks)
+    return encoded(image, "PNG", pnginfo=chunks)
 
 
-def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ti_core.word.embedding import Embedding
 from ti_core.word.formats import FORMATS, Export, read_embedding
-from ti_core.word.inspection import inspection_picture, inspection_report
+from ti_core.word.inspection import inspection_image, inspection_report
 
 MEGABYTE = 1 << 20
 FEW = 75
@@ -50,7 +50,7 @@ def written(found: Embedding) -> str:
 
 def measured(path: Path) -> dict[str, object]:
     """What reading a file came to, with its CPU time, and the memory that it took beyond its size;
-    and the memory that its picture took.
+    and the memory that its image took.
     """
     before, started = memory(), time.process_time()
     result, found = outcome(path)
@@ -61,18 +61,23 @@ def measured(path: Path) -> dict[str, object]:
     line = {"name": path.name, "result": result, "grown": grown, "drawn": 0.0, "written": ""}
     if found is not None:
         before = memory()
-        inspection_picture(found, {})
+        inspection_image(found, {})
         line["drawn"] = memory() - before
     line["seconds"] = time.process_time() - started
     return line if found is None else {**line, "written": written(found)}
 
 
 def main(folder: Path) -> None:
-    """Each file is read by a copy of this process, so that none finds memory that another left."""
-    for warm_up in sorted((folder / "good").iterdir()):
-        outcome(warm_up)
+    """Each file is read by a copy of this process, so that none finds memory that another left.
+    A copy's own count begins with what it has touched: the good files, once more.
+    """
+    warm_up = sorted((folder / "good").iterdir())
+    for path in warm_up:
+        outcome(path)
     for path in sorted(folder.glob("*.*")):
         if not os.fork():
+            for good in warm_up:
+                outcome(good)
             print(json.dumps(measured(path)), flush=True)
             os._exit(0)
         _, status = os.wait()

@@ -32,7 +32,7 @@ def embedding(**widths: int) -> Embedding:
         "steps": 400,
         "prediction": "eps",
         "base_model": "base.safetensors",
-        "validation_loss": {"initialiser": 0.5, "learned": 0.25},
+        "validation_loss": {"initializer": 0.5, "learned": 0.25},
     }
     return Embedding("my-cat", "cat", vectors, initial, recipe)
 

@@ -3,10 +3,12 @@
 They are built of the parts of `hostile_files.py`, which lists them with all others.
 """
 
+import io
 import json
 import pickle
 import random
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -39,10 +41,11 @@ def strangers() -> Strange:
     yield from frozen_pickles()
     yield from claimed_values()
     yield from foreign_exceptions()
-    yield from large_pictures()
+    yield from large_images()
     yield from many_parts()
     yield from texts()
     yield from changed_values()
+    yield from mistaken()
 
 
 def tensor(size: Any = (1, 768), stride: Any = (768, 1)) -> Calls:
@@ -152,7 +155,7 @@ def foreign_exceptions() -> Strange:
 
 
 def profile_behind_the_pixels() -> bytes:
-    """A PNG whose colour profile comes too late."""
+    """A PNG whose color profile comes too late."""
     whole = png(Image.effect_noise((64, 64), 60).convert("RGB"))
     body = b"a\0\0" + zlib.compress(b"profile")
     chunk = b"iCCP" + body
@@ -160,8 +163,8 @@ def profile_behind_the_pixels() -> bytes:
     return whole[:-12] + profile + whole[-12:]
 
 
-def large_pictures() -> Strange:
-    """Pictures near and above the limit, with two dark columns like an embedding's."""
+def large_images() -> Strange:
+    """Images near and above the limit, with two dark columns like an embedding's."""
     yield "largest-permitted.png", lambda: columns(1536, 2048), "panels"
     yield "two-dark-columns.png", lambda: columns(2048, 4096), "too large"
     small = Image.effect_noise((64, 64), 60).convert("RGB")
@@ -175,7 +178,7 @@ def large_pictures() -> Strange:
 
 
 def columns(width: int, height: int) -> bytes:
-    """Noise between two dark columns that seem to divide panels from a picture."""
+    """Noise between two dark columns that seem to divide panels from an image."""
     pixels = np.random.default_rng(1).integers(16, 256, (height, width, 3), np.uint8) | 1
     pixels[:, [width // 2 - 2, width // 2 + 1]] &= 0xF0
     rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], axis=1)
@@ -189,10 +192,10 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def with_chunks(picture: bytes, more: list[tuple[bytes, bytes]]) -> bytes:
+def with_chunks(image: bytes, more: list[tuple[bytes, bytes]]) -> bytes:
     """A PNG with chunks before its pixels."""
-    at = picture.index(b"IDAT") - 4
-    return picture[:at] + b"".join(chunk(*one) for one in more) + picture[at:]
+    at = image.index(b"IDAT") - 4
+    return image[:at] + b"".join(chunk(*one) for one in more) + image[at:]
 
 
 def many_parts() -> Strange:
@@ -221,18 +224,18 @@ def directory(count: int) -> bytes:
 
 
 def texts() -> Strange:
-    """What a file says of itself, which goes into prompts, pictures and other files."""
-    for name, initialiser, expected in (
-        ("long", "cat " * 1_000_000, r"initialiser '(cat ){49}cat"),
-        ("names-another", "a embedding:private cat", "initialiser 'a private cat'"),
-        ("names-another-twice", "embeddembedding:ing:private", "initialiser 'private'"),
-        ("weighs", "(cat:1e9)", r"initialiser '\\\(cat:1e9\\\)'"),
-        ("breaks-prompts", "embedding:", "initialiser 'says breaks prompts'"),
-        ("half", "cat \ud800 toy", "initialiser 'cat toy'"),
-        ("escapes", "cat \\\\", "initialiser 'cat'"),
-        ("no-text", {"a": 1}, "initialiser 'says no text'"),
+    """What a file says of itself, which goes into prompts, images and other files."""
+    for name, initializer, expected in (
+        ("long", "cat " * 1_000_000, r"init word '(cat ){49}cat"),
+        ("names-another", "a embedding:private cat", "init word 'a private cat'"),
+        ("names-another-twice", "embeddembedding:ing:private", "init word 'private'"),
+        ("weighs", "(cat:1e9)", r"init word '\\\(cat:1e9\\\)'"),
+        ("breaks-prompts", "embedding:", "init word 'says breaks prompts'"),
+        ("half", "cat \ud800 toy", "init word 'cat toy'"),
+        ("escapes", "cat \\\\", "init word 'cat'"),
+        ("no-text", {"a": 1}, "init word 'says no text'"),
     ):
-        yield f"says-{name}.safetensors", lambda i=initialiser: told(initialiser=i), expected
+        yield f"says-{name}.safetensors", lambda i=initializer: told(initializer=i), expected
     yield "half-base.safetensors", lambda: told(base_model="a\ud800b"), "base_model: a b"
     yield "lines-base.safetensors", lambda: told(base_model="a\nb\tc"), "base_model: a b c"
     yield "half-keys.safetensors", lambda: told(**{"\ud800": "\ud800", "x\n": 1}), "x: 1"
@@ -293,3 +296,110 @@ def embedding_bytes() -> bytes:
     from sample_embeddings import embedding
 
     return embedding(clip_l=768).vectors["clip_l"].numpy().tobytes()[:64]
+
+
+def mistaken() -> Strange:
+    """What people have in place of an embedding, and take for one."""
+    lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 3177\n" % (b"ab" * 32)
+    yield "pointer.safetensors", lambda: lfs, "a git-lfs pointer to a file of 3177 bytes"
+    yield "pointer.pt", lambda: b"\xef\xbb\xbf" + lfs.replace(b"\n", b"\r\n"), "git-lfs pointer"
+    yield from texts_in_place_of_a_file()
+    for name, start, expected in OTHER_KINDS:
+        yield name, lambda made=start: made + b"\x9c\0\xff" * 999, expected
+    yield from unfinished()
+    yield from parts_of_models()
+
+
+def texts_in_place_of_a_file() -> Strange:
+    """What a site sends, or an editor has written."""
+    page = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>...</body></html>"
+    for name, text, expected in (
+        ("login.safetensors", page, "a web page.*you are not logged in.*Log in, and download"),
+        ("page.pt", b"\n\n  <HTML lang='de'>" + b"x" * 9000, "a web page"),
+        (
+            "denied.bin",
+            b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
+            "web page",
+        ),
+        ("page.png", page, "a web page"),
+        ("answer.safetensors", b'{"error":"Unauthorized"}', "JSON.*site's answer.*Unauthorized"),
+        ("padded.safetensors", b'        {"error": 1}', "JSON text"),
+        ("list.pt", b'[{"steps": 5}]', "JSON text"),
+        (
+            "words.PT",
+            "\u6211\u7684\u98ce\u683c, my style".encode(),
+            "a text file. It begins with '\u6211",
+        ),
+        ("words.pt", "my style".encode("utf-16"), "a text file. It begins with 'my style'"),
+        ("hidden-words.bin", b"Repository not found", "a text file.*Repository not found"),
+    ):
+        yield name, lambda made=text: made, expected
+
+
+OTHER_KINDS = (
+    ("jpeg.png", b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG image, which cannot hold"),
+    ("jpeg.pt", b"\xff\xd8\xff\xe1\0\x10Exif", "a JPEG image"),
+    ("moving.webp", b"GIF89a", "a GIF image"),
+    ("sound.webp", b"RIFF\0\0\0\0WAVEfmt ", "a sound or video file"),
+    ("link.pt", b"L\0\0\0\x01\x14\2\0\0\0", "a Windows shortcut. Copy the file that"),
+    ("site.pt", b"[InternetShortcut]\r\nURL=https://", "a shortcut to a web page"),
+    ("alias.pt", b"book\0\0\0\0mark", "a macOS alias"),
+    ("beside.safetensors", b"\0\x05\x16\x07\0\2", "a file that macOS adds to another"),
+    ("packed.pt", b"7z\xbc\xaf\x27\x1c", "a 7z archive. Unpack it"),
+    ("rolled.bin", b"my-cat.pt".ljust(257, b"\0") + b"ustar", "a tar archive. Unpack it"),
+    ("quantized.safetensors", b"GGUF\3\0\0\0", r"a whole model \(GGUF\)"),
+    ("array.bin", b"\x93NUMPY\1\0", "a NumPy array"),
+    ("pickle.pt", b"\x80\4\x95", "a pickle, but not one that torch wrote"),
+    ("zeros.safetensors", b"\0" * 9000, "."),
+)
+
+
+def unfinished() -> Strange:
+    """Files that are there in part, and packed ones."""
+    for ending in ("safetensors", "pt", "png", "PTI"):
+        yield (
+            f"nothing.{ending}",
+            lambda: b"",
+            "it is empty .0 bytes.: its download was interrupted",
+        )
+    yield "zeros-only.pt", lambda: b"\0" * 5000, "5000 bytes of zeros: its download was interrupted"
+    whole = header({"emb_params": PLACE}, values())
+    yield "short.safetensors", lambda: whole[:-100], "it is cut off: 100 of the 3072 bytes of its"
+    yield "header-only.safetensors", lambda: whole[:30], "damaged or cut off"
+    for name, packing in (("stored.pt", zipfile.ZIP_STORED), ("packed.bin", zipfile.ZIP_DEFLATED)):
+        made = zip_of({"my-cat.safetensors": whole, "read me.txt": b"x" * 999}, packing)
+        yield f"zip-{name}", lambda made=made: made, "a zip archive with 2 files in it .my-cat.safe"
+    yield "empty-zip.pt", lambda: zip_of({}, zipfile.ZIP_STORED), "an empty zip archive"
+
+
+def zip_of(files: dict[str, bytes], packing: int) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", packing) as file:
+        for name, data in files.items():
+            file.writestr(name, data)
+    return made.getvalue()
+
+
+def parts_of_models() -> Strange:
+    """Safetensors files and files of torch that hold something else of a model."""
+    for name, tensors, expected in (
+        ("checkpoint", ("model.diffusion_model.a.weight", "cond_stage_model.b"), "a checkpoint, a"),
+        ("lora", ("lora_unet_a.lora_down.weight", "lora_unet_a.alpha"), "a LoRA without.*loras"),
+        ("peft", ("transformer.a.lora_A.weight", "transformer.a.lora_B.weight"), "a LoRA"),
+        ("pairs", ("unet:0:up", "unet:0:down"), "a LoRA"),
+        ("vae", ("encoder.conv_in.weight", "decoder.conv_in.weight"), "a VAE.*models/vae"),
+        ("controlnet", ("control_model.a.weight", "control_model.b"), "a ControlNet"),
+        ("encoder", ("text_model.embeddings.token_embedding.weight",), "a text encoder"),
+        ("unet", ("down_blocks.0.weight", "up_blocks.0.weight"), "a diffusion model"),
+        ("other", ("a.b.c", "d.e.f"), "belong to a model, or to a LoRA"),
+    ):
+        shape = {"dtype": "F32", "shape": [1, 1, 16, 48], "data_offsets": [0, 3072]}
+        places = {
+            one: {**shape, "data_offsets": [n * 3072, (n + 1) * 3072]}
+            for n, one in enumerate(tensors)
+        }
+        made = header(places, values(len(tensors)))
+        yield f"part-{name}.safetensors", lambda made=made: made, f"it is {expected}|{expected}"
+    names = ("model.diffusion_model.a", "model.b", "c", "d", "cond_stage_model.e", "f")
+    state = {"epoch": 3, "state_dict": {one: tensor() for one in names}}
+    yield "part-checkpoint.ckpt", lambda: zipped(state), "it is a checkpoint, a whole model"

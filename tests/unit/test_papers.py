@@ -74,7 +74,7 @@ README = read("README.md")
 
 
 def dead_links(paper: Paper) -> list[str]:
-    """Links and pictures that lead to no file, or to no heading of it."""
+    """Links and images that lead to no file, or to no heading of it."""
     targets = LINK.findall(SPAN.sub("", paper.prose))
     return [target for target in targets if "://" not in target and not leads(paper, target)]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from peers.scripts import DIFFUSERS, KOHYA, Recipe, Saved, Script, Task
+from peers.scripts import DIFFUSERS, KOHYA, ImageRecipe, Saved, Script, Task
 
 NAMES = [
     (DIFFUSERS, ["learned_embeds-steps-50", "learned_embeds-steps-100", "learned_embeds"]),
@@ -27,7 +27,7 @@ def test_the_seconds_are_those_between_the_files_that_it_saved(
     for file, time in zip(files, (1000, 1100, 1190), strict=True):
         file.touch()
         os.utime(file, (time, time))
-    assert script.train(tmp_path, task, Recipe(120, 0.1), tmp_path) == [
+    assert script.train(tmp_path, task, ImageRecipe(120, 0.1), tmp_path) == [
         Saved(50, 100, files[0]),
         Saved(100, 200, files[1]),
         Saved(120, 240, files[2]),
@@ -41,13 +41,13 @@ def test_a_script_that_fails_says_why_and_with_which_python(task: Task, tmp_path
     with pytest.raises(
         RuntimeError, match=r"kohya failed; \S+ needs(.|\n)*train_textual_inversion"
     ):
-        KOHYA.train(tmp_path, task, Recipe(100, 0.1), tmp_path / "out")
+        KOHYA.train(tmp_path, task, ImageRecipe(100, 0.1), tmp_path / "out")
     assert not left.exists()
 
 
 def test_fewer_steps_than_a_curve_has_points_are_refused(task: Task, tmp_path: Path):
     with pytest.raises(ValueError, match="23 steps are too few"):
-        DIFFUSERS.train(tmp_path, task, Recipe(23, 0.1), tmp_path)
+        DIFFUSERS.train(tmp_path, task, ImageRecipe(23, 0.1), tmp_path)
 
 
 def test_the_sentences_that_are_to_be_read_reach_the_script(task: Task, tmp_path: Path):
@@ -56,7 +56,9 @@ def test_the_sentences_that_are_to_be_read_reach_the_script(task: Task, tmp_path
         "import sys\nfrom pathlib import Path\nfrom peers.scripts import given_templates\n"
         "Path(sys.argv[2]).write_text(repr(given_templates()))\n"
     )
-    script = Script("any", launcher, "word", Recipe(24, 0.1), lambda *_: [str(told)], batch=1)
+    script = Script("any", launcher, "word", ImageRecipe(24, 0.1), lambda *_: [str(told)], batch=1)
     for templates in ((), ("a photo of {}", "{}")):
-        script.run(tmp_path, replace(task, templates=templates), Recipe(24, 0.1), tmp_path / "out")
+        script.run(
+            tmp_path, replace(task, templates=templates), ImageRecipe(24, 0.1), tmp_path / "out"
+        )
         assert told.read_text() == repr(list(templates))

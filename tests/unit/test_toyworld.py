@@ -19,7 +19,7 @@ def test_toyworld_is_as_large_as_its_issue_asks():
     words = world.words.items()
     named = {field: [v for v in values if v not in world.unnamed] for field, values in words}
     assert {field: len(values) for field, values in named.items()} == {
-        "colour": 10,
+        "color": 10,
         "texture": 5,
         "shape": 8,
         "background": 8,
@@ -79,30 +79,30 @@ def test_the_judge_is_right_on_fresh_scenes(world: World):
 
 @each_world
 def test_the_mask_covers_the_thing_and_nothing_else(world: World):
-    first, second, *_ = world.colours
+    first, second, *_ = world.colors
     for shape in world.shapes:
         scene = Scene(
             Thing(first, next(iter(world.textures)), shape), next(iter(world.backgrounds))
         )
         one, other = (
-            np.asarray(world.render(scene._replace(thing=scene.thing._replace(colour=colour))), int)
-            for colour in (first, second)
+            np.asarray(world.render(scene._replace(thing=scene.thing._replace(color=color))), int)
+            for color in (first, second)
         )
         assert ((one != other).any(-1) == (world.mask(scene) > 0.01)).all()
 
 
 def test_the_judge_sees_a_wrong_value():
     thing = Thing("red", "striped", "star")
-    picture, toy_judge = TOYWORLD.render(Scene(thing, "sand")), judge.judge_of(TOYWORLD)
-    asked = {"colour": "blue", "shape": "star", "background": "grass", "texture": "striped"}
-    assert toy_judge.fulfilled(asked, picture) == {
-        "colour": False,
+    image, toy_judge = TOYWORLD.render(Scene(thing, "sand")), judge.judge_of(TOYWORLD)
+    asked = {"color": "blue", "shape": "star", "background": "grass", "texture": "striped"}
+    assert toy_judge.fulfilled(asked, image) == {
+        "color": False,
         "shape": True,
         "background": False,
         "texture": True,
     }
     with pytest.raises(ValueError, match="64 x 64"):
-        toy_judge.judge(picture.resize((128, 128)))
+        toy_judge.judge(image.resize((128, 128)))
 
 
 @pytest.mark.parametrize("build", assembly.BUILDS.values(), ids=list(assembly.BUILDS))

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ti_core.concept.concept import Concept, Picture
+from ti_core.concept.caption_settings import CaptionSettings
+from ti_core.concept.concept import Concept, ConceptImage
 from ti_core.concept.templates import TEMPLATES
-from ti_core.concept.wording import Wording
+from ti_core.training.batches import Batch, Batches
 from ti_core.training.loop import train
 from ti_core.training.noise_levels import NoiseLevels
 from ti_core.training.objective import Prediction
-from ti_core.training.optimisers import SphericalSettings
+from ti_core.training.optimizers import SphericalSettings
 from ti_core.training.run import RunState
 from ti_core.training.schedule import Shape, schedule
 from ti_core.training.settings import TrainingSettings
@@ -23,7 +24,7 @@ WIDTH = 6
 
 
 class ToyModel:
-    """Predicts the noise as what is noisy minus a picture that the caption's vectors describe."""
+    """Predicts the noise as what is noisy minus an image that the caption's vectors describe."""
 
     prediction: Prediction = "eps"
     sigma_data = 1.0
@@ -52,42 +53,44 @@ class ToyModel:
         return latents + noise * sigma.view(-1, 1, 1, 1)
 
     def denoise(
-        self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[Tensor], framings: Any = ()
+        self, noisy: Tensor, sigma: Tensor, conditioning: Sequence[Tensor], crop_origins: Any = ()
     ) -> Tensor:
         return 0.5 * noisy + torch.stack(list(conditioning))[:, :, None, None]
 
 
 def concept(count: int = 3) -> tuple[Concept, list[Tensor]]:
-    """Pictures of one colour each, and latents to match."""
+    """Images of one color each, and latents to match."""
     draws = torch.Generator().manual_seed(1)
     latents = [torch.rand(3, 4, 4, generator=draws) for _ in range(count)]
-    pictures = tuple(latent.movedim(0, -1) for latent in latents)
-    return plain_concept(pictures), latents
+    images = tuple(latent.movedim(0, -1) for latent in latents)
+    return plain_concept(images), latents
 
 
-def picture(*crops: Tensor, **changes: Any) -> Picture:
-    """A picture of plain crops, all of which counts; with a caption that is its text, without one
+def image(*crops: Tensor, **changes: Any) -> ConceptImage:
+    """An image of plain crops, all of which counts; with a caption that is its text, without one
     the sentences for objects.
     """
     plain = {
         "name": "0.png",
         "weights": (None,) * len(crops),
         "caption": "",
-        "wording": Wording() if "caption" in changes else Wording(TEMPLATES["object"]),
+        "caption_settings": CaptionSettings()
+        if "caption" in changes
+        else CaptionSettings(TEMPLATES["object"]),
     }
-    return Picture(crops=crops, **{**plain, **changes})
+    return ConceptImage(crops=crops, **{**plain, **changes})
 
 
 def plain_concept(crops: Sequence[Tensor], captions: Sequence[str] = (), **changes: Any) -> Concept:
-    """A concept of one picture for each crop, with its caption if there are any; what is changed
+    """A concept of one image for each crop, with its caption if there are any; what is changed
     is the same for all.
     """
     own = [{"caption": caption} for caption in captions] or [{}] * len(crops)
-    pictures = (
-        picture(crop, name=f"{number}.png", **caption, **changes)
+    images = (
+        image(crop, name=f"{number}.png", **caption, **changes)
         for number, (crop, caption) in enumerate(zip(crops, own, strict=True))
     )
-    return Concept(tuple(pictures), "captions" if captions else "object")
+    return Concept(tuple(images), "captions" if captions else "object")
 
 
 def word(rows: int = 2) -> Embedding:
@@ -104,6 +107,11 @@ def settings(
     return TrainingSettings(schedule(rate, steps, shape), **chosen)
 
 
+def batches(*given: Any) -> Iterator[Batch]:
+    """The batches of a run, from its first step on."""
+    return iter(Batches(*given))
+
+
 def ran(
     chosen: TrainingSettings,
     state: RunState | None = None,
@@ -112,8 +120,8 @@ def ran(
     made: Embedding | None = None,
 ) -> RunState:
     """The state at the end, or when it is broken off at a step."""
-    pictures, latents = concept()
-    run = train(model or ToyModel(), pictures, latents, made or word(), chosen, state)
+    images, latents = concept()
+    run = train(model or ToyModel(), images, latents, made or word(), chosen, state)
     now = next(run)
     while now.step != until and next(run, None):
         pass

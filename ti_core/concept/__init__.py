@@ -1,1 +1,1 @@
-"""What is learned from: pictures, captions and masks."""
+"""What is learned from: images, captions and masks."""

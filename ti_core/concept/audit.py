@@ -4,28 +4,33 @@
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, islice
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..draws import fraction, generator
-from .concept import Concept, Picture
+from ..quoted import quoted
+from .caption_settings import TrainingPosition
+from .concept import Concept, ConceptImage
 from .counted import counted
 from .encodings import READ_AS
+from .masks import MAY_BE_TURNED
 from .pixels import in_floats
-from .placeholder import replace_words, says
-from .wording import Moment
+from .placeholder import contains_word, filled_in, other_spelling, places
 
 FEW, MANY = 3, 50
-MOST_LOST = 0.4  # of a picture, by cutting
-NEARLY_ALIKE = 5  # differing bits of 64
+MOST_LOST = 0.4  # of an image, by cutting
+LOOK_BITS = 64
+NEARLY_ALIKE = 5  # differing bits
 MANY_VECTORS = 12
 NEAR_THE_MODELS = 0.9  # of its resolution
 TEXT_STREAM = 40
+NO_WORD = "the-word"  # where none is known
 
 
 class EncoderFacts(NamedTuple):
@@ -41,28 +46,28 @@ class EncoderFacts(NamedTuple):
 
 
 def concept_report(concept: Concept) -> str:
-    """What was gathered, what needs a look, and one line per picture."""
-    head = f"{counted(len(concept.pictures), 'picture')} {sizes(concept)}, kind '{concept.kind}'."
-    return "\n".join([head, *findings(concept), *picture_lines(concept)])
+    """What was gathered, what needs a look, and one line per image."""
+    head = f"{counted(len(concept.images), 'image')} {sizes(concept)}, captions: '{concept.kind}'."
+    return "\n".join([head, *findings(concept), *image_lines(concept)])
 
 
-def picture_lines(concept: Concept) -> list[str]:
-    """A line for each picture."""
-    several = len({picture.size for picture in concept.pictures}) > 1
-    return [line_of(picture, several) for picture in concept.pictures]
+def image_lines(concept: Concept) -> list[str]:
+    """A line for each image."""
+    several = len({image.size for image in concept.images}) > 1
+    return [line_of(image, several) for image in concept.images]
 
 
 def audit_report(concept: Concept, counts: str, more: Sequence[str]) -> str:
-    """Whether anything needs a look, and what, with `more` findings; counts; a line per picture."""
+    """Whether anything needs a look, and what, with `more` findings; counts; a line per image."""
     found = [*findings(concept), *more]
-    things = f"{counted(len(found), 'thing')} {'needs' if len(found) == 1 else 'need'} a look:"
-    verdict = things if found else "Nothing needs a look."
-    return "\n".join([verdict, *found, counts, *picture_lines(concept)])
+    things = f"{counted(len(found), 'thing')} {'needs' if len(found) == 1 else 'need'} attention:"
+    verdict = things if found else "Nothing needs attention."
+    return "\n".join([verdict, *found, counts, *image_lines(concept)])
 
 
 def sizes(concept: Concept) -> str:
-    """Crop sizes with their pictures: 'at 512 x 512', or 'in 2 sizes (...)'."""
-    counts = Counter(picture.size for picture in concept.pictures)
+    """Crop sizes with their images: 'at 512 x 512', or 'in 2 sizes (...)'."""
+    counts = Counter(image.size for image in concept.images)
     if len(counts) == 1:
         return f"at {size_text(next(iter(counts)))}"
     listed = ", ".join(f"{size_text(size)}: {count}" for size, count in counts.most_common())
@@ -74,118 +79,175 @@ def size_text(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
 
 
-def line_of(picture: Picture, several: bool) -> str:
-    """A picture in the report: name, what it was, where there are several sizes its own one,
+def line_of(image: ConceptImage, several: bool) -> str:
+    """An image in the report: name, what it was, where there are several sizes its own one,
     repeats, caption.
     """
-    facts = [*facts_of(picture), *([f"cut to {size_text(picture.size)}"] if several else [])]
-    return title_of(picture, facts) + (f": {picture.caption}" if picture.caption else "")
+    facts = [*facts_of(image), *([f"cut to {size_text(image.size)}"] if several else [])]
+    return title_of(image, facts) + (f": {image.caption}" if image.caption else "")
 
 
-def title_of(picture: Picture, facts: Iterable[str]) -> str:
-    """A picture's name with facts about it, and its repeats."""
-    repeats = [f"{picture.repeats} times"] if picture.repeats > 1 else []
-    return f"{picture.name} ({', '.join([*facts, *repeats])})"
+def title_of(image: ConceptImage, facts: Iterable[str]) -> str:
+    """An image's name with facts about it, and its repeats."""
+    repeats = [f"{image.repeats} times"] if image.repeats > 1 else []
+    return f"{image.name} ({', '.join([*facts, *repeats])})"
 
 
-def facts_of(picture: Picture) -> Iterator[str]:
-    """What a picture was, and where its caption came from."""
-    if picture.found:
-        yield f"{picture.found.width} x {picture.found.height}"
-        yield from picture.found.notes
-        if picture.found.caption_from:
-            yield f"caption from {picture.found.caption_from}"
+def facts_of(image: ConceptImage) -> Iterator[str]:
+    """What an image was, and where its caption came from."""
+    if image.found:
+        yield f"{image.found.width} x {image.found.height}"
+        yield from image.found.notes
+        if image.found.caption_from:
+            yield f"caption from {image.found.caption_from}"
 
 
 def findings(concept: Concept) -> list[str]:
-    """What needs a look, each with a remedy, as far as the pictures and captions tell."""
-    checks = (few_or_many, cut_away, alike, lonely_sizes, unvaried, guessed_encodings)
+    """What needs a look, each with a remedy, as far as the images and captions tell."""
+    checks = (few_or_many, cut_away, alike, lonely_sizes, unvaried, guessed_encodings, turned_masks)
     return [finding for check in checks for finding in check(concept)]
 
 
 def few_or_many(concept: Concept) -> Iterator[str]:
-    yield from number_doubts(len(concept.pictures))
+    yield from number_doubts(len(concept.images))
 
 
-def number_doubts(pictures: int) -> Iterator[str]:
-    """What to tell of very few or very many pictures."""
-    if pictures < FEW:
+def number_doubts(images: int) -> Iterator[str]:
+    """What to tell of very few or very many images."""
+    if images < FEW:
         yield (
-            f"Fewer than {FEW} pictures: the word will also learn what they share by chance, for "
+            f"Fewer than {FEW} images: the word will also learn what they share by chance, for "
             f"example the background."
         )
-    if pictures > MANY:
+    if images > MANY:
         yield (
-            f"More than {MANY} pictures: a few vectors cannot hold that much variety. Choose the "
+            f"More than {MANY} images: a few vectors cannot hold that much variety. Choose the "
             f"best 5 to 20."
         )
 
 
 def cut_away(concept: Concept) -> Iterator[str]:
     extreme = [
-        f"{picture.name} ({picture.found.lost:.0%})"
-        for picture in concept.pictures
-        if picture.found and picture.found.lost > MOST_LOST
+        f"{image.name} ({image.found.lost:.0%})"
+        for image in concept.images
+        if image.found and image.found.lost > MOST_LOST
     ]
     if extreme:
         yield (
             f"Extreme shapes: cropping or squashing loses a large part of {', '.join(extreme)}. "
-            f"Crop them yourself, or choose buckets or 'pad' in Picture Fit."
+            f"Crop them yourself, or choose buckets or 'pad' in Crop & Buckets."
         )
 
 
 def alike(concept: Concept) -> Iterator[str]:
-    looks = [(picture.name, picture.found.look) for picture in concept.pictures if picture.found]
-    pairs = alike_pairs(looks)
+    looks = [(image.name, image.found.look) for image in concept.images if image.found]
+    pairs = near_duplicate_pairs(looks, 10)
     if pairs:
-        named = [f"{one} and {two}" for one, two in pairs[:10]]
+        named = [f"{one} and {two}" for one, two in pairs]
         yield (
-            f"Duplicate or near-duplicate pictures: {'; '.join(named)}. They are learned twice as "
-            f"much and add nothing. Keep one of each, or use repeats."
+            f"Duplicate or near-duplicate images: {'; '.join(named)}. They count twice and "
+            f"add nothing. Keep one of each, or use repeats."
         )
 
 
-def alike_pairs(looks: Iterable[tuple[str, int]]) -> list[tuple[str, str]]:
-    """Names of pictures that look the same; plain ones, in which nothing is brighter than its
-    neighbour, are not compared.
+def near_duplicate_pairs(
+    looks: Iterable[tuple[str, int]], most: int | None = None
+) -> list[tuple[str, str]]:
+    """Names of images that look the same, the first `most` pairs; plain ones, in which nothing is
+    brighter than its neighbor, are not compared.
     """
     telling = [(name, look) for name, look in looks if look.bit_count() > 4]
-    return [
-        (one, two)
-        for (one, look), (two, other) in combinations(telling, 2)
-        if (look ^ other).bit_count() <= NEARLY_ALIKE
+    shelves = shelved([look for _, look in telling])
+    pairs = (
+        (name, telling[other][0])
+        for place, (name, look) in enumerate(telling)
+        for other in near_by(place, look, shelves)
+        if nearly_alike(look, telling[other][1])
+    )
+    return list(islice(pairs, most))
+
+
+def nearly_alike(one: int, other: int) -> bool:
+    """Whether two looks differ in few bits."""
+    return (one ^ other).bit_count() <= NEARLY_ALIKE
+
+
+def shelved(looks: Sequence[int]) -> list[tuple[int, dict[int, list[int]]]]:
+    """Places of looks by their bits under a mask, for several masks, so that only what shares a
+    shelf is compared: of 7 groups of bits, looks that differ in 5 bits have 2 in common. Where the
+    bits tell little (a plain border), more groups make finer shelves.
+    """
+    shares = [
+        sum(look >> bit & 1 for look in looks) / len(looks) for bit in range(LOOK_BITS) if looks
     ]
+    information = [-sum(one * math.log2(one) for one in (p, 1 - p) if one) for p in shares]
+    order = sorted(range(len(information)), key=lambda bit: -information[bit])
+    wanted = math.log2(len(looks) + 1)
+    counts = range(NEARLY_ALIKE + 2, NEARLY_ALIKE + 5)
+    enough = (n for n in counts if sum(information) * (n - NEARLY_ALIKE) / n >= wanted)
+    count = next(enough, counts[-1])
+    groups = [sum(1 << bit for bit in order[first::count]) for first in range(count)]
+    found: list[tuple[int, dict[int, list[int]]]] = []
+    for mask in map(sum, combinations(groups, count - NEARLY_ALIKE)):
+        shelves: defaultdict[int, list[int]] = defaultdict(list)
+        for place, look in enumerate(looks):
+            shelves[look & mask].append(place)
+        found.append((mask, shelves))
+    return found
+
+
+def near_by(
+    place: int, look: int, shelves: Sequence[tuple[int, Mapping[int, list[int]]]]
+) -> list[int]:
+    """The later places that share a shelf with a look, in order."""
+    found: set[int] = set()
+    for mask, shelved in shelves:
+        shelf = shelved[look & mask]
+        found.update(shelf[bisect_right(shelf, place) :])
+    return sorted(found)
 
 
 def lonely_sizes(concept: Concept) -> Iterator[str]:
     counts: Counter[tuple[int, int]] = Counter()
-    for picture in concept.pictures:
-        counts[picture.size] += picture.repeats
+    for image in concept.images:
+        counts[image.size] += image.repeats
     lonely = [size_text(size) for size, count in counts.items() if count == 1]
     if len(counts) > 1 and lonely:
         yield (
-            f"Sizes with only one picture: {', '.join(lonely)}. A batch holds one size, so with a "
-            f"batch size above 1 such a picture fills a batch alone. Use fewer, coarser buckets."
+            f"Sizes with only one image: {', '.join(lonely)}. A batch holds one size, so with a "
+            f"batch size above 1 such an image fills a batch alone. Use fewer, coarser buckets."
         )
 
 
 def unvaried(concept: Concept) -> Iterator[str]:
-    texts = {concept.text(number, "\0") for number in range(len(concept.pictures))}
-    varied = any(picture.wording.varies for picture in concept.pictures)
-    if len(concept.pictures) > 1 and len(texts) == 1 and not varied:
+    texts = {concept.text(number, NO_WORD) for number in range(len(concept.images))}
+    varied = any(image.caption_settings.varies for image in concept.images)
+    if len(concept.images) > 1 and len(texts) == 1 and not varied:
         yield (
-            "All pictures always have the same caption, so everything that they share is learned "
-            "as part of the word. Use templates, or describe each picture."
+            "All images always have the same caption, so everything that they share is learned "
+            "as part of the word. Use templates, or describe each image."
         )
 
 
 def guessed_encodings(concept: Concept) -> Iterator[str]:
-    origins = (picture.found.caption_from for picture in concept.pictures if picture.found)
+    origins = (image.found.caption_from for image in concept.images if image.found)
     guessed = [origin for origin in dict.fromkeys(origins) if READ_AS in origin]
     if guessed:
         yield (
             f"{counted(len(guessed), 'caption file')} not in UTF-8: {'; '.join(guessed[:10])}. "
-            f"Look whether the captions above are right, and save the files as UTF-8."
+            f"Check that the captions above are right, and save the files as UTF-8."
+        )
+
+
+def turned_masks(concept: Concept) -> Iterator[str]:
+    doubtful = [
+        image.name for image in concept.images if image.found and MAY_BE_TURNED in image.found.notes
+    ]
+    if doubtful:
+        yield (
+            f"Rotated by EXIF, with a mask that may have been made before the rotation: "
+            f"{', '.join(doubtful[:10])}. Check them in Audit Concept. If a mask is wrong, save "
+            f"its image again in an image editor, which rotates the pixels."
         )
 
 
@@ -195,7 +257,7 @@ def word_findings(
     """What needs a look in view of the word and of the model; `native` is the side in pixels that
     the model was made for (0: unknown).
     """
-    checks = (missing_words, said_twice, collisions)
+    checks = (missing_words, other_spellings, repeated_placeholder, collisions)
     found = [finding for check in checks for finding in check(concept, placeholder)]
     found += [text for fact in facts for text in encoder_findings(fact, placeholder)]
     if vectors > MANY_VECTORS:
@@ -221,35 +283,52 @@ def missing_words(concept: Concept, placeholder: str) -> Iterator[str]:
         "error": "training will stop with an error; write {} or [name] into them",
     }
     for choice, outcome in outcomes.items():
-        names = [picture.name for picture in lacking if picture.wording.missing == choice]
+        names = [image.name for image in lacking if image.caption_settings.missing == choice]
         if names:
             yield (
                 f"'{placeholder}' is missing from the captions of "
-                f"{counted(len(names), 'picture')}: {outcome} ({', '.join(names[:10])})."
+                f"{counted(len(names), 'image')}: {outcome} ({', '.join(names[:10])})."
             )
 
 
-def said_twice(concept: Concept, placeholder: str) -> Iterator[str]:
+def other_spellings(concept: Concept, placeholder: str) -> Iterator[str]:
+    """What in the captions and templates other tools would read as the word."""
+    written = {
+        spelling: image.name
+        for image in concept.images
+        for text in (image.caption, *image.caption_settings.templates)
+        if (spelling := other_spelling(filled_in(text, placeholder), placeholder))
+    }
+    if written:
+        named = ", ".join(f"{quoted(what)} ({name})" for what, name in [*written.items()][:10])
+        yield (
+            f"Other tools write words as {named}. Here that is plain text, unless another word "
+            f"of that name was applied to the CLIP: write {{}} or [name] where you mean "
+            f"'{placeholder}'."
+        )
+
+
+def repeated_placeholder(concept: Concept, placeholder: str) -> Iterator[str]:
     """Texts that say the placeholder more than once, by template and by caption."""
     names = [
-        picture.name
-        for number, picture in enumerate(concept.pictures)
-        if replace_words(concept.text(number, placeholder), {placeholder: "\0"}).count("\0") > 1
+        image.name
+        for number, image in enumerate(concept.images)
+        if len(places(concept.text(number, placeholder), [placeholder])) > 1
     ]
     if names:
         yield (
             f"'{placeholder}' occurs more than once in the texts of "
-            f"{counted(len(names), 'picture')} ({', '.join(names[:10])}): it takes more tokens and "
+            f"{counted(len(names), 'image')} ({', '.join(names[:10])}): it uses more tokens and "
             f"weighs more. Remove it from the captions if the template contains it."
         )
 
 
 def collisions(concept: Concept, placeholder: str) -> Iterator[str]:
     """Other words in the captions that contain the placeholder."""
-    written = " ".join({picture.caption for picture in concept.pictures})
-    pattern = rf"[\w.-]*{re.escape(placeholder)}[\w.-]*"
-    words = {word.strip(".-") for word in re.findall(pattern, written, re.IGNORECASE)}
-    others = sorted(word for word in words if not says(word, placeholder))
+    written = " ".join({image.caption for image in concept.images})
+    longer = (word for word in re.findall(r"[\w.-]+", written) if len(word) > len(placeholder))
+    words = {word.strip(".-") for word in longer if placeholder.casefold() in word.casefold()}
+    others = sorted(word for word in words if not contains_word(word, placeholder))
     if others:
         yield (
             f"'{placeholder}' is part of other words in the captions: {', '.join(others[:10])}. "
@@ -273,47 +352,49 @@ def ordinary_word(placeholder: str, keys: Sequence[str]) -> Iterator[str]:
     if keys:
         yield (
             f"'{placeholder}' is an ordinary word in the vocabulary of {', '.join(keys)}: prompts "
-            f"with it will get the learned meaning instead. Choose a made-up word, for example "
-            f"'my-{placeholder}'."
+            f"that contain it would get the learned meaning instead. Choose a made-up word, for "
+            f"example 'my-{placeholder}'."
         )
 
 
 def summary(concept: Concept, batch_size: int, accumulation: int) -> str:
     """Counts: sizes, repeats, crops, steps of a round."""
-    samples = sum(picture.repeats for picture in concept.pictures)
+    samples = sum(image.repeats for image in concept.images)
     steps = samples / (batch_size * accumulation)
-    masked = sum(picture.weights[0] is not None for picture in concept.pictures)
+    masked = sum(image.weights[0] is not None for image in concept.images)
     lines = [
-        f"{counted(len(concept.pictures), 'picture')} {sizes(concept)}, {samples} with repeats, "
-        f"{counted(len(concept.crops), 'crop')}, {counted(masked, 'picture')} with a mask.",
-        f"One round takes {steps:g} {'step' if steps == 1 else 'steps'} at batch size {batch_size} "
+        f"{counted(len(concept.images), 'image')} {sizes(concept)}, {samples} with repeats, "
+        f"{counted(len(concept.crops), 'crop')}, {counted(masked, 'image')} with a mask.",
+        f"One epoch takes {steps:g} {'step' if steps == 1 else 'steps'} at batch size {batch_size} "
         f"x {accumulation}.",
     ]
     return "\n".join(lines)
 
 
-def drawn_texts(concept: Concept, picture: int, placeholder: str, count: int = 3) -> list[str]:
-    """Texts that a picture may be trained with, as training draws them."""
-    draws = generator(picture, TEXT_STREAM)
+def sample_texts(concept: Concept, image: int, placeholder: str, count: int = 3) -> list[str]:
+    """Texts that an image may be trained with, as training draws them."""
+    draws = generator(image, TEXT_STREAM)
     return [
-        concept.text(picture, placeholder, fraction(draws), Moment(1000 + turn, turn + 1), draws)
+        concept.text(
+            image, placeholder, fraction(draws), TrainingPosition(1000 + turn, turn + 1), draws
+        )
         for turn in range(count)
     ]
 
 
 def longest_text(concept: Concept, placeholder: str) -> str:
-    """The longest text that any picture is trained with, in characters, nothing dropped."""
+    """The longest text that any image is trained with, in characters, nothing dropped."""
     texts = (
         concept.text(number, placeholder, (place + 0.5) / max(1, count))
-        for number, picture in enumerate(concept.pictures)
-        for count in (len(picture.wording.templates),)
+        for number, image in enumerate(concept.images)
+        for count in (len(image.caption_settings.templates),)
         for place in range(max(1, count))
     )
     return max(texts, key=len)
 
 
 def crops_batch(concept: Concept) -> Tensor:
-    """All crops as one batch `[n, h, w, 3]` in 0..1; smaller ones in the middle of grey."""
+    """All crops as one batch `[n, h, w, 3]` in 0..1; smaller ones in the middle of gray."""
     height = max(crop.shape[0] for crop in concept.crops)
     width = max(crop.shape[1] for crop in concept.crops)
     batch = torch.full((len(concept.crops), height, width, 3), 0.5)

@@ -1,8 +1,7 @@
-"""The concept: pictures and captions, ready to train on."""
+"""The concept: images and captions, ready to train on."""
 
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -10,18 +9,19 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Generator, Tensor
 
-from ..draws import fraction, item_at, rounds
+from ..quoted import quoted
+from .caption_settings import CaptionSettings, TrainingPosition, lacks, sample_text
 from .counted import counted
-from .wording import Moment, Wording, lacks, worded
+from .placeholder import Said, other_spelling
 
 LatentChoice = Literal["deterministic", "once", "random"]
-HELD_OUT = 5  # one picture in so many
+HELD_OUT = 5  # one image in so many
 FEWEST_TO_HOLD_OUT = 10
-MOST_TURNS = 1_000_000
+LARGEST_EPOCH = 1_000_000
 
 
-class Found(NamedTuple):
-    """What a picture was before it was fitted: size in pixels, what its reading had to say, where
+class ImageInfo(NamedTuple):
+    """What an image was before it was fitted: size in pixels, what its reading had to say, where
     its caption came from, how much of it the crop leaves out (0..1), and its look in 64 bits.
     """
 
@@ -33,9 +33,9 @@ class Found(NamedTuple):
     look: int = 0
 
 
-class Framing(NamedTuple):
-    """How a crop was made: width and height of the picture before it was scaled, and the crop's
-    left upper corner in the scaled picture, all in pixels.
+class CropOrigin(NamedTuple):
+    """How a crop was made: width and height of the image before it was scaled, and the crop's
+    left upper corner in the scaled image, all in pixels.
     """
 
     width: int
@@ -44,31 +44,23 @@ class Framing(NamedTuple):
     top: int = 0
 
 
-class Pick(NamedTuple):
-    """A sample to train on: the number of a picture, of one of all crops, and of the round."""
-
-    picture: int
-    crop: int
-    round: int
-
-
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture as it is trained on: crops `[h, w, 3]` in bytes, all of one size, and for each the
+class ConceptImage:
+    """An image as it is trained on: crops `[h, w, 3]` in bytes, all of one size, and for each the
     weights `[h, w]` (None: all of it counts); a caption and how it is worded.
 
     `repeats` is how often a round shows it; what it was before it was fitted, and how each crop was
-    made, is `found` and `framings`, if anyone knows. The name is for people; two may share one.
+    made, is `found` and `crop_origins`, if anyone knows. The name is for people; two may share one.
     """
 
     name: str
     crops: tuple[Tensor, ...]
     weights: tuple[Tensor | None, ...]
     caption: str
-    wording: Wording
+    caption_settings: CaptionSettings
     repeats: int = 1
-    found: Found | None = None
-    framings: tuple[Framing, ...] = ()
+    found: ImageInfo | None = None
+    crop_origins: tuple[CropOrigin, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -78,10 +70,10 @@ class Picture:
 
     def lacks(self, placeholder: str) -> bool:
         """Whether not all of its texts say the placeholder by themselves."""
-        return lacks(self.caption, self.wording, placeholder)
+        return lacks(self.caption, self.caption_settings, placeholder)
 
 
-class Turns(Sequence[int]):
+class RepeatedIndices(Sequence[int]):
     """Numbers of things, each as often as it is repeated, counted rather than listed."""
 
     def __init__(self, repeats: Sequence[int]):
@@ -98,87 +90,91 @@ class Turns(Sequence[int]):
 
 @dataclass(frozen=True, eq=False)
 class Concept:
-    """Pictures to learn a word from. `kind` is what the user chose to train with, for the report;
-    `latents` is how the pictures are encoded.
+    """Images to learn a word from. `kind` is what the user chose to train with, for the report;
+    `latents` is how the images are encoded.
     """
 
-    pictures: tuple[Picture, ...]
+    images: tuple[ConceptImage, ...]
     kind: str
     latents: LatentChoice = "deterministic"
 
     def __post_init__(self) -> None:
-        if len(self.turns) > MOST_TURNS:
+        if len(self.turns) > LARGEST_EPOCH:
             raise ValueError(
-                f"A round would show {len(self.turns)} pictures, each as often as it is repeated, "
-                f"but at most {MOST_TURNS} are allowed. Lower the repeats."
+                f"An epoch would have {len(self.turns)} images, counting repeats; at most "
+                f"{LARGEST_EPOCH} are allowed. Lower the repeats."
             )
 
     @cached_property
     def crops(self) -> tuple[Tensor, ...]:
-        """All crops `[h, w, 3]` in bytes, those of a picture next to each other."""
-        return tuple(crop for picture in self.pictures for crop in picture.crops)
+        """All crops `[h, w, 3]` in bytes, those of an image next to each other."""
+        return tuple(crop for image in self.images for crop in image.crops)
 
     @cached_property
     def weights(self) -> tuple[Tensor | None, ...]:
         """The weights `[h, w]` of all crops, None where all of a crop counts."""
-        return tuple(weights for picture in self.pictures for weights in picture.weights)
+        return tuple(weights for image in self.images for weights in image.weights)
 
     @cached_property
-    def framings(self) -> tuple[Framing, ...]:
-        """How all crops were made; pictures of which nobody knows were never larger."""
+    def crop_origins(self) -> tuple[CropOrigin, ...]:
+        """How all crops were made; images of which nobody knows were never larger."""
         return tuple(
-            framing
-            for one in self.pictures
-            for framing in one.framings or [Framing(*one.size)] * len(one.crops)
+            crop_origin
+            for one in self.images
+            for crop_origin in one.crop_origins or [CropOrigin(*one.size)] * len(one.crops)
         )
 
     @cached_property
     def places(self) -> tuple[range, ...]:
-        """Where each picture's crops lie among all of them."""
-        ends = accumulate(len(picture.crops) for picture in self.pictures)
+        """Where each image's crops lie among all of them."""
+        ends = accumulate(len(image.crops) for image in self.images)
         return tuple(
-            range(end - len(picture.crops), end)
-            for end, picture in zip(ends, self.pictures, strict=True)
+            range(end - len(image.crops), end) for end, image in zip(ends, self.images, strict=True)
         )
 
     @property
-    def turns(self) -> "Turns":
-        """Picture numbers of one round, each as often as it is repeated."""
-        return Turns([picture.repeats for picture in self.pictures])
+    def turns(self) -> "RepeatedIndices":
+        """Image numbers of one round, each as often as it is repeated."""
+        return RepeatedIndices([image.repeats for image in self.images])
 
     def text(
         self,
-        picture: int,
+        image: int,
         placeholder: str,
         place: float = 0.0,
-        moment: Moment | None = None,
+        moment: TrainingPosition | None = None,
         draws: Generator | None = None,
-    ) -> str:
-        """A text that a picture is trained with; see `worded`."""
-        one = self.pictures[picture]
-        return worded(one.caption, one.wording, placeholder, place, moment, draws)
+    ) -> Said:
+        """A text that an image is trained with; see `sample_text`."""
+        one = self.images[image]
+        return sample_text(one.caption, one.caption_settings, placeholder, place, moment, draws)
 
-    def lacking(self, placeholder: str) -> list[Picture]:
-        """The pictures whose texts do not all say the placeholder by themselves."""
-        return [picture for picture in self.pictures if picture.lacks(placeholder)]
+    def lacking(self, placeholder: str) -> list[ConceptImage]:
+        """The images whose texts do not all say the placeholder by themselves."""
+        return [image for image in self.images if image.lacks(placeholder)]
 
 
 def check_words(concept: Concept, placeholder: str) -> None:
     """Raise ValueError where a caption without the placeholder is not allowed."""
-    refused = [one.name for one in concept.lacking(placeholder) if one.wording.missing == "error"]
+    lacking = [
+        one for one in concept.lacking(placeholder) if one.caption_settings.missing == "error"
+    ]
+    refused = [one.name for one in lacking]
     if refused:
+        spellings = (other_spelling(one.caption, placeholder) for one in lacking)
+        other = next((f" (one contains {quoted(found)})" for found in spellings if found), "")
         raise ValueError(
-            f"The placeholder '{placeholder}' is missing from the captions of "
-            f"{counted(len(refused), 'picture')}: {', '.join(refused[:10])}. Write it, {{}} or "
-            f"[name] into them, or set 'missing' in Caption Options to 'add'."
+            f"The trigger word '{placeholder}' is missing from the captions of "
+            f"{counted(len(refused), 'image')}: {', '.join(refused[:10])}{other}. Add it, {{}} "
+            f"or [name] to them, or set 'missing' in Caption Options to 'add'."
         )
 
 
 def joined_concepts(concepts: Sequence[Concept]) -> Concept:
-    """Several concepts' pictures as one, each with its own wording, masks and repeats."""
-    pictures = tuple(picture for one in concepts for picture in one.pictures)
+    """Several concepts' images as one, each with its own wording, masks and repeats."""
+    images = tuple(image for one in concepts for image in one.images)
     kinds = dict.fromkeys(one.kind for one in concepts)
-    return Concept(pictures, " + ".join(kinds), common([one.latents for one in concepts]))
+    return Concept(images, " + ".join(kinds), common([one.latents for one in concepts]))
 
 
 def common(choices: Sequence[LatentChoice]) -> LatentChoice:
@@ -186,44 +182,23 @@ def common(choices: Sequence[LatentChoice]) -> LatentChoice:
     if len(set(choices)) > 1:
         raise ValueError(
             f"The concepts to join use different latents ({', '.join(sorted(set(choices)))}). "
-            f"Choose the same in every Picture Fit."
+            f"Choose the same in every Crop & Buckets."
         )
     return choices[0]
 
 
 def held_out(concept: Concept) -> range:
-    """Numbers of the pictures that can be kept for validation alone: every fifth of ten or more,
+    """Numbers of the images that can be kept for validation alone: every fifth of ten or more,
     none of fewer, which are all needed to learn from.
     """
-    count = len(concept.pictures)
+    count = len(concept.images)
     return range(HELD_OUT - 1, count if count >= FEWEST_TO_HOLD_OUT else 0, HELD_OUT)
 
 
 def without(concept: Concept, left_out: Collection[int]) -> Concept:
-    """The concept with some of its pictures, by their numbers, never in a round."""
-    pictures = tuple(
-        replace(picture, repeats=0) if number in left_out else picture
-        for number, picture in enumerate(concept.pictures)
+    """The concept with some of its images, by their numbers, never in a round."""
+    images = tuple(
+        replace(image, repeats=0) if number in left_out else image
+        for number, image in enumerate(concept.images)
     )
-    return replace(concept, pictures=pictures)
-
-
-def picks(
-    concept: Concept, shapes: Sequence[tuple[int, ...]], count: int, draws: Sequence[Generator]
-) -> Iterator[list[Pick]]:
-    """Endless groups of `count` samples whose latents have one shape (`shapes` are those of all
-    crops): every picture in each round, in an order from the first generator; which crop of it,
-    from the second.
-
-    A group waits until its shape has enough samples, so that no picture is shown more often than
-    another.
-    """
-    order, variants = draws
-    waiting: defaultdict[tuple[int, ...], list[Pick]] = defaultdict(list)
-    for number, picture in rounds(concept.turns, order):
-        own = concept.places[picture]
-        crop = item_at(own, fraction(variants)) if len(own) > 1 else own[0]
-        group = waiting[shapes[crop]]
-        group.append(Pick(picture, crop, number))
-        if len(group) == count:
-            yield waiting.pop(shapes[crop])
+    return replace(concept, images=images)

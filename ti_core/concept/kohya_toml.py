@@ -8,19 +8,19 @@ from math import inf
 from typing import Any
 
 from ..quoted import quoted
-from ..taming import tamed
+from ..untrusted_text import escaped_untrusted
 from .caption_files import MOST_REPEATS, CaptionFiles
+from .caption_settings import CaptionSettings
 from .fit import FitSettings
 from .gather import CaptionOptions
 from .masks import MaskSettings
-from .wording import Wording
 
 MOST_DOTS = 64  # in a line; a path can have some
 MOST_SUBSETS = 1000
 LONGEST_TEXT = 4000  # characters
 LONGEST_KEY = 64  # characters of the longest key that is looked up
 DEFAULT_EXTENSION = ".caption"
-COLOUR_JITTER = 0.1
+COLOR_JITTER = 0.1
 
 NUMBER, FLAG, WORDS, SIZE = (int, float), (bool,), (str,), (int, list)
 KIND_NAMES = {int: "a number", bool: "true or false", str: "text", list: "a list", dict: "a table"}
@@ -81,7 +81,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
 # Known to kohya, without a meaning here; each is said in the report.
 WITHOUT_EFFECT = {
     "batch_size": "set batch_size in Train Textual Inversion",
-    "cache_info": "pictures are always read again when they change",
+    "cache_info": "images are always read again when they change",
     "resize_interpolation": "crops are always scaled with antialiased bicubic",
     "face_crop_aug_range": "use random crops",
 }
@@ -89,7 +89,7 @@ WITHOUT_EFFECT = {
 
 @dataclass(frozen=True)
 class Subset:
-    """A folder of pictures with everything that is said about it."""
+    """A folder of images with everything that is said about it."""
 
     folder: str
     captions: CaptionOptions
@@ -118,8 +118,8 @@ def subsets(text: str, seed: int = 0) -> tuple[list[Subset], list[str]]:
             notes += said(own)
             if own.get("is_reg"):
                 notes.append(
-                    f"{quoted(own.get('image_dir', 'A subset'))} was left out: regularisation "
-                    f"pictures do not contain the word, so they teach it nothing."
+                    f"{quoted(own.get('image_dir', 'A subset'))} was left out: regularization "
+                    f"images do not contain the word, so they teach it nothing."
                 )
                 continue
             found.append(subset({**general, **shared, **own}, seed))
@@ -131,7 +131,7 @@ def parsed(text: str) -> Mapping[str, Any]:
     if sys.version_info < (3, 11):
         raise ValueError(
             f"Reading TOML needs Python 3.11 or newer, but this is {sys.version.split()[0]}. Use "
-            f"Load Images as Concept with Caption Options and Picture Fit instead."
+            f"Load Images as Concept with Caption Options and Crop & Buckets instead."
         )
     import tomllib
 
@@ -141,7 +141,7 @@ def parsed(text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"The dataset file is not valid TOML ({str(error)[:200]}). Write paths with "
-            f"backslashes in single quotes: image_dir = 'C:\\pictures\\cat'."
+            f"backslashes in single quotes: image_dir = 'C:\\images\\cat'."
         ) from error
 
 
@@ -175,7 +175,7 @@ def check_count(whole: Mapping[str, Any]) -> None:
     if count > MOST_SUBSETS:
         raise ValueError(
             f"The dataset file has {count} subsets, but at most {MOST_SUBSETS} are allowed. Put "
-            f"pictures with the same settings into one folder."
+            f"images with the same settings into one folder."
         )
 
 
@@ -223,7 +223,7 @@ def subset(table: Mapping[str, Any], seed: int) -> Subset:
         raise ValueError("A [[datasets.subsets]] of the dataset file has no image_dir. Add one.")
     return Subset(
         folder=table["image_dir"],
-        captions=CaptionOptions(caption_files_of(table), wording_of(table)),
+        captions=CaptionOptions(caption_files_of(table), caption_settings_of(table)),
         fit=fit_of(table, seed),
         masks=MaskSettings("alpha" if table.get("alpha_mask") else "files"),
         repeats=table.get("num_repeats", 1),
@@ -247,7 +247,7 @@ def caption_files_of(table: Mapping[str, Any]) -> CaptionFiles:
     )
 
 
-def wording_of(table: Mapping[str, Any]) -> Wording:
+def caption_settings_of(table: Mapping[str, Any]) -> CaptionSettings:
     """kohya's caption switches; the file may be a stranger's, so that its words are tamed."""
     wildcards = table.get("enable_wildcard", False)
     if 0 < table.get("token_warmup_step", 0) < 1:
@@ -255,11 +255,11 @@ def wording_of(table: Mapping[str, Any]) -> Wording:
             f"token_warmup_step {table['token_warmup_step']} of the dataset file is a fraction of "
             f"the training, but the number of steps is not known here. Write the number of steps."
         )
-    return Wording(
-        prefix=tamed(table.get("caption_prefix", ""), False),
-        suffix=tamed(table.get("caption_suffix", ""), False),
+    return CaptionSettings(
+        prefix=escaped_untrusted(table.get("caption_prefix", ""), False),
+        suffix=escaped_untrusted(table.get("caption_suffix", ""), False),
         caption_dropout=float(table.get("caption_dropout_rate", 0.0)),
-        caption_dropout_rounds=table.get("caption_dropout_every_n_epochs", 0),
+        caption_dropout_epochs=table.get("caption_dropout_every_n_epochs", 0),
         lines="draw" if wildcards else "first",
         wildcards=wildcards,
         shuffle=table.get("shuffle_caption", False),
@@ -278,7 +278,7 @@ def fit_of(table: Mapping[str, Any], seed: int) -> FitSettings:
     width, height = resolution(table.get("resolution", 512))
     random = table.get("random_crop", False)
     flip = 0.5 if table.get("flip_aug") else 0.0
-    colour = COLOUR_JITTER if table.get("color_aug") else 0.0
+    color = COLOR_JITTER if table.get("color_aug") else 0.0
     return FitSettings(
         width,
         height,
@@ -287,10 +287,10 @@ def fit_of(table: Mapping[str, Any], seed: int) -> FitSettings:
         largest=table.get("max_bucket_reso", 1024),
         step=table.get("bucket_reso_steps", 64),
         upscale=not table.get("bucket_no_upscale", False),
-        position="random" if random else "centre",
+        position="random" if random else "center",
         flip=flip,
-        colour=colour,
-        variants=4 if random or flip or colour else 1,
+        color=color,
+        variants=4 if random or flip or color else 1,
         seed=seed,
     )
 

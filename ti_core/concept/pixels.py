@@ -1,4 +1,4 @@
-"""Pixels as bytes, in which pictures are kept, and as numbers in 0..1, in which they are computed
+"""Pixels as bytes, in which images are kept, and as numbers in 0..1, in which they are computed
 with.
 """
 

@@ -1,4 +1,4 @@
-"""The sentences that a word is trained with where a picture has no caption of its own."""
+"""The sentences that a word is trained with where an image has no caption of its own."""
 
 from typing import Literal
 

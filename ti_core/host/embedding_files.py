@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import folder_paths
@@ -17,17 +17,25 @@ from comfy.sd import CLIP
 from PIL import Image
 from torch import Tensor
 
-from ..quoted import quoted
-from ..word.embedding import Embedding, check_initialiser, check_placeholder, initial_rows
+from ..quoted import quoted, shown
+from ..word.embedding import Embedding, check_initializer, check_placeholder, initial_rows
 from ..word.formats import FORMATS, Export, NumberType, read_embedding, write_files
-from ..word.formats.file_names import embedding_below, embeddings_below, name_to_write
+from ..word.formats.file_names import (
+    IMAGES,
+    embedding_below,
+    embeddings_below,
+    name_to_write,
+    word_of_file,
+)
 from ..word.formats.storage import reason, with_ending
+from .file_state import states_of
 from .models.compatibility import is_within_directory
 from .models.text import check_fits, encoders
 
 DROPPED = "input/"
 HASH_CHUNK = 16 << 20
 MOST_TOKENS = 75
+SOME = 3
 RUN = "run"  # in a recipe: by which the run is known
 
 
@@ -63,36 +71,64 @@ def chosen_file(choice: str) -> Path:
     )
 
 
+def namesakes(choice: str) -> list[str]:
+    """Other files of the embeddings folders whose names are the same word, of which one hides the
+    others in tools that go by that alone; an image beside a file is shown by them, and is none.
+    """
+    path = PurePath(choice)
+    if choice.startswith(DROPPED) or path.suffix.lower() in IMAGES:
+        return []
+    word = word_of_file(path, "", counts=False)[0].casefold()
+    others = (PurePath(name) for name in embedding_files() if name != choice)
+    alike = (one for one in others if word_of_file(one, "", counts=False)[0].casefold() == word)
+    return [one.as_posix() for one in alike if one.suffix.lower() not in IMAGES]
+
+
+def namesakes_note(choice: str) -> str:
+    """That other files have the same name, and what that means; empty if none has."""
+    others = namesakes(choice)
+    if not others:
+        return ""
+    more = f" and {len(others) - SOME} more" if len(others) > SOME else ""
+    return (
+        f"Other files have the same name: {', '.join(map(shown, others[:SOME]))}{more}. "
+        f"AUTOMATIC1111, Forge and SD.Next see only one of them, and here they would be the same "
+        f"word: enter another trigger word, or rename a file."
+    )
+
+
 def file_state(choice: str) -> str:
-    """Changes when the file or one beside it with a similar name changes."""
+    """Changes when the file or one beside it with a similar name changes, or another gets its name
+    or loses it.
+    """
     path = chosen_file(choice)
-    files = sorted(file for file in path.parent.glob(f"*{path.suffix}") if file.is_file())
+    ending = path.suffix.lower()
+    files = sorted(one for one in path.parent.iterdir() if one.suffix.lower() == ending)
     stems = {path.stem, path.stem.removesuffix("_2"), f"{path.stem}_2"}
     near = [file for file in files if file.stem in stems or file.stem.startswith("learned_embeds")]
-    return repr([(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in near])
+    return repr(([state for state in states_of(near) if state], namesakes(choice)))
 
 
 def load_embedding(
-    choice: str, word: str, clip: CLIP | None, placeholder: str, initialiser: str
+    choice: str, word: str, clip: CLIP | None, placeholder: str, initializer: str
 ) -> Embedding:
     """The embedding in a file of the folders. With a CLIP it is checked to fit, and starts at
-    the initialiser that its recipe or the caller names; without, that remains unknown.
+    the initializer that its recipe or the caller names; without, that remains unknown.
     """
     widths = {} if clip is None else {key: part.width for key, part in encoders(clip).items()}
     with torch.inference_mode(False), torch.no_grad():
-        found = read_embedding(chosen_file(choice), word, widths)
-        # It is no longer what the run gives: saved again, it is to replace nothing.
-        recipe = {name: value for name, value in found.provenance.items() if name != RUN}
-        found = replace(found, provenance=recipe)
         if placeholder:
             check_placeholder(placeholder)
-            found = replace(found, placeholder=placeholder)
-        check_initialiser(initialiser)
-        own = str(found.provenance.get("initialiser", ""))
-        known = initialiser or (own if clip is None else within_tokens(own, clip))
+        found = read_embedding(chosen_file(choice), word, widths, placeholder)
+        # It is no longer what the run gives: saved again, it is to replace nothing.
+        recipe = {name: value for name, value in found.provenance.items() if name != RUN}
+        found = replace(found, provenance=recipe, source=choice)
+        check_initializer(initializer)
+        own = str(found.provenance.get("initializer", ""))
+        known = initializer or (own if clip is None else within_tokens(own, clip))
         if known:
-            made = {**found.provenance, "initialiser": known}
-            found = replace(found, initialiser=known, provenance=made)
+            made = {**found.provenance, "initializer": known}
+            found = replace(found, initializer=known, provenance=made)
         return found if clip is None else on_clip(found, clip, known)
 
 
@@ -103,14 +139,14 @@ def within_tokens(text: str, clip: CLIP) -> str:
     return text
 
 
-def on_clip(found: Embedding, clip: CLIP, initialiser: str) -> Embedding:
-    """The embedding, checked to fit a CLIP, with the vocabulary's vectors of its initialiser as
+def on_clip(found: Embedding, clip: CLIP, initializer: str) -> Embedding:
+    """The embedding, checked to fit a CLIP, with the vocabulary's vectors of its initializer as
     start.
     """
     check_fits(found, clip)
     parts = encoders(clip)
-    # Parentheses of a file's initialiser are marked as letters, for prompts.
-    plain = initialiser.replace("\\(", "(").replace("\\)", ")")
+    # Parentheses of a file's initializer are marked as letters, for prompts.
+    plain = initializer.replace("\\(", "(").replace("\\)", ")")
     ids = {key: parts[key].token_ids(plain) for key in found.vectors}
     if not all(ids.values()):
         return found  # Nothing was said, or nothing that has tokens.
@@ -178,19 +214,19 @@ def name_below(path: Path) -> str:
 
 
 def export_settings(
-    storage: NumberType, picture: Tensor | None, prompt: Any, extra: Mapping[str, Any] | None
+    storage: NumberType, image: Tensor | None, prompt: Any, extra: Mapping[str, Any] | None
 ) -> Export:
-    """How to write, with the first picture of a batch `[n, h, w, 3]` as sample, and the graph for
-    the chunks of a picture unless the host was told to write no metadata.
+    """How to write, with the first image of a batch `[n, h, w, 3]` as sample, and the graph for
+    the chunks of an image unless the host was told to write no metadata.
     """
-    sample = None if picture is None else Image.fromarray(pixels(picture[0]))
+    sample = None if image is None else Image.fromarray(pixels(image[0]))
     graph = {} if args.disable_metadata else {"prompt": prompt, **(extra or {})}
     return Export(storage, sample, {k: json.dumps(v) for k, v in graph.items() if v is not None})
 
 
-def pixels(picture: Tensor) -> np.ndarray:
-    """A picture `[h, w, 3]` in 0..1 as bytes."""
-    return (picture[..., :3].clamp(0, 1) * 255).round().byte().cpu().numpy()
+def pixels(image: Tensor) -> np.ndarray:
+    """An image `[h, w, 3]` in 0..1 as bytes."""
+    return (image[..., :3].clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
 def checkpoint_hash(path: Path) -> str:

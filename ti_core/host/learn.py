@@ -1,42 +1,45 @@
-"""One training run on the host's models, from pictures to embedding."""
+"""One training run on the host's models, from images to embedding."""
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 
 from ..concept.concept import Concept, check_words
-from ..concept.placeholder import weighted
-from ..store.run_store import SAVE_EVERY, Resume, RunStore
+from ..concept.placeholder import fold, weighted
+from ..store.run_store import SAVE_EVERY, Resume
+from ..training.health_checks import check_move, settings_warnings
 from ..training.latents import Latents, shape_of
 from ..training.loop import is_over, train
 from ..training.preflight import Preflight, measured_step, preflight_line
 from ..training.report import ENDED, Outcome, training_report
 from ..training.run import Keep, RunState
 from ..training.settings import TrainingSettings
-from ..training.watches import doubtful_settings
 from ..word.embedding import Embedding
+from .faults import STORE, Faults, HarmlessStore
 from .models.borrow import BorrowSettings, borrowed, check_kind, empty_condition
-from .models.encode import encode_pictures
+from .models.compatibility import interrupts_unmasked, is_interrupt
+from .models.encode import check_latents, encode_images
 from .models.host_model import HostModel
 from .models.memory import out_of_memory, peak_memory, release_memory, reset_peak, total_memory
+from .models.overlay import known_words
 from .models.patches import without_effect
 from .models.text import check_fits, without_weights
 from .nearest_words import vocabularies
-from .page.monitor import Phase, Vectors
-from .page.previews import Previews
+from .page.previews import PREVIEWS, Previews, problem_of
 from .provenance import about, learned_word, origin
-from .run_key import Undescribed, run_key, run_store
+from .run_key import NotReproducible, run_key, run_store
+from .run_observer import Guarded, RunObserver, Unobserved
 
 log = logging.getLogger(__name__)
 
-NEIGHBOURS = 3
+NEIGHBORS = 3
 MOST_ROOM = 2.0  # Of what a step is estimated to take; whoever needs more has another problem.
 
 
@@ -60,32 +63,15 @@ class LearnSettings:
     resume: Resume = "off"
 
 
-@dataclass(frozen=True)
-class Audience:
-    """Who watches a run: `on_step` is called before the first step and after each one, `tell` with
-    what the user should know meanwhile, `should_stop` and `should_draw` after each step; `enter`
-    with what the run does next, `take_up` with a stored state and the words of stored steps,
-    `stored_at` with the step of each checkpoint and the run's name in the store. `about` is put
-    into them.
-    """
-
-    on_step: Callable[[RunState], None] = lambda state: None
-    tell: Callable[[str], None] = log.warning
-    should_stop: Callable[[], bool] = lambda: False
-    previews: Previews | None = None
-    should_draw: Callable[[], bool] = lambda: False
-    enter: Callable[[Phase], None] = lambda phase: None
-    take_up: Callable[[RunState, Mapping[int, Vectors]], None] = lambda state, words: None
-    stored_at: Callable[[int, str], None] = lambda step, name: None
-    about: Mapping[str, str] = field(default_factory=dict)
-
-
 class Learned(NamedTuple):
-    """What a run gives: the embedding, the loss of every step, and the report."""
+    """What a run gives: the embedding, the loss of every step, the report, and whether the same
+    run, asked for again, has nothing left to do.
+    """
 
     embedding: Embedding
     losses: list[float]
     report: str
+    over: bool = True
 
 
 def learn(
@@ -93,11 +79,15 @@ def learn(
     concept: Concept,
     embedding: Embedding,
     settings: LearnSettings,
-    audience: Audience = Audience(),
+    observer: RunObserver | None = None,
+    previews: Previews | None = None,
 ) -> Learned:
     """Learn the embedding on the models of a graph, which are afterwards as they were. Raises
-    ValueError for what does not fit together, and RuntimeError where nothing can be learned.
+    ValueError for what does not fit together, and RuntimeError where nothing can be learned. No
+    error of the observer, the previews or the store ends it, and the host's Cancel always does.
     """
+    faults = Faults()
+    observer = Guarded(observer or Unobserved(), faults)
     check_fits(embedding, models.clip)
     check_kind(models.model)
     check_words(concept, embedding.placeholder)
@@ -105,10 +95,18 @@ def learn(
     try:
         if settings.resume != "off":
             key = key_of_run(models, concept, embedding, settings)
-    except Undescribed as error:
+    except NotReproducible as error:
         settings, why = replace(settings, resume="off"), str(error)
-    with run_store(embedding.placeholder, key, settings.resume, audience.tell) as store:
-        session = Session(models, concept, embedding, settings, audience, store, key)
+    except Exception as error:
+        if is_interrupt(error):
+            raise
+        settings = replace(settings, resume="off")
+        faults.note(STORE, error)
+    kept = run_store(embedding.placeholder, key, settings.resume, observer.tell)
+    with interrupts_unmasked(), HarmlessStore(kept, faults) as store:
+        session = Session(
+            models, concept, embedding, settings, observer, previews, store, faults, key
+        )
         if why:
             session.note(why)
         state = session.go()
@@ -130,12 +128,15 @@ class Session:
     concept: Concept
     embedding: Embedding
     settings: LearnSettings
-    audience: Audience
-    store: RunStore
+    observer: RunObserver
+    previews: Previews | None
+    store: HarmlessStore
+    faults: Faults
     key: str = ""
     state: RunState | None = None
     taken_up_at: int = 0
     notes: list[str] = field(default_factory=list)
+    missed: dict[int, str] = field(default_factory=dict)  # previews, and why they failed
     checkpointed: bool = False
     peak: int | None = None
 
@@ -145,20 +146,22 @@ class Session:
         """
         steps = self.settings.training.schedule.steps
         self.note_weights()
+        self.note_known_word()
         self.note_patches()
         with torch.inference_mode(False):  # What is learned is to be normal tensors.
             self.state = self.store.load(self.embedding.vectors, steps)
         self.taken_up_at = self.step
         if self.state:
             words = self.store.words(self.embedding.vectors, self.step)
-            self.audience.take_up(self.state, words)
-            self.audience.stored_at(self.step, self.store.folder.name)
+            self.observer.resumed(self.state, words)
+        if self.store.stores:
+            self.observer.stored_at(self.step, self.store.folder.name)
         if self.state and is_over(self.state, self.settings.training):
             return self.state
         self.store.probe(self.embedding.vectors, steps)
         model, _, vae = self.models
-        self.audience.enter("encoding")
-        latents = encode_pictures(
+        self.observer.enter("encoding")
+        latents = encode_images(
             vae,
             model.model.latent_format,
             self.concept.crops,
@@ -166,14 +169,17 @@ class Session:
             self.settings.training.seed,
         )
         check_channels(latents, model)
+        check_latents(latents, self.concept, vae)
         guidance = self.settings.training.objective.guidance
-        lent = replace(self.settings.borrow, guidance=guidance)
-        while not self.attempt(latents, lent):
+        borrowing = replace(self.settings.borrow, guidance=guidance)
+        while not self.attempt(latents, borrowing):
             release_memory()
-            remedy = next_remedy(replace(lent, checkpointing="on") if self.checkpointed else lent)
+            remedy = next_remedy(
+                replace(borrowing, checkpointing="on") if self.checkpointed else borrowing
+            )
             if remedy is None:
                 return self.give_up()
-            lent, text = remedy
+            borrowing, text = remedy
             self.note(f"There was not enough memory. From step {self.step + 1} on, {text}.")
         assert self.state is not None  # An attempt that succeeds has made it.
         return self.state
@@ -187,19 +193,29 @@ class Session:
         """Tell the user now, and in the report, once."""
         if text not in self.notes:
             self.notes.append(text)
-            self.audience.tell(text)
+            self.observer.tell(text)
 
     def note_weights(self) -> None:
         """Note that captions give the word a weight which text encoders do not know."""
-        word, count = self.embedding.placeholder, len(self.concept.pictures)
-        if not any(weighted(self.concept.text(picture, word), word) for picture in range(count)):
+        word, count = self.embedding.placeholder, len(self.concept.images)
+        if not any(weighted(self.concept.text(image, word), word) for image in range(count)):
             return
-        deaf = without_weights(self.models.clip)
-        if deaf:
+        unweighted = without_weights(self.models.clip)
+        if unweighted:
             self.note(
-                f"Captions give '{word}' a weight, whose brackets and figures are text to "
-                f"{', '.join(deaf)}. Leave the weight out, and use strength in Apply Embedding "
-                f"to CLIP."
+                f"Captions give '{word}' a weight, but prompt weights are plain text to "
+                f"{', '.join(unweighted)}. Leave the weight out, and use strength in Apply "
+                f"Embedding to CLIP."
+            )
+
+    def note_known_word(self) -> None:
+        """Note that the CLIP knows another word of that name already."""
+        word = self.embedding.placeholder
+        if fold(word) in known_words(self.models.clip.tokenizer):
+            self.note(
+                f"A word '{word}' is already applied to this CLIP. The trained word replaces it; "
+                f"connect the CLIP from before Apply Embedding to CLIP, or choose another trigger "
+                f"word."
             )
 
     def note_patches(self) -> None:
@@ -221,19 +237,19 @@ class Session:
         self.store.save(self.state)
         return self.state
 
-    def attempt(self, latents: Sequence[Latents], lent: BorrowSettings) -> bool:
+    def attempt(self, latents: Sequence[Latents], borrowing: BorrowSettings) -> bool:
         """Go on to the end, unless the memory is too small for it; then False."""
         largest = max((shape_of(one) for one in latents), key=math.prod)
         model, clip, _ = self.models
-        self.audience.enter("trying")
+        self.observer.enter("trying")
         reset_peak(model.load_device)
         try:
-            with borrowed(model, clip, self.embedding, largest, lent) as frozen:
+            with borrowed(model, clip, self.embedding, largest, borrowing) as frozen:
                 self.checkpointed = frozen.checkpointed
                 self.preflight(frozen, latents)
                 self.steps(frozen, latents)
         except Exception as error:
-            if not out_of_memory(error):
+            if is_interrupt(error) or not out_of_memory(error):
                 raise
             log.warning("Out of memory at step %d: %s", self.step + 1, error)
             return False
@@ -243,12 +259,13 @@ class Session:
 
     def preflight(self, frozen: HostModel, latents: Sequence[Latents]) -> None:
         """Warn of settings that cannot work, say what a step takes, and find out whether the memory
-        suffices for the largest pictures before any step is done.
+        suffices for the largest images before any step is done.
         """
         training, vectors = self.settings.training, self.embedding.vectors
         if self.state is None:
-            for text in doubtful_settings(training, vectors, frozen.vocabulary_norms):
-                self.audience.tell(text)
+            check_move(training, vectors, frozen.vocabulary_norms)
+            for text in settings_warnings(training, vectors, frozen.vocabulary_norms):
+                self.observer.tell(text)
         else:
             vectors = self.state.vectors
         frozen.watch_streaming()
@@ -262,32 +279,32 @@ class Session:
         found = Preflight(
             seconds, peak_memory(frozen.device), total_memory(frozen.device), frozen.checkpointed
         )
-        self.audience.tell(preflight_line(found, training.schedule.steps - self.step))
+        self.observer.tell(preflight_line(found, training.schedule.steps - self.step))
         if streaming:
             self.note(streaming)
         frozen.settle(found.peak)
 
     def steps(self, frozen: HostModel, latents: Sequence[Latents]) -> None:
         """The run on borrowed models; whatever ends it, its state is stored."""
-        training, previews = self.settings.training, self.audience.previews
-        self.audience.enter("measuring")
+        training, previews = self.settings.training, self.previews
+        self.observer.enter("measuring")
         run = train(frozen, self.concept, latents, self.embedding, training, self.state)
         sizes = [shape_of(one) for one in latents]
         known = origin(frozen, self.models.model, sizes, training.objective)
         try:
             for self.state in run:
                 self.state.origin = self.state.origin or known
-                self.state.about = about(self.embedding, training) | dict(self.audience.about)
-                self.audience.on_step(self.state)
+                self.state.about = about(self.embedding, training) | dict(self.observer.about)
+                self.observer.on_step(self.state)
+                throw_exception_if_processing_interrupted()
                 if self.state.step % SAVE_EVERY == 0:
                     self.save(self.state)
-                if previews:
-                    self.draw(previews, frozen, self.state)
-                if self.audience.should_stop():
+                self.draw(frozen, self.state)
+                if self.observer.should_stop():
                     self.state.ended = "user"
             if previews and self.state and previews.regular:
-                with self.drawing(previews, frozen):
-                    previews.finish(self.state, self.settings.keep)
+                last, keep = self.state, self.settings.keep
+                self.drawn(frozen, previews, lambda: previews.finish(last, keep))
         finally:
             if self.state:
                 self.save(self.state)
@@ -296,60 +313,73 @@ class Session:
         """Store the run."""
         self.store.save(state)
         if self.store.newest == state.step:
-            self.audience.stored_at(state.step, self.store.folder.name)
+            self.observer.stored_at(state.step, self.store.folder.name)
 
-    def draw(self, previews: Previews, frozen: HostModel, state: RunState) -> None:
+    def draw(self, frozen: HostModel, state: RunState) -> None:
         """Draw the word, if it is due or somebody asks for it."""
-        asked = self.audience.should_draw()
-        if previews.due(state.step):
-            with self.drawing(previews, frozen):
-                previews(state.step, state.mean)
-        elif asked:
-            with self.drawing(previews, frozen):
-                previews.ask(state.step, state.mean)
+        asked, previews = self.observer.should_preview(), self.previews
+        if previews is None:
+            if asked:
+                self.observer.previewed(f"{PREVIEWS} of this model.")
+            return
+        due = self.faults.harmless(previews.due, False, PREVIEWS)(state.step)
+        if due or asked:
+            draw = previews if due else previews.ask
+            self.drawn(frozen, previews, lambda: draw(state.step, state.mean))
 
-    @contextmanager
-    def drawing(self, previews: Previews, frozen: HostModel) -> Iterator[None]:
-        """Let the graph's own models be used for a picture."""
-        self.audience.enter("drawing")
-        before = previews.problem
+    def drawn(self, frozen: HostModel, previews: Previews, draw: Callable[[], None]) -> None:
+        """Let the graph's own models be used for an image, and tell what came of it."""
+        self.observer.enter("drawing")
+        previews.problem = None
         with frozen.set_aside():
-            yield
-        if previews.problem and not before:
-            self.note(previews.problem)
+            problem = problem_of(draw, self.step) or previews.problem
+        if problem:
+            if not self.missed:
+                self.observer.tell(problem)
+            self.missed[self.step] = problem
+        self.observer.previewed(problem or "")
 
     def learned(self, state: RunState) -> Learned:
         """The word as the run leaves it, with its recipe and the report."""
         keep = self.settings.keep
         with torch.inference_mode(False):
             word = learned_word(self.embedding, state, self.settings.training, keep, self.key)
-        notes = [*self.store.findings(), *self.notes]
+        findings = self.store.findings()
+        notes = [*findings, *self.faults.notes, *self.notes, *missed_previews(self.missed)]
         outcome = Outcome(
             state,
             self.settings.training,
             keep,
             self.taken_up_at,
-            vocabularies(word, self.models.clip, NEIGHBOURS),
+            vocabularies(word, self.models.clip, NEIGHBORS),
             self.peak,
             str(self.store.folder) if self.store.newest == state.step else "",
             notes,
         )
-        return Learned(word, state.losses, training_report(self.concept, word, outcome))
+        report = training_report(self.concept, word, outcome)
+        return Learned(word, state.losses, report, is_over(state, self.settings.training))
 
 
-def next_remedy(lent: BorrowSettings) -> tuple[BorrowSettings, str] | None:
+def missed_previews(missed: Mapping[int, str]) -> list[str]:
+    """What the report says of previews that could not be drawn."""
+    texts = list(missed.values())
+    if len(texts) > 1:
+        texts[0] += f" {len(texts) - 1} more failed as well, the last at step {list(missed)[-1]}."
+    return texts[:1]
+
+
+def next_remedy(borrowing: BorrowSettings) -> tuple[BorrowSettings, str] | None:
     """What takes less memory than this did, and in words; None when nothing is left."""
-    if lent.checkpointing != "on":
-        text = "parts of the model are computed twice (checkpointing)"
-        return replace(lent, checkpointing="on"), text
-    if lent.rows > 1:
-        rows = lent.rows // 2
-        text = "1 picture is" if rows == 1 else f"{rows} pictures are"
-        return replace(lent, rows=rows), f"{text} denoised at a time"
-    if not lent.offload:
-        return replace(lent, offload=True), "intermediate results wait in main memory"
-    if lent.room < MOST_ROOM:
-        return replace(lent, room=1.5 * lent.room), "more of the weights wait in main memory"
+    if borrowing.checkpointing != "on":
+        return replace(borrowing, checkpointing="on"), "gradient checkpointing is on"
+    if borrowing.rows > 1:
+        rows = borrowing.rows // 2
+        return replace(borrowing, rows=rows), f"the micro-batch is {rows}"
+    if not borrowing.offload:
+        return replace(borrowing, offload=True), "activations are kept in main memory"
+    if borrowing.room < MOST_ROOM:
+        more = replace(borrowing, room=1.5 * borrowing.room)
+        return more, "more of the weights stay in main memory"
     return None
 
 
@@ -358,6 +388,6 @@ def check_channels(latents: Sequence[Latents], model: ModelPatcher) -> None:
     found, wanted = shape_of(latents[0])[0], model.model.latent_format.latent_channels
     if found != wanted:
         raise ValueError(
-            f"The VAE makes latents with {found} channels, but the model works on {wanted}. Use "
+            f"The VAE produces {found}-channel latents; the model expects {wanted}. Use "
             f"the VAE that belongs to the model."
         )

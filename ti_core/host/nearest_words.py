@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..word.embedding import Embedding
 from ..word.inspection import SHOWN
-from ..word.vocabulary import Neighbour, Vocabulary, nearest_rows
+from ..word.vocabulary import Neighbor, Vocabulary, nearest_rows
 from .models.text import VOCABULARY_CHUNK, Encoder, check_fits, encoders
 
 WORD_END = "</w>"
@@ -17,7 +17,7 @@ BYTE_SPACE = "Ġ"  # In the tokens of byte-level tokenizers.
 
 
 def vocabularies(
-    embedding: Embedding, clip: CLIP | None, neighbours: int
+    embedding: Embedding, clip: CLIP | None, neighbors: int
 ) -> Mapping[str, Vocabulary]:
     """For each encoder of the embedding, what the CLIP's vocabulary says of the vectors that are
     shown; nothing without CLIP.
@@ -27,7 +27,7 @@ def vocabularies(
     check_fits(embedding, clip)
     parts = encoders(clip)
     shown = {key: rows[:SHOWN] for key, rows in embedding.vectors.items()}
-    return {key: beside(rows, parts[key], neighbours) for key, rows in shown.items()}
+    return {key: beside(rows, parts[key], neighbors) for key, rows in shown.items()}
 
 
 def beside(rows: Tensor, encoder: Encoder, count: int) -> Vocabulary:
@@ -35,7 +35,7 @@ def beside(rows: Tensor, encoder: Encoder, count: int) -> Vocabulary:
     cosines, numbers = nearest_rows(rows, pieces(encoder), count)
     texts = token_texts(encoder.tokenizer.inv_vocab, set(numbers.flatten().tolist()))
     nearest = [
-        [Neighbour(texts[number], cosine) for cosine, number in zip(*pair, strict=True)]
+        [Neighbor(texts[number], cosine) for cosine, number in zip(*pair, strict=True)]
         for pair in zip(cosines.tolist(), numbers.tolist(), strict=True)
     ]
     return Vocabulary(encoder.vocabulary_norm(), nearest)

@@ -14,7 +14,7 @@ from .embedding_files import RUN, checkpoint_hash
 from .models.host_model import HostModel
 
 DIGITS = 16  # of a run's key, as in the name of its folder
-WRITTEN_BY_PEOPLE = "modelspec"  # author, licence, tags and the like: see word/formats/recipe
+WRITTEN_BY_PEOPLE = "modelspec"  # author, license, tags and the like: see word/formats/recipe
 
 
 def learned_word(
@@ -56,7 +56,7 @@ def provenance(state: RunState, settings: TrainingSettings, keep: Keep) -> dict[
         "objective": dict(vars(settings.objective)),
         **state.origin,
         "validation_loss": {
-            "initialiser": state.initialiser_loss,
+            "initializer": state.initializer_loss,
             "learned": state.kept_loss(keep),
         },
     }
@@ -66,7 +66,7 @@ def about(embedding: Embedding, settings: TrainingSettings) -> dict[str, str]:
     """What was asked for, by which a page tells the stored runs of a word apart."""
     return {
         "word": embedding.placeholder,
-        "initialiser": embedding.initialiser if embedding.has_origin else "",
+        "initializer": embedding.initializer if embedding.has_origin else "",
         "vectors": str(embedding.count),
         "method": type(settings.method).__name__.removesuffix("Settings").lower(),
         "rate": str(settings.schedule.pieces[0][0]),

@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..quoted import quoted
-from ..training.run import MOST_ROLLBACKS, Ended, RunState
+from ..training.run import MAX_ROLLBACKS, Ended, RunState
 from ..training.stopping import Validation
 from .digest import digest_of
 
-VERSION = 4
+VERSION = 5
 FACTS_ROOM = 16 << 10  # bytes of names and facts; some 3,000 in practice
 METADATA = "run"
 GROUPS = ("vectors", "mean", "best", "memory")
@@ -23,23 +23,26 @@ HISTORIES = ("losses", "rates")
 SAMPLED = ("best_losses", "last_losses", "closing_losses")
 FACTS = (
     "loss_scale",
-    "initialiser_loss",
+    "initializer_loss",
     "ended",
     "planned",
+    "step",
+    "drawn",
     "rollbacks",
     "trouble",
+    "closing_trouble",
     "seconds",
 )
 TEXTS = ("origin", "about")  # facts by name, `origin.base_model`
 
 
-def checkpoint(state: RunState) -> bytes:
-    """A safetensors file of the state, with a digest of all that is in it; ValueError for a state
-    that could not be read again.
+def checkpoint(state: RunState, key: str = "") -> bytes:
+    """A safetensors file of the state of the run with that key, with a digest of all that is in it;
+    ValueError for a state that could not be read again.
     """
     tensors, facts = packed_state(state)
     unpacked_state(tensors, facts, state.vectors)
-    return sealed(tensors, {"version": VERSION, **facts})
+    return sealed(tensors, {"version": VERSION, "key": key, **facts})
 
 
 def room(like: Mapping[str, Tensor], steps: int) -> int:
@@ -68,9 +71,9 @@ def sealed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
     return safetensors.torch.save(dict(tensors), {METADATA: text})
 
 
-def restored(data: bytes, like: Mapping[str, Tensor] | None) -> RunState:
-    """The state in a checkpoint, for vectors of the shapes of `like`, or of any; ValueError with
-    what is wrong if anything that it holds has changed.
+def restored(data: bytes, like: Mapping[str, Tensor] | None, key: str | None = None) -> RunState:
+    """The state in a checkpoint, for vectors of the shapes of `like`, or of any, of the run with
+    that key, or of any; ValueError with what is wrong if anything that it holds has changed.
     """
     tensors, facts = opened(data)
     if facts.get("version") != VERSION:
@@ -80,6 +83,8 @@ def restored(data: bytes, like: Mapping[str, Tensor] | None) -> RunState:
     digest = facts.pop("digest", None)
     if digest != digest_of(tensors, facts):
         raise ValueError("its content has changed since it was written")
+    if key is not None and facts.get("key") != key:
+        raise ValueError("it belongs to another run")
     return unpacked_state(tensors, facts, like)
 
 
@@ -127,7 +132,7 @@ def unpacked_state(
             raise ValueError(f"its {name} are {found}, not {shapes}")
     histories = {name: numbers(tensors, name) for name in HISTORIES}
     steps = len(histories["losses"])
-    if len(histories["rates"]) != steps:
+    if len(histories["rates"]) != steps or whole_number(facts, "step") != steps:
         raise ValueError("its histories have different lengths")
     return RunState(
         vectors=groups["vectors"],
@@ -139,11 +144,13 @@ def unpacked_state(
         validations=validations(tensors, steps),
         **sampled(tensors),
         loss_scale=number(facts, "loss_scale"),
-        initialiser_loss=optional_number(facts, "initialiser_loss"),
+        initializer_loss=optional_number(facts, "initializer_loss"),
         ended=ending(facts),
         planned=whole_number(facts, "planned"),
+        drawn=whole_number(facts, "drawn"),
         rollbacks=rollbacks(facts),
         trouble=str(facts.get("trouble", "")),
+        closing_trouble=str(facts.get("closing_trouble", "")),
         seconds=number(facts, "seconds"),
         origin=texts(facts, "origin"),
         about=texts(facts, "about"),
@@ -234,7 +241,7 @@ def whole_number(facts: Mapping[str, Any], name: str) -> int:
 def rollbacks(facts: Mapping[str, Any]) -> int:
     """How often the run went back."""
     count = whole_number(facts, "rollbacks")
-    if count > MOST_ROLLBACKS + 1:
+    if count > MAX_ROLLBACKS + 1:
         raise ValueError(f"its rollbacks are {count}")
     return count
 

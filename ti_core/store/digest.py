@@ -52,6 +52,13 @@ def digest_of(*values: object) -> str:
 
 def raw_bytes(tensor: Tensor) -> memoryview:
     """A tensor's values as they lie in memory."""
-    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-    array: Any = flat.view(torch.uint8).numpy()
-    return memoryview(array) if flat.numel() else memoryview(b"")
+    array: Any = bytes_of(tensor.detach().to("cpu")).numpy()
+    return memoryview(array) if tensor.numel() else memoryview(b"")
+
+
+def bytes_of(tensor: Tensor) -> Tensor:
+    """The same as a tensor, where the tensor is."""
+    flat = tensor.contiguous().reshape(-1)
+    if len(flat) == 1:  # Contiguous to torch, whatever its stride.
+        flat = flat.clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8)

@@ -5,8 +5,9 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from ..concept.counted import counted
 from ..training.run import RunState
-from ..word.formats.storage import discard, reason, write_through, written
+from ..word.formats.file_locks import lock_file
+from ..word.formats.storage import discard, reason, remove_leftovers, write_through, written
 from .checkpoint import VERSION, checkpoint, restored, room, version_of
 
 log = logging.getLogger(__name__)
@@ -25,46 +27,65 @@ RUNNING_ELSEWHERE = "The same training is already running elsewhere, so this run
 ENDING, DAMAGED = ".safetensors", ".damaged"
 CHECKPOINT = re.compile(rf"step-(\d{{9}})\{ENDING}")
 LOCK = "lock"
+ANEW = "anew"  # the folder of a run that starts over, in that of the run before
+KEPT_ENDS = ("steps", "rule", "user")  # by which a run that starts over has replaced the one before
 PROBE = "probe"
 LARGEST = 256 << 20  # bytes of a checkpoint; ten thousand steps of one vector take 0.4 MB
 Resume = Literal["continue", "start over", "off"]
 SAVE_EVERY = 25  # steps; what a crash of the computer can cost
 KEEP_LAST = 3  # checkpoints of a run; one is enough, unless it gets damaged
+TICK = 2.0  # seconds; FAT counts time in these
 LISTED = 10  # steps in a line of the report
 MOST_BYTES = 1 << 30  # of all runs together: some 10,000 of 400 steps
 
 
 class RunStore:
-    """The checkpoints of one run in a folder of its own; `notes` is what the user should know, and
-    each is told at once.
+    """The checkpoints of the run with a key, in a folder of its own; `notes` is what the user
+    should know, and each is told at once.
 
     A context manager that holds the folder for one run at a time: a second one of the same key goes
-    on without a store. No problem of it ends a run.
+    on without a store. No problem of it ends a run. A run that starts over is stored beside the one
+    before, whose place it takes at its end.
     """
 
     def __init__(
-        self, root: Path, name: str, resume: Resume, tell: Callable[[str], None] = lambda text: None
+        self,
+        root: Path,
+        name: str,
+        resume: Resume,
+        tell: Callable[[str], None] = lambda text: None,
+        key: str = "",
     ):
         self.root = root
         self.folder = root / name
         self.resume = resume
         self.tell = tell
+        self.key = key
         self.notes: list[str] = []
         self.failed: dict[int, str] = {}  # steps that could not be stored, and why
         self.newest: int | None = None  # the step of the last checkpoint
         self.lock: BinaryIO | None = None
-        self.replaces = resume == "start over"
+        self.readable = False
+        self.anew = resume == "start over"
+        self.after = 0.0  # seconds, when the youngest checkpoint of all runs was written
+
+    @property
+    def place(self) -> Path:
+        """Where checkpoints are written."""
+        return self.folder / ANEW if self.anew else self.folder
 
     def __enter__(self) -> "RunStore":
         if self.resume == "off":
             return self
         try:
             self.leave_to_others()
-            self.lock = held(self.folder)
+            self.readable = True
+            self.lock = held(self.folder, self.note)
         except OSError as error:
             self.note(not_stored(self.folder, error))
             return self
         if self.lock is None:
+            self.readable = False
             self.note(RUNNING_ELSEWHERE)
         else:
             self.tidy()
@@ -72,21 +93,25 @@ class RunStore:
 
     def leave_to_others(self) -> None:
         """Go to another folder where this one has checkpoints of another version of the pack."""
-        found = (version_of(data) for data in readable(self.folder))
+        found = (version_of(data) for data in readable(all_checkpoints(self.folder)))
         others = {version for version in found if version is not None and version != VERSION}
         if others:
             theirs = self.folder
             self.folder = theirs.with_name(f"{theirs.name}-v{VERSION}")
             self.note(
                 f"The run in {theirs} was stored by another version of this pack (format "
-                f"{', '.join(map(str, sorted(others)))}; this one has {VERSION}). It is left as "
-                f"it is; this run is stored in {self.folder.name} beside it."
+                f"{', '.join(map(str, sorted(others)))}; this one has {VERSION}). It stays "
+                f"unchanged; this run is stored next to it in {self.folder.name}."
             )
 
     def tidy(self) -> None:
         """Remove what a killed process left, and the oldest runs where there are too many."""
         try:
             remove_leftovers(self.folder)
+            remove_leftovers(self.folder / ANEW)
+            if self.anew:
+                discard(*checkpoints(self.place))
+            self.after = max(size_and_time(path)[1] for path in self.root.iterdir())
             trim(self.root, MOST_BYTES, self.folder)
         except OSError as error:
             self.note(
@@ -137,40 +162,64 @@ class RunStore:
         """The newest good state of at most so many steps, for vectors of the shapes of `like`. What
         cannot be read is put aside under another name, and told.
         """
-        if self.lock is None or self.resume != "continue":
+        if not self.readable or self.resume != "continue":
             return None
-        stored = checkpoints(self.folder)
+        stored = self.stored()
         wanted = [path for path in stored if step_of(path) <= steps]
         if len(wanted) < len(stored):
-            start = f"from step {step_of(wanted[-1])} of it" if wanted else "from the beginning"
+            start = f"from step {step_of(wanted[-1])}" if wanted else "from the beginning"
+            if wanted and wanted[-1].parent == stored[-1].parent:
+                start += " of it"
+            elif wanted:
+                start += " of the other run next to it"
             self.note(
-                f"A longer run is stored, of {step_of(stored[-1])} steps; set steps to that to "
-                f"have its word. For {counted(steps, 'step')}, training goes on {start}."
+                f"A longer run of {step_of(stored[-1])} steps is stored; set steps to that number "
+                f"to load its word. For {counted(steps, 'step')}, training continues {start}."
             )
         for path in reversed(wanted):
             try:
-                state = restored(contents(path), like)
+                state = self.state_in(path, like)
             except (OSError, ValueError) as error:
                 self.note(
-                    f"The checkpoint {path} cannot be read: {reason(error)}. It is renamed to "
-                    f"'{path.stem}{DAMAGED}'. Training continues from the checkpoint before it, or "
-                    f"from the beginning."
+                    f"The checkpoint {path} cannot be read: {reason(error)}. {put_aside(path)} "
+                    f"Training continues from the previous checkpoint, or from the beginning."
                 )
-                put_aside(path)
             else:
-                self.newest = state.step
+                self.newest, self.anew = state.step, path.parent.name == ANEW
+                self.note_broken_off(stored, state.step)
                 return state
         return None
+
+    def note_broken_off(self, stored: Sequence[Path], step: int) -> None:
+        """Note that the run that continues is not the one that started over."""
+        broken = [step_of(path) for path in stored if path.parent.name == ANEW]
+        if broken and not self.anew:
+            self.note(
+                f"The run that started over was interrupted after step {broken[-1]}. The run "
+                f"before it continues from step {step}; start over again to replace it."
+            )
+
+    def stored(self) -> list[Path]:
+        """The checkpoints to continue from, the best last."""
+        try:
+            return all_checkpoints(self.folder)
+        except OSError as error:
+            self.note(f"The runs in {self.folder} cannot be read ({reason(error)}).")
+            return []
+
+    def state_in(self, path: Path, like: Mapping[str, Tensor]) -> RunState:
+        """The state in a checkpoint of this run; ValueError for that of another run or step."""
+        return state_at(path, like, self.key)
 
     def words(self, like: Mapping[str, Tensor], step: int) -> dict[int, dict[str, Tensor]]:
         """The words of the checkpoints up to a step, for vectors of the shapes of `like`; what
         cannot be read is left out.
         """
         found: dict[int, dict[str, Tensor]] = {}
-        for path in checkpoints(self.folder) if self.lock else ():
+        for path in checkpoints(self.place) if self.readable else ():
             if step_of(path) <= step:
                 with suppress(OSError, ValueError):
-                    found[step_of(path)] = restored(contents(path), like).mean
+                    found[step_of(path)] = self.state_in(path, like).mean
         return found
 
     def probe(self, like: Mapping[str, Tensor], steps: int) -> None:
@@ -179,7 +228,8 @@ class RunStore:
             return
         try:
             # Zeros would take no room on a disk that compresses.
-            discard(written(self.folder / PROBE, os.urandom(room(like, steps))))
+            with written(self.folder / PROBE, os.urandom(room(like, steps))):
+                pass
         except OSError as error:
             self.note(not_stored(self.folder, error))
 
@@ -192,22 +242,41 @@ class RunStore:
         try:
             if self.lost(self.lock) and not self.make_again(self.lock):
                 return
-            path = self.folder / f"step-{state.step:09d}{ENDING}"
-            write_through(path, checkpoint(state))
+            self.place.mkdir(exist_ok=True)
+            path = self.place / f"step-{state.step:09d}{ENDING}"
+            write_through(path, checkpoint(state, self.key))
+            self.after = younger(path, self.after)
         except (OSError, ValueError) as error:
             self.fail(state.step, reason(error))
             return
         self.newest = state.step
         self.failed.pop(state.step, None)
-        self.remove_others(path)
+        remove_others(path)
+        if self.anew and state.ended in KEPT_ENDS:
+            self.replace_before(state.step)
+
+    def replace_before(self, step: int) -> None:
+        """Replace the previous run by a run that started over and has ended: its last checkpoint
+        first, so that there is a finished run at any moment.
+        """
+        before, own = checkpoints(self.folder), checkpoints(self.place)
+        try:
+            for path in reversed(own):
+                os.replace(path, self.folder / path.name)
+            self.anew = False
+            names = {path.name for path in own}
+            discard(*(path for path in before if path.name not in names))
+            (self.folder / ANEW).rmdir()
+        except OSError as error:
+            self.fail(step, reason(error))
 
     def fail(self, step: int, why: str) -> None:
         """Count a checkpoint that could not be written, and tell of the first."""
         if not self.failed:
             self.say(
                 f"The checkpoint of step {step} could not be written to {self.folder} ({why}). "
-                f"Training continues and goes on trying, but a run that is taken up would start "
-                f"from an older checkpoint."
+                f"Training continues and tries again, but a resumed run would start from an older "
+                f"checkpoint."
             )
         self.failed[step] = why
 
@@ -219,7 +288,7 @@ class RunStore:
 
     def make_again(self, lost: BinaryIO) -> bool:
         """Make and lock the folder again; False if another run has done so before."""
-        self.lock = held(self.folder)
+        self.lock = held(self.folder, self.note)
         self.newest = None
         lost.close()
         self.note(
@@ -230,16 +299,11 @@ class RunStore:
         )
         return self.lock is not None
 
-    def remove_others(self, newest: Path) -> None:
-        """Remove all checkpoints before `newest` but the last ones and the milestones; of a run
-        that starts over, all that were there before it.
-        """
-        others = [path for path in checkpoints(self.folder) if path != newest]
-        if not self.replaces:
-            earlier = [path for path in others if path < newest]
-            others = [one for one in earlier[: 1 - KEEP_LAST] if not milestone(step_of(one))]
-        self.replaces = False
-        discard(*others)
+
+def remove_others(newest: Path) -> None:
+    """Remove all checkpoints before `newest` but the last ones and the milestones."""
+    earlier = [path for path in checkpoints(newest.parent) if path < newest]
+    discard(*(one for one in earlier[: 1 - KEEP_LAST] if not milestone(step_of(one))))
 
 
 def not_stored(folder: Path, error: OSError) -> str:
@@ -248,6 +312,18 @@ def not_stored(folder: Path, error: OSError) -> str:
         f"The run cannot be stored in {folder} ({reason(error)}). Free disk space, or allow "
         f"ComfyUI to write there."
     )
+
+
+def younger(path: Path, than: float) -> float:
+    """When a file was written, in seconds, which is made later than what was written before it:
+    runs are ordered by that, and the clock may have been set back.
+    """
+    written_at = path.stat().st_mtime
+    if written_at > than or than == 0.0:
+        return written_at
+    later = than + TICK
+    os.utime(path, (later, later))
+    return later
 
 
 def step_of(path: Path) -> int:
@@ -264,24 +340,50 @@ def milestone(step: int) -> bool:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, by their steps."""
-    return sorted(path for path in folder.iterdir() if CHECKPOINT.fullmatch(path.name))
+    """The checkpoints in a folder, by their steps; none where there is no folder."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if CHECKPOINT.fullmatch(path.name))
 
 
-def last_states(root: Path, name: str, most: int) -> Iterator[tuple[str, RunState]]:
-    """The names and last states of the runs whose folder begins with a name, at most so many, the
-    youngest first; what cannot be read is left out.
+def all_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, and of one that was to start over and was broken off, by their
+    steps: whoever goes on, goes on from the furthest.
+    """
+    return sorted([*checkpoints(folder / ANEW), *checkpoints(folder)], key=step_of)
+
+
+def state_at(path: Path, like: Mapping[str, Tensor] | None, key: str | None) -> RunState:
+    """The state in a checkpoint; ValueError where it is not that of the step in its name, or of the
+    run with a key, if one is given.
+    """
+    state = restored(contents(path), like, key)
+    if state.step != step_of(path):
+        raise ValueError(f"it holds step {state.step}")
+    return state
+
+
+def last_states(
+    root: Path, wanted: Callable[[str], object], most: int
+) -> Iterator[tuple[str, RunState]]:
+    """The names and last states of the runs whose folder is wanted by its name, at most so many,
+    the youngest first; what is no run, or cannot be read, is left out and does not count.
     """
     with suppress(FileNotFoundError):
-        folders = [path for path in root.iterdir() if path.name.startswith(name)]
-        for folder in sorted(folders, key=lambda one: size_and_time(one)[1], reverse=True)[:most]:
-            with suppress(OSError, ValueError, IndexError):
-                yield folder.name, restored(contents(checkpoints(folder)[-1]), None)
+        folders = [path for path in root.iterdir() if wanted(path.name)]
+        by_age = sorted(folders, key=lambda one: size_and_time(one)[1], reverse=True)
+        yield from islice(readable_states(by_age), most)
 
 
-def readable(folder: Path) -> Iterator[bytes]:
-    """The bytes of the checkpoints in a folder, as far as it is there and they can be read."""
-    for path in checkpoints(folder) if folder.is_dir() else ():
+def readable_states(folders: Iterable[Path]) -> Iterator[tuple[str, RunState]]:
+    """The names and last states of runs, as far as they can be read."""
+    for folder in folders:
+        with suppress(OSError, ValueError, IndexError):
+            yield folder.name, state_at(all_checkpoints(folder)[-1], None, None)
+
+
+def readable(paths: Iterable[Path]) -> Iterator[bytes]:
+    """The bytes of checkpoints, as far as they can be read."""
+    for path in paths:
         with suppress(OSError, ValueError):
             yield contents(path)
 
@@ -299,60 +401,53 @@ def contents(path: Path) -> bytes:
     return data
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process was writing."""
-    discard(*folder.glob(".*.part"))
-
-
-def put_aside(path: Path) -> None:
-    """Give a file a name under which it is not looked for again."""
+def put_aside(path: Path) -> str:
+    """Give a file a name under which it is not looked for again; what to say of that."""
     try:
         os.replace(path, path.with_suffix(DAMAGED))
     except OSError as error:
-        log.warning("%s cannot be renamed: %s", path, error)
+        return f"It cannot be renamed ({reason(error)}), and is left out."
+    return f"It is renamed to '{path.stem}{DAMAGED}'."
 
 
-def held(folder: Path, again: bool = True) -> BinaryIO | None:
-    """The lock of a folder, which is made if there is none; None if somebody else has it. Another
-    process that makes room may remove the folder in between; then it is made `again`, once.
+def held(folder: Path, tell: Callable[[str], None], again: bool = True) -> BinaryIO | None:
+    """The lock of a folder, which is made if there is none; None if somebody else has it. Where
+    files cannot be locked, that is told, and the file is open without a lock.
+
+    Another process that makes room may remove the folder in between; then it is made `again`, once.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return locked(folder / LOCK)
+        file = opened_lock(folder / LOCK)
     except FileNotFoundError:
         if not again:
             raise
-        return held(folder, again=False)
+        return held(folder, tell, again=False)
+    try:
+        if lock_file(file):
+            return file
+    except OSError as error:
+        tell(without_lock(folder, error))
+        return file
+    file.close()
+    return None
 
 
-def locked(path: Path) -> BinaryIO | None:
-    """The file, opened and locked for as long as it stays open; None if somebody else has it. The
-    system takes the lock off a process that dies, so that no stale one can remain.
+def without_lock(folder: Path, error: OSError) -> str:
+    """That a run is stored without a lock, and what to heed."""
+    return (
+        f"{folder} cannot be locked ({reason(error)}), as on some network drives. The run is "
+        f"stored there without a lock: do not run the same training twice at the same time."
+    )
+
+
+def opened_lock(path: Path) -> BinaryIO:
+    """A file to lock, opened. The system takes the lock off a process that dies, so that no stale
+    one can remain.
     """
     if path.exists() and not path.is_file():
         raise OSError(f"{path.name} is not a regular file")
-    file = path.open("ab")
-    try:
-        lock_file(file)
-    except OSError:
-        file.close()
-        return None
-    return file
-
-
-if os.name == "nt":
-    import msvcrt
-
-    def lock_file(file: BinaryIO) -> None:
-        """Lock the first byte of a file, or raise OSError."""
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def lock_file(file: BinaryIO) -> None:
-        """Lock a file, or raise OSError."""
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return path.open("ab")
 
 
 def trim(root: Path, limit: int, spared: Path) -> None:
@@ -370,14 +465,13 @@ def trim(root: Path, limit: int, spared: Path) -> None:
 
 
 def remove_run(folder: Path) -> bool:
-    """Remove a run, unless it is running; whether it is gone."""
+    """Remove a run, unless it is running; whether it is gone. OSError where nobody can know."""
     try:
-        lock = locked(folder / LOCK)
+        with opened_lock(folder / LOCK) as file:
+            if not lock_file(file):
+                return False
     except FileNotFoundError:
         return True  # Another process was faster.
-    if lock is None:
-        return False
-    lock.close()
     shutil.rmtree(folder, ignore_errors=True)
     return True
 
@@ -388,7 +482,7 @@ def size_and_time(folder: Path) -> tuple[int, float]:
     """
     size, youngest = 0, 0.0
     with suppress(FileNotFoundError):
-        for path in folder.iterdir():
+        for path in folder.rglob("*"):
             with suppress(FileNotFoundError):
                 state = path.stat()
                 if stat.S_ISREG(state.st_mode):

@@ -1,4 +1,4 @@
-"""What a step sees: pictures, captions, noise and noise levels, drawn from generators of their
+"""What a step sees: images, captions, noise and noise levels, drawn from generators of their
 own.
 """
 
@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..concept.concept import Concept, Framing, held_out, picks, without
+from ..concept.caption_settings import TrainingPosition
+from ..concept.concept import Concept, CropOrigin, held_out, without
 from ..concept.masks import latent_weights, stacked_weights
-from ..concept.wording import Moment
-from ..draws import fraction, generator
+from ..concept.rounds import Rounds
+from ..draws import Stream, fraction, generator
 from .frozen_model import FrozenModel
 from .latents import Latents, sampled, shape_of
 from .noise_levels import stratified
-from .objective import Objective, emphasis, native_loss
+from .objective import Objective, loss_weight, native_loss
 from .settings import TrainingSettings
 
 
@@ -27,7 +28,7 @@ class NotFinite(RuntimeError):
 class Batch(NamedTuple):
     """Samples that are denoised together: latents and noise `[b, ...]`, positions in the schedule
     `[b]`, captions, how much each latent counts `[b, 1, ...]` (None where all count 1), and how
-    the pictures were cut.
+    the images were cut.
     """
 
     latents: Tensor
@@ -35,7 +36,7 @@ class Batch(NamedTuple):
     positions: Tensor
     captions: tuple[str, ...]
     weights: Tensor | None = None
-    framings: tuple[Framing, ...] = ()
+    crop_origins: tuple[CropOrigin, ...] = ()
 
     def parts(self, rows: int) -> list["Batch"]:
         """The batch in parts of at most `rows` samples."""
@@ -46,45 +47,67 @@ class Batch(NamedTuple):
         ]
 
 
-def batches(
-    model: FrozenModel,
-    concept: Concept,
-    latents: Sequence[Latents],
-    placeholder: str,
-    settings: TrainingSettings,
-) -> Iterator[Batch]:
-    """Endless batches: pictures of one size in shuffled rounds, a caption drawn for each sample,
-    noise and a schedule position.
+class Batches:
+    """The batches of all optimizer steps: images of one size in shuffled rounds, a caption drawn
+    for each sample, noise and a schedule position.
 
-    Positions are stratified over all samples of an optimiser step. A batch shares the template, so
-    that with templates alone the text encoder runs once. Each kind of draw has a generator of its
-    own, so that one does not shift another.
+    A step depends on its number alone, so that a run is taken up at any step without drawing what
+    came before. Each kind of draw has generators of its own, so that one does not shift another.
     """
-    orders, templates, noises, places, crops, words, looks, offsets = (
-        generator(settings.seed, stream) for stream in range(8)
-    )
-    objective = settings.objective
-    shapes, weights = [shape_of(one) for one in latents], latent_masks(concept, latents)
-    shown = without(concept, held_out(concept)) if settings.hold_out else concept
-    chosen = picks(shown, shapes, settings.batch_size, (orders, crops))
-    for step in itertools.count():
-        shares = stratified(settings.batch_size * settings.accumulation, places)
-        for part in shares.split(settings.batch_size):
-            group = next(chosen)
-            clean = torch.stack([sampled(latents[pick.crop], looks) for pick in group])
-            noise = torch.randn(clean.shape, generator=noises)
-            if objective.offset_noise:
-                noise += objective.offset_noise * offset_like(noise, offsets)
-            place = fraction(templates)
-            captions = tuple(
-                concept.text(pick.picture, placeholder, place, Moment(step, pick.round), words)
-                for pick in group
+
+    def __init__(
+        self,
+        model: FrozenModel,
+        concept: Concept,
+        latents: Sequence[Latents],
+        placeholder: str,
+        settings: TrainingSettings,
+    ) -> None:
+        self.model, self.concept, self.latents = model, concept, latents
+        self.placeholder, self.settings = placeholder, settings
+        shown = without(concept, held_out(concept)) if settings.hold_out else concept
+        shapes = [shape_of(one) for one in latents]
+        self.rounds = Rounds(shown, shapes, settings.batch_size, settings.seed)
+        self.weights = latent_masks(concept, latents)
+
+    def of_step(self, step: int) -> list[Batch]:
+        """The batches of a step, from 0; positions are stratified over all of their samples."""
+        size, count = self.settings.batch_size, self.settings.accumulation
+        at_quantiles = stratified(size * count, self.draws(Stream.LEVEL, step))
+        parts = enumerate(at_quantiles.split(size), step * count)
+        return [self.batch(step, number, part) for number, part in parts]
+
+    def __iter__(self) -> Iterator[Batch]:
+        """All batches, from the first step on."""
+        return itertools.chain.from_iterable(map(self.of_step, itertools.count()))
+
+    def batch(self, step: int, number: int, at_quantiles: Tensor) -> Batch:
+        """The batch with a number among all, at these shares `[b]` of the noise levels. It shares
+        the template, so that with templates alone the text encoder runs once.
+        """
+        group, objective = self.rounds.group(number), self.settings.objective
+        looks, words = self.draws(Stream.LATENTS, number), self.draws(Stream.WORDING, number)
+        clean = torch.stack([sampled(self.latents[pick.crop], looks) for pick in group])
+        noise = torch.randn(clean.shape, generator=self.draws(Stream.NOISE, number))
+        if objective.offset_noise:
+            offset = offset_like(noise, self.draws(Stream.OFFSET, number))
+            noise += objective.offset_noise * offset
+        place = fraction(self.draws(Stream.TEMPLATE, number))
+        captions = tuple(
+            self.concept.text(
+                pick.image, self.placeholder, place, TrainingPosition(step, pick.round), words
             )
-            counts = stacked_weights([weights[pick.crop] for pick in group])
-            framings = tuple(concept.framings[pick.crop] for pick in group)
-            positions = positions_at(model, objective, clean, part)
-            batch = Batch(clean, noise, positions, captions, counts, framings)
-            yield emphasised(model, objective, batch)
+            for pick in group
+        )
+        counts = stacked_weights([self.weights[pick.crop] for pick in group])
+        crop_origins = tuple(self.concept.crop_origins[pick.crop] for pick in group)
+        positions = timesteps_at(self.model, objective, clean, at_quantiles)
+        batch = Batch(clean, noise, positions, captions, counts, crop_origins)
+        return with_loss_weights(self.model, objective, batch)
+
+    def draws(self, stream: Stream, place: int) -> torch.Generator:
+        """The generator of one kind of draw at a step or a batch."""
+        return generator(self.settings.seed, stream, place)
 
 
 def offset_like(noise: Tensor, draws: torch.Generator) -> Tensor:
@@ -94,21 +117,21 @@ def offset_like(noise: Tensor, draws: torch.Generator) -> Tensor:
     return torch.randn(*noise.shape[:2], *(1 for _ in noise.shape[2:]), generator=draws)
 
 
-def positions_at(
-    model: FrozenModel, objective: Objective, latents: Tensor, shares: Tensor
+def timesteps_at(
+    model: FrozenModel, objective: Objective, latents: Tensor, at_quantiles: Tensor
 ) -> Tensor:
     """Where in the schedule these shares `[b]` of all noise levels lie, for latents `[b, ...]`."""
     levels = objective.levels(model.usual_levels(latents.shape[1:]))
-    return levels.positions(shares, len(model.sigmas))
+    return levels.positions(at_quantiles, len(model.sigmas))
 
 
-def emphasised(model: FrozenModel, objective: Objective, batch: Batch) -> Batch:
+def with_loss_weights(model: FrozenModel, objective: Objective, batch: Batch) -> Batch:
     """The batch with each sample weighted by its noise level."""
     if objective.weighting == "none":
         return batch
     sigma = model.sigmas[batch.positions]
     kind = (model.prediction, model.sigma_data, objective.weighting, objective.gamma)
-    factor = emphasis(sigma, *kind).view(-1, *(1 for _ in batch.latents.shape[1:]))
+    factor = loss_weight(sigma, *kind).view(-1, *(1 for _ in batch.latents.shape[1:]))
     return batch._replace(weights=factor if batch.weights is None else batch.weights * factor)
 
 
@@ -129,7 +152,7 @@ def loss_with(model: FrozenModel, batch: Batch, conditioning: Sequence[Any]) -> 
     """Native loss of every sample of a batch `[b]`, conditioned on its captions one by one."""
     sigma = model.sigmas[batch.positions].to(batch.latents)
     noisy = model.add_noise(batch.latents, batch.noise, sigma)
-    x0 = model.denoise(noisy, sigma, conditioning, batch.framings)
+    x0 = model.denoise(noisy, sigma, conditioning, batch.crop_origins)
     weights = None if batch.weights is None else batch.weights.to(x0.device)
     return native_loss(
         x0,

@@ -8,25 +8,25 @@ from .stopping import Validation
 
 
 def gained(state: RunState, loss: float) -> float:
-    """Per cent of the initialiser's validation loss that is gone."""
-    return explained(state.initialiser_loss or state.validations[0].loss, loss)
+    """Per cent of the initializer's validation loss that is gone."""
+    return explained(state.initializer_loss or state.validations[0].loss, loss)
 
 
 def shares(state: RunState, validations: Sequence[Validation], most: int) -> list[list[float]]:
-    """Steps, and the per cent of the initialiser's validation loss that is gone there; of more than
+    """Steps, and the per cent of the initializer's validation loss that is gone there; of more than
     so many, some.
     """
-    some = every_so_often(validations, most)
+    some = downsampled(validations, most)
     return [[one.step, rounded(gained(state, one.loss))] for one in some]
 
 
-def every_so_often(values: Sequence[Validation], most: int) -> list[Validation]:
+def downsampled(values: Sequence[Validation], most: int) -> list[Validation]:
     """At most so many of the values, evenly, with the last one."""
     size = -(-len(values) // most) or 1
     return list(values[::-1][::size])[::-1]
 
 
-def stretches(values: Sequence[float], most: int) -> list[list[float]]:
+def downsampled_means(values: Sequence[float], most: int) -> list[list[float]]:
     """The means of at most so many stretches of a series, each with the number of its last value;
     all but the last are equally long.
     """

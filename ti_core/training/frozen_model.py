@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ..concept.concept import Framing
+from ..concept.concept import CropOrigin
 from .noise_levels import NoiseLevels
 from .objective import Prediction
 
@@ -73,9 +73,9 @@ class FrozenModel(Protocol):
         noisy: Tensor,
         sigma: Tensor,
         conditioning: Sequence[Any],
-        framings: Sequence[Framing] = (),
+        crop_origins: Sequence[CropOrigin] = (),
     ) -> Tensor:
-        """Predicted x0 `[b, ...]`; each sample sees its own caption, and is told how its picture
+        """Predicted x0 `[b, ...]`; each sample sees its own caption, and is told how its image
         was cut, if that is known.
         """
         ...

@@ -1,4 +1,4 @@
-"""What the VAE says of a picture: one set of latents, or a distribution to draw from."""
+"""What the VAE says of an image: one set of latents, or a distribution to draw from."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 
 class Gaussian(NamedTuple):
-    """Mean and standard deviation of a picture's latents `[c, ...]`."""
+    """Mean and standard deviation of an image's latents `[c, ...]`."""
 
     mean: Tensor
     spread: Tensor
@@ -29,5 +29,5 @@ def sampled(latents: Latents, draws: Generator) -> Tensor:
 
 
 def shape_of(latents: Latents) -> tuple[int, ...]:
-    """Shape of a picture's latents."""
+    """Shape of an image's latents."""
     return tuple(expected(latents).shape)

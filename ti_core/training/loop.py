@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from ..concept.concept import Concept, check_words
-from ..draws import mixed
+from ..draws import Stream, mixed
 from ..word.embedding import Embedding
-from .batches import Batch, NotFinite, batch_loss, batches
+from .batches import Batch, Batches, NotFinite, batch_loss
 from .frozen_model import FrozenModel
 from .latents import Latents
-from .optimisers import Method, begin_method, leaf
-from .run import MOST_ROLLBACKS, Ended, RunState, copies
+from .optimizers import Optimizer, leaf, make_optimizer
+from .run import MAX_ROLLBACKS, Ended, RunState, copies
 from .settings import TrainingSettings
-from .stopping import nothing_more
+from .stopping import has_converged
 from .validation import due, fixed_samples, validation_loss, validation_losses
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 # After an overflow the loss scale grows back by 2 every so many steps: one failed attempt in a
 # hundred costs 1 %. Not measured on a device.
 SCALE_GROWS_EVERY = 100
-OWN_DRAWS = 1 << 32  # The streams of what the model itself draws, one for each step.
 
 
 def train(
@@ -44,36 +43,34 @@ def train(
     the run by setting `ended`.
 
     A step that gives NaN or infinity is undone: the run goes on from the best vectors with half the
-    learning rate, `MOST_ROLLBACKS` times at most. Raises ValueError for captions that are not
+    learning rate, `MAX_ROLLBACKS` times at most. Raises ValueError for captions that are not
     allowed, RuntimeError when no gradient reaches an encoder, and NotFinite if not even the first
     step can be made. On a CPU the same arguments give the same vectors, bit for bit, however often
     the run was broken off.
     """
     check_words(concept, embedding.placeholder)
-    mover = begin_method(settings.method, embedding.vectors, model.vocabulary_norms)
-    state = state or begun(mover, model.loss_scale)
-    mover.restore(state.vectors, state.memory)
+    optimizer = make_optimizer(settings.method, embedding.vectors, model.vocabulary_norms)
+    state = state or begun(optimizer, model.loss_scale)
+    optimizer.restore(state.vectors, state.memory)
     state.ended = ""
 
     fixed = fixed_samples(model, concept, latents, embedding.placeholder, settings)
     measure_start(model, fixed, embedding, state)
 
-    draws = batches(model, concept, latents, embedding.placeholder, settings)
-    for _ in range(state.drawn * settings.accumulation):
-        next(draws)  # What a broken-off run has drawn: a millisecond a step.
+    draws = Batches(model, concept, latents, embedding.placeholder, settings)
 
     moving = False
     while not state.ended:
         try:
             if moving:
-                take_step(model, mover, draws, fixed, state, settings)
+                take_step(model, optimizer, draws, fixed, state, settings)
             if due(state.step, settings) and not state.validated:
                 state.validate(validation_losses(model, fixed, state.mean))
         except NotFinite as error:
             if state.step == 0:
                 raise
             state.roll_back(str(error))
-            mover.restore(state.vectors, state.memory)
+            optimizer.restore(state.vectors, state.memory)
         moving = True
         yield state
         state.ended = state.ended or end_of(state, settings)
@@ -83,28 +80,36 @@ def train(
 
 def take_step(
     model: FrozenModel,
-    mover: Method,
-    draws: Iterator[Batch],
+    optimizer: Optimizer,
+    draws: Batches,
     fixed: Sequence[Batch],
     state: RunState,
     settings: TrainingSettings,
 ) -> None:
-    """One optimiser step: draw, differentiate, move, and take it over into the state."""
-    started = time.perf_counter()
-    group = [next(draws) for _ in range(settings.accumulation)]
+    """One optimizer step: draw, differentiate, move, and take it over into the state. What a step
+    has seen that gives no numbers, is not drawn again.
+    """
+    started, drawn = time.perf_counter(), state.drawn
+    group = draws.of_step(drawn)
     scale = state.loss_scale
     if state.step % SCALE_GROWS_EVERY == 0:
         scale = min(2 * scale, model.loss_scale)
-    seed = mixed(settings.seed, OWN_DRAWS + state.step)
-    loss, scale = gradient(model, mover.vectors, group, scale, seed)
-    check_gradient(state.step, mover.vectors)
-    if state.step == 0:
-        unheard(model, mover.vectors, fixed)
+    seed = mixed(settings.seed, Stream.MODEL, drawn)
     rate = state.rate_factor * settings.schedule(state.step)
-    mover.step(rate)
-    learned, memory = copies(mover.vectors), mover.memory()
-    check_vectors(state.step, learned)
-    state.advance(loss, rate, learned, mover.mean(state.mean, state.share), memory, scale)
+    try:
+        loss, scale = gradient(model, optimizer.vectors, group, scale, seed)
+        check_gradient(state.step, optimizer.vectors)
+        if state.step == 0:
+            rows_without_gradient(model, optimizer.vectors, fixed)
+        optimizer.step(rate)
+        learned, memory = copies(optimizer.vectors), optimizer.memory()
+        check_vectors(state.step, learned)
+    except NotFinite:
+        state.drawn = drawn + 1
+        raise
+    state.advance(
+        loss, rate, learned, optimizer.mean(state.mean, state.averaging_weight), memory, scale
+    )
     state.seconds += time.perf_counter() - started
 
 
@@ -134,7 +139,7 @@ def gradient(
         loss = float(torch.cat(losses).mean())
         if not math.isfinite(loss):
             raise NotFinite(
-                f"The loss is {loss}. The model overflows in this precision. Choose precision "
+                f"The loss is {loss}. The model overflows in this precision. Choose dtype "
                 f"'bf16' or 'fp32', or check that the VAE belongs to the model."
             )
         gradients = [rows.grad for rows in vectors.values() if rows.grad is not None]
@@ -169,11 +174,11 @@ def check_gradient(step: int, vectors: Mapping[str, Tensor]) -> None:
         if not bool(grad.norm().isfinite()):  # Nor is one that is bounded by such a norm.
             raise NotFinite(
                 f"The gradient of the {key} vectors at step {step + 1} is not finite. Choose "
-                f"precision 'bf16' or 'fp32', or a lower learning rate."
+                f"dtype 'bf16' or 'fp32', or a lower learning rate."
             )
 
 
-def unheard(
+def rows_without_gradient(
     model: FrozenModel, vectors: Mapping[str, Tensor], fixed: Sequence[Batch]
 ) -> dict[str, list[int]]:
     """Which rows, counted from 1, neither the gradient that lies on the vectors has reached nor
@@ -181,23 +186,25 @@ def unheard(
 
     Flux hears CLIP through the first chunk of a prompt alone: a longer caption may leave it silent.
     """
-    deaf = {key: silent(rows) for key, rows in vectors.items()}
+    without_gradient = {key: rows_of_zero_gradient(rows) for key, rows in vectors.items()}
     live = {key: leaf(rows) for key, rows in vectors.items()}
     for part in one_of_each_caption(fixed):
-        if not any(bool(rows.any()) for rows in deaf.values()):
+        if not any(bool(rows.any()) for rows in without_gradient.values()):
             break
         gradient(model, live, [part], model.loss_scale)
-        deaf = {key: rows & silent(live[key]) for key, rows in deaf.items()}
-    if all(bool(rows.all()) for rows in deaf.values()):
+        without_gradient = {
+            key: rows & rows_of_zero_gradient(live[key]) for key, rows in without_gradient.items()
+        }
+    if all(bool(rows.all()) for rows in without_gradient.values()):
         raise RuntimeError(no_gradient("the"))
     return {
         key: [number for number, row in enumerate(rows.tolist(), 1) if row]
-        for key, rows in deaf.items()
+        for key, rows in without_gradient.items()
         if bool(rows.any())
     }
 
 
-def silent(rows: Tensor) -> Tensor:
+def rows_of_zero_gradient(rows: Tensor) -> Tensor:
     """Which rows `[n]` of vectors `[n, dim]` their gradient has not reached."""
     assert rows.grad is not None  # The loop has checked it.
     return ~rows.grad.any(dim=-1)
@@ -223,16 +230,16 @@ def check_vectors(step: int, vectors: Mapping[str, Tensor]) -> None:
 
 
 def is_over(state: RunState, settings: TrainingSettings) -> bool:
-    """Whether a run that was taken up has nothing left to do: it has made its steps, and what the
-    user ended stays ended until another number of steps is asked for.
+    """Whether the same run, asked for again, has nothing left to do: it has made its steps, and
+    what the user ended with a word to keep stays ended until another number of steps is asked for.
     """
     stays = state.ended == "user" and state.planned == settings.schedule.steps
-    return bool(state.ended) and (stays or bool(end_of(state, settings)))
+    return bool(state.ended and state.step) and (stays or bool(end_of(state, settings)))
 
 
-def begun(mover: Method, loss_scale: float) -> RunState:
+def begun(optimizer: Optimizer, loss_scale: float) -> RunState:
     """A run before its first step."""
-    first, mean, best = (copies(mover.vectors) for _ in range(3))
+    first, mean, best = (copies(optimizer.vectors) for _ in range(3))
     return RunState(first, mean, best, loss_scale)
 
 
@@ -244,11 +251,11 @@ def measure_start(
     """
     if not state.validations:
         state.validate(validation_losses(model, fixed, state.vectors))
-    if state.initialiser_loss is None:
+    if state.initializer_loss is None:
         trained = embedding.has_origin and any(
             not rows.equal(embedding.initial[key]) for key, rows in embedding.vectors.items()
         )
-        state.initialiser_loss = (
+        state.initializer_loss = (
             validation_loss(model, fixed, embedding.initial)
             if trained
             else state.validations[0].loss
@@ -256,20 +263,23 @@ def measure_start(
 
 
 def measure_end(model: FrozenModel, fixed: Sequence[Batch], state: RunState) -> None:
-    """Validate the last mean."""
-    if state.validated or state.closed:
+    """Validate the last mean; a run that is broken off here has not ended."""
+    if state.validated or state.closed or state.closing_trouble:
         return
     try:
         state.closing_losses = validation_losses(model, fixed, state.mean)
     except NotFinite as error:
-        state.roll_back(str(error))
+        state.closing_trouble = str(error)
+    except BaseException:
+        state.ended = ""
+        raise
 
 
 def end_of(state: RunState, settings: TrainingSettings) -> Ended:
     """Why a run is at its end; nothing if it can go on."""
-    if state.rollbacks > MOST_ROLLBACKS:
+    if state.rollbacks > MAX_ROLLBACKS:
         return "not finite"
     if state.step >= settings.schedule.steps:
         return "steps"
     rule = settings.rule
-    return "rule" if rule and state.validated and nothing_more(state.validations, rule) else ""
+    return "rule" if rule and state.validated and has_converged(state.validations, rule) else ""

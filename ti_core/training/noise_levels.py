@@ -35,18 +35,18 @@ class NoiseLevels:
         values = places.logit() if self.shape == "logit-normal" else places
         return torch.special.ndtr((values - self.mean) / self.spread)
 
-    def places(self, shares: Tensor) -> Tensor:
+    def places(self, at_quantiles: Tensor) -> Tensor:
         """Quantiles: the places below which these shares of what is drawn lie (inverse CDF)."""
         first, last = self.below(torch.tensor([self.start, self.end], dtype=torch.double))
-        whole = first + (last - first) * shares.double()
+        whole = first + (last - first) * at_quantiles.double()
         if self.shape == "uniform":
             return whole
         values = self.mean + self.spread * torch.special.ndtri(whole)
         return values.sigmoid() if self.shape == "logit-normal" else values
 
-    def positions(self, shares: Tensor, count: int) -> Tensor:
+    def positions(self, at_quantiles: Tensor, count: int) -> Tensor:
         """The same as indices into a schedule of `count` noise levels."""
-        return (self.places(shares) * count).long().clamp(0, count - 1)
+        return (self.places(at_quantiles) * count).long().clamp(0, count - 1)
 
 
 def stratified(count: int, generator: torch.Generator) -> Tensor:

@@ -31,8 +31,8 @@ class Objective:
     def __post_init__(self) -> None:
         if not self.start < self.end:
             raise ValueError(
-                f"The noise levels go from {self.start:g} to {self.end:g}: there are none between. "
-                f"Set 'to' higher than 'from'."
+                f"The noise levels go from {self.start:g} to {self.end:g}, so there are none to "
+                f"train on. Set max timestep higher than min timestep."
             )
 
     def levels(self, usual: NoiseLevels) -> NoiseLevels:
@@ -77,12 +77,12 @@ def x0_weight(sigma: Tensor, prediction: Prediction, sigma_data: float = 1.0) ->
 
 
 def signal_to_noise(sigma: Tensor, prediction: Prediction, sigma_data: float = 1.0) -> Tensor:
-    """Power of the picture over that of the noise; a flow model mixes the two."""
+    """Power of the image over that of the noise; a flow model mixes the two."""
     signal = 1.0 - sigma if prediction == "flow" else sigma_data
     return (signal / sigma) ** 2
 
 
-def emphasis(
+def loss_weight(
     sigma: Tensor, prediction: Prediction, sigma_data: float, weighting: Weighting, gamma: float
 ) -> Tensor:
     """What a weighting makes of the native loss at each `sigma`. It weighs the squared x0 error,

@@ -12,8 +12,8 @@ from ..concept.concept import Concept
 from .batches import Batch
 from .frozen_model import FrozenModel
 from .latents import Latents, shape_of
-from .loop import check_gradient, gradient, unheard
-from .optimisers import leaf
+from .loop import check_gradient, gradient, rows_without_gradient
+from .optimizers import leaf
 from .settings import TrainingSettings
 from .validation import fixed_samples, validation_batches
 
@@ -40,7 +40,7 @@ def measured_step(
     settings: TrainingSettings,
     tell: Callable[[str], None] = log.warning,
 ) -> float:
-    """Seconds of an optimiser step from `vectors` on the largest pictures. It moves nothing, draws
+    """Seconds of an optimizer step from `vectors` on the largest images. It moves nothing, draws
     nothing that the training draws, and tells which vectors no caption reaches. Raises what the
     first step would: RuntimeError when the gradient or the loss cannot be right, and whatever a
     device says whose memory is too small.
@@ -50,19 +50,19 @@ def measured_step(
     _, scale = gradient(model, live, [batch], model.loss_scale)
     check_gradient(0, live)
     fixed = fixed_samples(model, concept, latents, placeholder, settings)
-    for key, rows in unheard(model, live, fixed).items():
-        tell(not_heard(key, rows, len(vectors[key])))
+    for key, rows in rows_without_gradient(model, live, fixed).items():
+        tell(no_gradient_note(key, rows, len(vectors[key])))
     started = time.perf_counter()  # The first time, a device looks for its kernels.
     gradient(model, live, [batch], scale)
     return (time.perf_counter() - started) * settings.accumulation
 
 
-def not_heard(key: str, rows: Sequence[int], count: int) -> str:
+def no_gradient_note(key: str, rows: Sequence[int], count: int) -> str:
     """What to say of vectors that no caption reaches."""
     return (
-        f"The model does not hear {key} vector {', '.join(map(str, rows))} of {count} in any "
-        f"caption, so that nothing is learned there; the others learn. Flux and its relatives hear "
-        f"CLIP-L in the first 75 tokens alone: put the word nearer to the beginning of captions."
+        f"{key} vector {', '.join(map(str, rows))} of {count} gets no gradient from any caption "
+        f"and will not be trained; the others will. Flux uses only the first 75 tokens of CLIP-L: "
+        f"put the word near the beginning of captions."
     )
 
 
@@ -73,7 +73,7 @@ def largest_batch(
     placeholder: str,
     settings: TrainingSettings,
 ) -> Batch:
-    """A batch of the picture whose latents are the largest."""
+    """A batch of the image whose latents are the largest."""
     areas = [math.prod(shape_of(latents[crops[0]])) for crops in concept.places]
     largest, size = areas.index(max(areas)), settings.batch_size
     chosen = {"among": [largest], "objective": settings.objective}
@@ -82,14 +82,14 @@ def largest_batch(
 
 
 def preflight_line(found: Preflight, steps: int) -> str:
-    """`A step takes 0.35 s and 3.2 of 24.0 GiB (parts of the model are computed twice); 400 steps
+    """`A step takes 0.35 s and 3.2 of 24.0 GiB (with gradient checkpointing); 400 steps
     take 2:20.`
     """
     takes = f"A step takes {found.seconds:.2f} s"
     if found.peak is not None:
         takes += f" and {found.peak / 2**30:.1f} of {found.total / 2**30:.1f} GiB"
     if found.checkpointed:
-        takes += " (parts of the model are computed twice)"
+        takes += " (with gradient checkpointing)"
     return f"{takes}. Remaining steps: {steps}, about {clock(found.seconds * steps)}."
 
 

@@ -7,12 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .stopping import Validation, best_of, clearly_worse
+from .stopping import Validation, best_of, significantly_worse
 
 Keep = Literal["best", "last"]
 Ended = Literal["", "steps", "rule", "user", "memory", "not finite"]
 
-MOST_ROLLBACKS = 3
+MAX_ROLLBACKS = 3
 # Polynomial-decay averaging (Shamir and Zhang, arXiv 1212.1824, eta = 3): the mean looks back over
 # about the last quarter of the steps, however many there were.
 DECAY = 3
@@ -25,13 +25,14 @@ class RunState:
     which is the word that the run gives, and the best mean that was validated), the method's
     memory, and what was measured.
 
-    `initialiser_loss` is the validation loss of the word that training started from, the 100 %
+    `initializer_loss` is the validation loss of the word that training started from, the 100 %
     line. `best_losses` and `last_losses` `[n]` are those of the validation's samples, of the best
     mean and of the one validated last; `closing_losses` of the mean at the end, which are no part
-    of `validations`: a run that goes on is the one that never ended. `ended` says why it is at its
-    end, and `planned` of how many steps that was; `trouble` says what the last rollback was for;
-    `origin` names what it was trained on, and `about` what was asked for, to tell stored runs
-    apart.
+    of `validations`: a run that goes on is the one that never ended; `closing_trouble` says why
+    that mean could not be validated. `ended` says why the run is at its end, and `planned` of how
+    many steps that was; `drawn` counts the steps whose images and noise are used up, those that
+    failed among them; `trouble` says what the last rollback was for; `origin` names what it was
+    trained on, and `about` what was asked for, to tell stored runs apart.
     """
 
     vectors: dict[str, Tensor]
@@ -45,9 +46,11 @@ class RunState:
     best_losses: Tensor = NOTHING
     last_losses: Tensor = NOTHING
     closing_losses: Tensor = NOTHING
-    initialiser_loss: float | None = None
+    closing_trouble: str = ""
+    initializer_loss: float | None = None
     ended: Ended = ""
     planned: int = 0
+    drawn: int = 0
     rollbacks: int = 0
     trouble: str = ""
     seconds: float = 0.0
@@ -58,11 +61,6 @@ class RunState:
     def step(self) -> int:
         """Steps done."""
         return len(self.losses)
-
-    @property
-    def drawn(self) -> int:
-        """Steps whose pictures and noise are used up: a step that failed has used its own."""
-        return self.step + self.rollbacks
 
     @property
     def rate_factor(self) -> float:
@@ -87,18 +85,22 @@ class RunState:
         return len(self.closing_losses) > 0
 
     @property
-    def went_wrong(self) -> bool:
-        """Whether the mean that was validated last is clearly worse than the best one."""
+    def is_significantly_worse(self) -> bool:
+        """Whether the mean that was validated last is clearly worse than the best one, or no number
+        comes of it.
+        """
+        if self.closing_trouble:
+            return True
         latest = self.closing_losses if self.closed else self.last_losses
-        return clearly_worse(latest, self.best_losses)
+        return significantly_worse(latest, self.best_losses)
 
     @property
     def choice(self) -> Validation:
         """The validation of the word that counts as best: the last, unless it went wrong."""
-        return best_of(self.validations) if self.went_wrong else self.history[-1]
+        return best_of(self.validations) if self.is_significantly_worse else self.history[-1]
 
     @property
-    def share(self) -> float:
+    def averaging_weight(self) -> float:
         """What the next vectors count in the mean."""
         return (DECAY + 1) / (self.step + 1 + DECAY)
 
@@ -112,6 +114,7 @@ class RunState:
             validations=[one for one in self.validations if one.step <= step],
             last_losses=self.best_losses,
             closing_losses=NOTHING,
+            closing_trouble="",
         )
 
     def advance(
@@ -126,7 +129,8 @@ class RunState:
         """Take over what a step did."""
         self.vectors, self.mean = vectors, mean
         self.memory, self.loss_scale = memory, loss_scale
-        self.closing_losses = NOTHING
+        self.closing_losses, self.closing_trouble = NOTHING, ""
+        self.drawn += 1
         self.losses.append(loss)
         self.rates.append(rate)
 
@@ -150,12 +154,14 @@ class RunState:
         self.last_losses = self.best_losses
 
     def kept(self, keep: Keep) -> dict[str, Tensor]:
-        """The vectors that the run gives."""
-        return copies(self.best if keep == "best" and self.went_wrong else self.mean)
+        """The vectors that the run gives; never those of which no number comes."""
+        best = self.closing_trouble or (keep == "best" and self.is_significantly_worse)
+        return copies(self.best if best else self.mean)
 
     def kept_loss(self, keep: Keep) -> float:
         """The validation loss of these vectors, as far as it was measured: else the last one."""
-        return self.choice.loss if keep == "best" else self.history[-1].loss
+        best = keep == "best" or self.closing_trouble
+        return self.choice.loss if best else self.history[-1].loss
 
 
 def copies(vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:

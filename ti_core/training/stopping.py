@@ -28,7 +28,7 @@ class StoppingRule:
 
 
 # Standard errors of the mean difference. In eight runs on toyworld the last word was, on fresh
-# pictures, as good as the one that this rule chose among all before; the one of the lowest loss was
+# images, as good as the one that this rule chose among all before; the one of the lowest loss was
 # worse by up to 0.4 of the gap, on a dozen samples.
 CLEAR = 2.0
 # How much of what was learned has to be lost before it is told; a rule of thumb, not measured.
@@ -40,19 +40,19 @@ def best_of(history: Sequence[Validation]) -> Validation:
     return min(history, key=lambda one: one.loss)
 
 
-def clearly_worse(losses: Tensor, others: Tensor) -> bool:
+def significantly_worse(losses: Tensor, others: Tensor) -> bool:
     """Whether losses `[n]` are above others `[n]` on the same samples by more than chance."""
     apart = losses - others
     return bool(apart.mean() > CLEAR * apart.std() / len(apart) ** 0.5)
 
 
-def worse_again(history: Sequence[Validation]) -> bool:
+def got_worse(history: Sequence[Validation]) -> bool:
     """Whether the last validation has lost a good part of what was learned."""
     best = best_of(history).loss
     return history[-1].loss - best > WORSE * (history[0].loss - best)
 
 
-def nothing_more(history: Sequence[Validation], rule: StoppingRule) -> bool:
+def has_converged(history: Sequence[Validation], rule: StoppingRule) -> bool:
     """Whether the validations, one after another from the first, show that the end is reached."""
     last = history[-1].step
     earlier = [one for one in history if one.step <= last * (1.0 - rule.patience)]

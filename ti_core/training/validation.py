@@ -1,4 +1,4 @@
-"""A loss that can be compared: fixed pictures, captions, noise and positions."""
+"""A loss that can be compared: fixed images, captions, noise and positions."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from torch import Tensor
 from ..concept.concept import Concept, held_out
 from ..concept.masks import stacked_weights
 from ..draws import generator
-from .batches import Batch, NotFinite, emphasised, latent_masks, loss_with, positions_at
+from .batches import Batch, NotFinite, latent_masks, loss_with, timesteps_at, with_loss_weights
 from .frozen_model import FrozenModel
 from .latents import Latents, expected, shape_of
 from .noise_levels import quantiles
@@ -33,7 +33,7 @@ def fixed_samples(
     placeholder: str,
     settings: TrainingSettings,
 ) -> list[Batch]:
-    """What a run is validated on: all of its pictures, or those that are held out."""
+    """What a run is validated on: all of its images, or those that are held out."""
     among = held_out(concept) if settings.hold_out else ()
     batch, objective = settings.batch_size, settings.objective
     return validation_batches(
@@ -52,28 +52,26 @@ def validation_batches(
     seed: int = VALIDATION_SEED,
     objective: Objective = USUAL,
 ) -> list[Batch]:
-    """Draw `samples` fixed samples once: pictures in turn (of `among`, if any are given), positions
-    at equal quantiles of the noise levels, the first crop and the first text of each picture,
+    """Draw `samples` fixed samples once: images in turn (of `among`, if any are given), positions
+    at equal quantiles of the noise levels, the first crop and the first text of each image,
     nothing dropped from it, and noise without offset.
     """
     draws = generator(seed, VALIDATION_STREAM)
-    shares = quantiles(samples)[torch.randperm(samples, generator=draws)]
+    at_quantiles = quantiles(samples)[torch.randperm(samples, generator=draws)]
     weights, drawn = latent_masks(concept, latents), []
-    choice = among or range(len(concept.pictures))
-    pictures = [choice[sample % len(choice)] for sample in range(samples)]
-    for part in of_one_shape(
-        [shape_of(latents[concept.places[p][0]]) for p in pictures], batch_size
-    ):
-        chosen = [pictures[sample] for sample in part]
-        crops = [concept.places[picture][0] for picture in chosen]
+    choice = among or range(len(concept.images))
+    images = [choice[sample % len(choice)] for sample in range(samples)]
+    for part in of_one_shape([shape_of(latents[concept.places[p][0]]) for p in images], batch_size):
+        chosen = [images[sample] for sample in part]
+        crops = [concept.places[image][0] for image in chosen]
         clean = torch.stack([expected(latents[crop]) for crop in crops])
-        captions = tuple(concept.text(picture, placeholder) for picture in chosen)
+        captions = tuple(concept.text(image, placeholder) for image in chosen)
         noise = torch.randn(clean.shape, generator=draws)
         counts = stacked_weights([weights[crop] for crop in crops])
-        framings = tuple(concept.framings[crop] for crop in crops)
-        positions = positions_at(model, objective, clean, shares[torch.tensor(part)])
-        batch = Batch(clean, noise, positions, captions, counts, framings)
-        drawn.append(emphasised(model, objective, batch))
+        crop_origins = tuple(concept.crop_origins[crop] for crop in crops)
+        positions = timesteps_at(model, objective, clean, at_quantiles[torch.tensor(part)])
+        batch = Batch(clean, noise, positions, captions, counts, crop_origins)
+        drawn.append(with_loss_weights(model, objective, batch))
     return drawn
 
 
@@ -101,13 +99,15 @@ def validation_losses(
     """
     parts = [part for batch in drawn for part in batch.parts(model.rows)]
     captions = dict.fromkeys(caption for part in parts for caption in part.captions)
-    heard = {caption: model.encode([caption], vectors)[0] for caption in captions}
-    losses = [loss_with(model, part, [heard[one] for one in part.captions]) for part in parts]
+    conditioning = {caption: model.encode([caption], vectors)[0] for caption in captions}
+    losses = [
+        loss_with(model, part, [conditioning[one] for one in part.captions]) for part in parts
+    ]
     found = torch.cat(losses).cpu().double()
     if not bool(found.isfinite().all()):
         raise NotFinite(
             f"The validation loss is {float(found.mean())}. The model overflows in this precision. "
-            f"Choose precision 'bf16' or 'fp32', or a lower learning rate."
+            f"Choose dtype 'bf16' or 'fp32', or a lower learning rate."
         )
     return found
 

@@ -50,12 +50,9 @@ def blended(
     first: Embedding, second: Embedding | None, mix: Mix | None, placeholder: str
 ) -> Embedding:
     """A word mixed out of two that hold vectors for the same encoders; without `mix` the first."""
-    if mix is None:
+    check_second(second, mix)
+    if mix is None or second is None:
         return replace(first, placeholder=placeholder)
-    if second is None:
-        raise ValueError(
-            "There is no second word to blend with. Connect one, or choose the mode 'first only'."
-        )
     check_alike(first, second)
     vectors = {key: mix(rows, second.vectors[key]) for key, rows in first.vectors.items()}
     known = first.has_origin and second.has_origin
@@ -63,9 +60,17 @@ def blended(
         key: mix(first.initial[key], second.initial[key]) if known else torch.zeros_like(rows)
         for key, rows in vectors.items()
     }
-    text = " ".join(dict.fromkeys((first.initialiser, second.initialiser)))
+    text = " ".join(dict.fromkeys((first.initializer, second.initializer)))
     made = {"blend_of": [parent(first), parent(second)]}
     return Embedding(placeholder, text, vectors, initial, made)
+
+
+def check_second(second: Embedding | None, mix: Mix | None) -> None:
+    """Raise ValueError where two words are to be mixed and there is one."""
+    if mix is not None and second is None:
+        raise ValueError(
+            "There is no second word to blend with. Connect one, or choose the mode 'first only'."
+        )
 
 
 def check_alike(first: Embedding, second: Embedding) -> None:
@@ -91,7 +96,7 @@ def with_fewer_vectors(embedding: Embedding, count: int, how: Shorten) -> Embedd
         take = merged if how == "merge" else first_rows
         vectors[key], initial[key] = take(rows, groups), take(embedding.initial[key], groups)
     made = {**embedding.provenance, "shortened": {"to": count, "how": how}}
-    return Embedding(embedding.placeholder, embedding.initialiser, vectors, initial, made)
+    return Embedding(embedding.placeholder, embedding.initializer, vectors, initial, made)
 
 
 def similar_groups(rows: Tensor, count: int) -> list[list[int]]:

@@ -1,6 +1,5 @@
 """The embedding: the learned vectors of a word, with where they came from."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..quoted import quoted
+from .word_names import LONGEST_WORD, is_word, normal
 
-LONGEST_INITIALISER = 200  # characters
-PLACEHOLDER = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?")
+LONGEST_INITIALIZER = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -19,20 +18,22 @@ class Embedding:
     """A word and its vectors, one fp32 tensor `[n, dim]` per encoder key (`clip_l`, `clip_g`,
     `t5xxl`, ... as the host names them).
 
-    `initial` holds the vectors that training started from, `initialiser` the text that they were
+    `initial` holds the vectors that training started from, `initializer` the text that they were
     taken from; encoders without vectors read that text instead of the word. `initial` is zero
     where nothing is known of the start, as with most files.
     `provenance` tells how the vectors were made (method, steps, seed, base model, losses); values
     are JSON-ready.
-    `notes` tell what a user should know of the file that it was read from.
+    `notes` tell what a user should know of the file that it was read from, and `source` which that
+    is, as it was chosen.
     """
 
     placeholder: str
-    initialiser: str
+    initializer: str
     vectors: Mapping[str, Tensor]
     initial: Mapping[str, Tensor]
     provenance: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    source: str = ""
 
     @property
     def count(self) -> int:
@@ -51,7 +52,7 @@ class Embedding:
         return any(bool(rows.any()) for rows in self.initial.values())
 
     def at_strength(self, strength: float) -> dict[str, Tensor]:
-        """Vectors between initialiser (0) and learned (1), beyond 1 further in the same direction;
+        """Vectors between initializer (0) and learned (1), beyond 1 further in the same direction;
         without a start (zeros) between nothing and learned, which scales their length.
         """
         return {key: blend(self.initial[key], rows, strength) for key, rows in self.vectors.items()}
@@ -61,39 +62,39 @@ def check_placeholder(name: str) -> None:
     """Raise ValueError if the prompt syntax cannot carry `name` as one word, bare and as
     `embedding:name`.
     """
-    if not PLACEHOLDER.fullmatch(name):
+    if not is_word(name) or len(normal(name)) > LONGEST_WORD:
         raise ValueError(
-            f"The placeholder {quoted(name)} cannot be written in a prompt. Use 1 to 64 letters "
-            f"(a-z, A-Z), digits, '_', '-' and '.'; the first and the last must be a letter, a "
-            f"digit or '_': my-cat, sks_vase, style.v2."
+            f"The trigger word {quoted(name)} cannot be written in a prompt. Use 1 to "
+            f"{LONGEST_WORD} letters of any script, digits, '_', '-' and '.'; the first and the "
+            f"last must be a letter, a digit or '_': my-cat, sks_vase, style.v2, 大猫."
         )
     try:
         float(name)
     except ValueError:
         return
     raise ValueError(
-        f"The placeholder {name!r} reads as a number, so '(embedding:{name})' would be a prompt "
+        f"The trigger word {name!r} reads as a number, so '(embedding:{name})' would be a prompt "
         f"weight. Put a letter in front, for example 'w{name}'."
     )
 
 
-def check_initialiser(text: str, needed: bool = False) -> None:
-    """Raise ValueError if a text cannot say what a thing is; a workflow can carry any."""
+def check_initializer(text: str, needed: bool = False) -> None:
+    """Raise ValueError for a text that cannot be an initializer; a workflow can carry any."""
     if needed and not text.strip():
         raise ValueError(
-            "The initialiser is empty. Write what the thing is, in one or a few words: cat, vase, "
-            "painting."
+            "The init word is empty. Write what the subject is, in one or a few words that the "
+            "model knows: cat, purple star, oil painting."
         )
-    if len(text) > LONGEST_INITIALISER:
+    if len(text) > LONGEST_INITIALIZER:
         raise ValueError(
-            f"The initialiser {quoted(text)} has {len(text)} characters, but at most "
-            f"{LONGEST_INITIALISER} are allowed. Write what the thing is, in one or a few words: "
-            f"cat, vase, painting."
+            f"The init word {quoted(text)} has {len(text)} characters; at most "
+            f"{LONGEST_INITIALIZER} are allowed. Write what the subject is, in one or a few "
+            f"words: cat, purple star, oil painting."
         )
 
 
 def initial_rows(tokens: Tensor, count: int) -> Tensor:
-    """Spread the rows of an initialiser `[m, dim]` over `count` vectors: repeated when there are
+    """Spread the rows of an initializer `[m, dim]` over `count` vectors: repeated when there are
     more, averaged in groups when fewer.
     """
     if count >= len(tokens):

@@ -1,7 +1,10 @@
 """Kinds of models, by the text encoders that an embedding holds vectors for."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
+
+from ..quoted import quoted
 
 # How ComfyUI itself reads `embedding:name` of a file: as a bare word is read, but for signs glued
 # to the word, but for blanks around it, as letters, or not without an error.
@@ -43,7 +46,7 @@ ENCODERS = {
     "gemma3_12b": TextEncoder(3840, "letters"),
 }
 BEST_TO_WORST: tuple[HostReading, ...] = ("same", "signs", "blanks", "letters", "error")
-HUNYUAN_VIDEO = frozenset({"clip_l", "llama"})  # It compares vectors with a picture's number.
+HUNYUAN_VIDEO = frozenset({"clip_l", "llama"})  # It compares vectors with an image's number.
 
 
 class Family(NamedTuple):
@@ -86,6 +89,7 @@ FAMILIES: dict[frozenset[str], Family] = {
     frozenset({"gemma3_12b"}): Family("LTX-2", "ltx-2"),
 }
 ORDER = ("clip_l", "clip_g", "clip_h", "t5xxl", "llama")
+KINDS = ("clip", "qwen", "gemma", "mistral")  # Names of kinds, of which the width tells the model.
 WIDTHS = {"clip_l": 768, "clip_g": 1280, "clip_h": 1024}
 # Bounds of the mean length of vocabularies: that of CLIP-L is 0.4; T5's values start near 1.
 CLIP_NORM, OTHER_NORM = 1.0, 1000.0
@@ -99,27 +103,54 @@ def family(keys: Mapping[str, object]) -> Family:
     return FAMILIES.get(frozenset(keys), Family(f"models with the text encoders {named}", named))
 
 
-def key_of(width: int, available: Mapping[str, int]) -> str:
-    """The encoder key of vectors that have only their width: that of the CLIP at hand, given as
-    widths by key, if exactly one encoder of it is that wide, else the usual one.
+def key_of(width: int, available: Mapping[str, int], name: str | None = None) -> str:
+    """The encoder key of vectors that a file calls `name` (None: it says nothing): the name itself
+    where such an encoder is that wide, else one of its kind that is; that of the CLIP at hand,
+    given as widths by key, if exactly one fits, else the usual one.
     """
-    fitting = [key for key, wide in available.items() if wide == width]
-    if len(fitting) == 1:
-        return fitting[0]
-    candidates = [key for key, encoder in ENCODERS.items() if encoder.width == width]
-    if width not in BY_WIDTH and candidates:
-        raise ValueError(
-            f"its vectors are {width} wide, which fits more than one text encoder "
-            f"({', '.join(candidates)}), and no name tells which; connect the CLIP of the model "
-            f"that it was made for"
-        )
-    if width not in BY_WIDTH:
-        raise ValueError(
-            f"its vectors are {width} wide, which fits no known text encoder "
-            f"({', '.join(f'{key} {wide}' for wide, key in BY_WIDTH.items())}); connect the CLIP "
-            f"of the model that it was made for"
-        )
-    return BY_WIDTH[width]
+    if name is not None and is_so_wide(name, width, available):
+        return name
+    known = {key: encoder.width for key, encoder in ENCODERS.items()}
+    for widths in (available, known):
+        fitting = [key for key, wide in widths.items() if wide == width and is_of_kind(key, name)]
+        if len(fitting) == 1 or (widths is known and BY_WIDTH.get(width) in fitting):
+            return fitting[0] if len(fitting) == 1 else BY_WIDTH[width]
+    if name in KINDS and not fitting:
+        return key_of(width, available)
+    if name in ENCODERS and not fitting and name not in WIDTHS:
+        return name  # The host has more models of its kind than are listed here.
+    named = f"{name} vectors" if name else "vectors"
+    raise ValueError(f"its {named} are {width} wide{doubt(name, fitting)}")
+
+
+def doubt(name: str | None, fitting: list[str]) -> str:
+    """Why a width does not tell the encoder, and the way out, for a message."""
+    if name in WIDTHS:
+        return f" instead of {WIDTHS[name]}, and no other text encoder of CLIP is that wide"
+    if fitting:
+        listed = ", ".join(fitting)
+        why = f", which fits more than one text encoder ({listed}), and no name tells which"
+    else:
+        listed = ", ".join(f"{key} {wide}" for wide, key in BY_WIDTH.items())
+        why = f", which fits no known text encoder ({listed})"
+    return f"{why}; connect the CLIP of the model that it was made for"
+
+
+def is_so_wide(name: str, width: int, available: Mapping[str, int]) -> bool:
+    """Whether a name is that of an encoder of this width, or of one of which that is not known."""
+    known = ENCODERS[name].width if name in ENCODERS else width
+    return name not in KINDS and width in (known, available.get(name))
+
+
+def is_of_kind(key: str, name: str | None) -> bool:
+    """Whether an encoder can be meant by a file's name for it."""
+    return name is None or kind(key) == kind(name)
+
+
+def kind(key: str) -> str:
+    """The kind of an encoder: `clip`, `t5`, `qwen`, ..."""
+    letters = re.match("[a-z]*", key)
+    return "t5" if "t5" in key else letters[0] if letters else ""
 
 
 def usual_norm(key: str) -> float:
@@ -144,12 +175,6 @@ def in_order(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=lambda key: (ORDER.index(key) if key in ORDER else len(ORDER), key))
 
 
-def check_width(key: str, width: int) -> None:
-    """Raise ValueError if an encoder that has one width in all models is given another."""
-    if WIDTHS.get(key, width) != width:
-        raise ValueError(f"its {key} vectors are {width} wide instead of {WIDTHS[key]}")
-
-
 def check_fit(name: str, held: Mapping[str, int], available: Mapping[str, int]) -> None:
     """Raise ValueError that names both sides and the fitting checkpoint, unless every encoder that
     has vectors in `held` (widths by key) is among `available`; the host would drop them with a
@@ -161,6 +186,24 @@ def check_fit(name: str, held: Mapping[str, int], available: Mapping[str, int]) 
             f"{with_widths(available)}. It fits {family(held).name}: use the CLIP of such a "
             f"checkpoint, or an embedding made for {family(available).name}."
         )
+
+
+def missing_half(name: str, held: Iterable[str], available: Iterable[str], initializer: str) -> str:
+    """What to tell of a word without vectors for some encoders of a CLIP that it is used with;
+    empty if it has them all.
+    """
+    having = in_order(held)
+    lacking = in_order(set(available).difference(having))
+    if not lacking or not having:
+        return ""
+    share = "Half of it" if len(lacking) == len(having) else "A part of it"
+    return (
+        f"{share} is missing: '{name}' has vectors for {', '.join(having)}, like words for "
+        f"{family(dict.fromkeys(having)).name}, but this CLIP is for "
+        f"{family(dict.fromkeys([*having, *lacking])).name}. Instead, {', '.join(lacking)} "
+        f"{'reads' if len(lacking) == 1 else 'read'} the init word {quoted(initializer)}. For "
+        f"vectors in all encoders, train the word with this CLIP."
+    )
 
 
 def with_widths(widths: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""What an embedding is, in words and in a picture."""
+"""What an embedding is, in words and in an image."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,29 +10,29 @@ from torch import Tensor
 from .embedding import Embedding
 from .families import family, usual_norm
 from .formats import FORMATS, file_advice
-from .vocabulary import Neighbour, Vocabulary
+from .vocabulary import Neighbor, Vocabulary
 
 STRENGTH_ALONE = "strength scales the length for CLIP, and starts at 'the' for other text encoders"
 FIGURES = 4
 TOO_LONG = 1000  # times an ordinary word; trained vectors reach 100 times
 SHORT = 120
-SHOWN = 64  # vectors; more would make a picture that no one looks at
+SHOWN = 64  # vectors; more would make an image that no one looks at
 WIDTH, ROW, MARGIN, TEXT = 960, 44, 12, 14
 STRIP = 420
 
 
-def inspection_report(embedding: Embedding, known: Mapping[str, Vocabulary]) -> str:
-    """What the embedding fits and anything that needs a look; then keys, widths, norms, neighbours,
-    recipe, and what can load it.
+def inspection_report(embedding: Embedding, known: Mapping[str, Vocabulary], *more: str) -> str:
+    """What the embedding fits and anything that needs a look, with what the caller has noticed;
+    then keys, widths, norms, neighbors, recipe, and what can load it.
     """
     vectors = "1 vector" if embedding.count == 1 else f"{embedding.count} vectors"
     lines = [f"Fits {family(embedding.vectors).name}, {vectors}."]
-    lines += [*doubts(embedding, known), *embedding.notes]
+    lines += filter(None, [*more, *doubts(embedding, known), *embedding.notes])
     for key, rows in embedding.vectors.items():
         lines += encoder_lines(key, rows, known.get(key))
     lines += filter(None, [file_advice(embedding)])
     lines += [
-        f"'{embedding.placeholder}', initialiser '{embedding.initialiser}'"
+        f"'{embedding.placeholder}', init word '{embedding.initializer}'"
         f"{'' if embedding.has_origin else ' (start vectors unknown: ' + STRENGTH_ALONE + ')'}"
     ]
     lines += ["Recipe:", *recipe_lines(embedding)] if embedding.provenance else ["No recipe."]
@@ -40,7 +40,7 @@ def inspection_report(embedding: Embedding, known: Mapping[str, Vocabulary]) -> 
 
 
 def encoder_lines(key: str, rows: Tensor, known: Vocabulary | None) -> list[str]:
-    """Shape, norms and neighbours of one encoder's vectors."""
+    """Shape, norms and neighbors of one encoder's vectors."""
     norms = rows.norm(dim=-1)
     usual = f" (mean {norms.mean():.3f}, vocabulary {known.norm:.3f})" if known else ""
     lines = [f"{key}: {len(rows)} x {rows.shape[-1]}{usual}"]
@@ -65,7 +65,7 @@ def doubts(embedding: Embedding, known: Mapping[str, Vocabulary]) -> list[str]:
     return lines
 
 
-def nearest_text(found: Sequence[Neighbour]) -> str:
+def nearest_text(found: Sequence[Neighbor]) -> str:
     """Nearest tokens with their cosines."""
     return "; nearest " + ", ".join(f"{one.token} {one.cosine:.2f}" for one in found)
 
@@ -85,15 +85,15 @@ def format_lines(embedding: Embedding) -> list[str]:
     return [f"  {name}: {readers}" for name, readers in fitting.items() if readers]
 
 
-def inspection_picture(embedding: Embedding, known: Mapping[str, Vocabulary]) -> Tensor:
-    """A row per vector `[1, h, w, 3]`, of the first 64: its values as a strip of grey, its norm
+def inspection_image(embedding: Embedding, known: Mapping[str, Vocabulary]) -> Tensor:
+    """A row per vector `[1, h, w, 3]`, of the first 64: its values as a strip of gray, its norm
     beside the vocabulary's as a bar, its nearest tokens.
     """
     return torch.from_numpy(np.array(drawn_sheet(embedding, known))).float().div_(255.0)[None]
 
 
 def drawn_sheet(embedding: Embedding, known: Mapping[str, Vocabulary]) -> Image.Image:
-    """The picture itself."""
+    """The image itself."""
     drawn = [
         (key, row, known.get(key), number)
         for key, rows in embedding.vectors.items()
@@ -130,6 +130,6 @@ def draw_row(
 
 
 def strip_of(row: Tensor) -> np.ndarray:
-    """A vector's values `[1, d]` as bytes around middle grey, two standard deviations wide."""
+    """A vector's values `[1, d]` as bytes around middle gray, two standard deviations wide."""
     scaled = row / row.std().clamp_min(1e-12) * 64 + 128
     return scaled.clamp(0, 255).byte().numpy()[None]

@@ -12,7 +12,7 @@ from torch import Tensor
 ORDINARY = 4.0  # times as long or as short as the middle one, at most
 
 
-class Neighbour(NamedTuple):
+class Neighbor(NamedTuple):
     """A token of the vocabulary and the cosine of its angle to a vector."""
 
     token: str
@@ -25,7 +25,7 @@ class Vocabulary(NamedTuple):
     """
 
     norm: float
-    nearest: Sequence[Sequence[Neighbour]]
+    nearest: Sequence[Sequence[Neighbor]]
 
 
 def ordinary_norm(norms: Tensor) -> float:

@@ -2,7 +2,7 @@
 
 import { say } from '../texts.js'
 import { decimated, nearest, range, scale, ticks, usualRange } from './scales.js'
-import { percent } from './wording.js'
+import { isOver, percent } from './lines.js'
 
 const LEFT = 34
 const RIGHT = 8
@@ -24,11 +24,10 @@ export function draw(context, { width, height }, run, theme, { past = [], at = n
 
 /** Where everything goes. */
 export function layout({ width, height }, run, past = []) {
-    const over = ['done', 'cancelled', 'failed', 'stored'].includes(run.phase)
     const others = past.map(({ validations }) => decimated(validations, MOST))
     const shares = decimated(run.validations, MOST)
     const losses = decimated(run.losses, MOST_LOSSES)
-    const ends = [run.step, over ? 0 : run.steps, ...others.map((one) => one.at(-1)?.[0] ?? 0)]
+    const ends = [run.step, isOver(run) ? 0 : run.steps, ...others.map((one) => one.at(-1)?.[0] ?? 0)]
     const [low, high] = range([...shares, ...others.flat(), [0, 0], [0, 1]])
     const rows = ticks(low, high)
     const [left, right, top, bottom] = [LEFT, width - RIGHT, TOP, height - BOTTOM]
@@ -74,9 +73,9 @@ function drawLosses(context, chart, theme) {
     line(context, faint, chart.losses, theme.loss, 1)
 }
 
-function line(context, { x, y }, points, colour, thickness) {
+function line(context, { x, y }, points, color, thickness) {
     if (points.length < 2) return
-    context.strokeStyle = colour
+    context.strokeStyle = color
     context.lineWidth = thickness
     context.lineJoin = 'bevel' // Round corners take four times as long.
     context.beginPath()

@@ -3,7 +3,7 @@
 import { copies } from '../copying.js'
 import { say } from '../texts.js'
 import { draw } from './drawing.js'
-import { headline, isOver, pastRun, status } from './wording.js'
+import { headline, isOver, pastRun, status } from './lines.js'
 
 const HOLD = 300 // milliseconds from a click to a press that is held
 const STYLE = `
@@ -52,15 +52,15 @@ const STYLE = `
     object-fit: contain; image-rendering: auto; }`
 
 /** The element of one node. `host` carries out what is asked for: `command(name, request)`,
-    `address(picture)` and `runsOf(word)`. */
+    `address(image)` and `runsOf(word)`. */
 export class Panel {
     constructor(host) {
         this.host = host
         this.run = null
-        this.asked = new Set() // commands whose effect is still to come
+        this.asked = new Map() // commands, until the moment of news that know of them
         this.chosen = new Map() // past runs that are drawn, by their names
         this.at = null
-        this.follow = true // the newest picture
+        this.follow = true // the newest image
         this.build()
         this.show(null)
     }
@@ -77,6 +77,7 @@ export class Panel {
             words: make('div', 'ti-words'),
             strip: make('div', 'ti-strip'),
             buttons: make('div', 'ti-buttons'),
+            missed: make('div', 'ti-told', { ariaLive: 'polite' }),
             told: make('div', 'ti-told', { ariaLive: 'polite' }),
             more: make('div', 'ti-more')
         }
@@ -124,16 +125,16 @@ export class Panel {
     /** Show a run, null for none. */
     show(run) {
         if (run?.run !== this.run?.run) this.forget()
-        if (this.run && run && run.pictures && count(run.pictures) > count(this.run.pictures))
-            this.asked.delete('preview')
         this.run = run
-        if (isOver(run)) this.asked.clear()
+        this.settle()
         const { headline: head, status: line, words, strip, more } = this.parts
         const failed = run?.phase === 'failed'
         put(head, headline(run))
+        head.title = run?.share == null ? '' : say('explainsTip')
         put(line, status(run))
         line.classList.toggle('ti-failed', failed)
         put(words, run?.nearest.length ? say('nearest', { words: run.nearest.join(', ') }) : '')
+        put(this.parts.missed, run?.missed ?? '')
         more.hidden = !run
         this.showStrip(strip)
         this.showMore()
@@ -149,12 +150,19 @@ export class Panel {
         this.compare.open = false
     }
 
+    /** Forget commands that the news know of, or that come to nothing any more. */
+    settle() {
+        for (const [name, moment] of this.asked)
+            if (this.run?.moment > moment || isOver(this.run)) this.asked.delete(name)
+    }
+
     showButtons() {
         for (const [name, button] of Object.entries(this.buttons)) {
-            const waiting = this.asked.has(name)
+            const waiting = this.asked.has(name) || this.run?.asked?.includes(name)
             const busy = { stop: 'stopping', preview: 'previewing' }[name]
             put(button, say(waiting && busy ? busy : name))
-            button.disabled = isOver(this.run) || waiting || (name === 'save' && !this.run.step)
+            const useless = isOver(this.run) || this.run.away || (name === 'save' && !this.run.step)
+            button.disabled = useless || waiting
         }
     }
 
@@ -167,11 +175,11 @@ export class Panel {
         put(this.report.lastChild, report)
     }
 
-    /** A figure for each picture, and for each step whose vectors are kept without one. */
+    /** A figure for each image, and for each step whose vectors are kept without one. */
     showStrip(strip) {
-        const { pictures = {}, kept = [], saved = {}, run } = this.run ?? {}
-        const steps = kept.filter((step) => step > 0 || step in pictures)
-        const wanted = steps.map((step) => [step, pictures[step] ?? '', saved[step] ?? ''])
+        const { images = {}, kept = [], saved = {}, run } = this.run ?? {}
+        const steps = kept.filter((step) => step > 0 || step in images)
+        const wanted = steps.map((step) => [step, images[step] ?? '', saved[step] ?? ''])
         const key = JSON.stringify([run, wanted])
         strip.hidden = !steps.length
         if (strip.dataset.key === key) return
@@ -185,16 +193,16 @@ export class Panel {
         this.scroll()
     }
 
-    /** Stay at the newest picture, unless somebody has gone back to earlier ones. */
+    /** Stay at the newest image, unless somebody has gone back to earlier ones. */
     scroll() {
         const { strip } = this.parts
         if (this.follow) strip.scrollLeft = strip.scrollWidth
     }
 
-    figure(step, picture, savedAs) {
+    figure(step, image, savedAs) {
         const figure = make('figure')
-        figure.dataset.key = JSON.stringify([step, picture, savedAs])
-        const shown = picture ? this.picture(step, picture) : make('div', 'ti-blank')
+        figure.dataset.key = JSON.stringify([step, image, savedAs])
+        const shown = image ? this.image(step, image) : make('div', 'ti-blank')
         const label = make('figcaption')
         put(label, say('step', { step }))
         figure.append(shown, label)
@@ -210,59 +218,58 @@ export class Panel {
         return button
     }
 
-    /** A click opens the picture, a press that is held shows it beside step 0. */
-    picture(step, name) {
+    /** A click opens the image, a press that is held shows it beside step 0. */
+    image(step, name) {
         const image = make('img', '', { src: this.host.address(name), alt: say('step', { step }) })
         image.draggable = false
         image.addEventListener('load', () => this.scroll())
         let timer = 0
-        let large = null
+        let close = null
         const end = () => {
             clearTimeout(timer)
-            large?.remove()
+            close?.()
         }
         image.addEventListener('pointerdown', (event) => {
             if (event.button) return
-            large = null
-            timer = setTimeout(() => (large = this.enlarge([0, step])), HOLD)
+            close = null
+            timer = setTimeout(() => (close = this.enlarge([0, step])), HOLD)
             for (const kind of ['pointerup', 'pointercancel'])
                 window.addEventListener(kind, end, { once: true, capture: true })
         })
-        image.addEventListener('click', () => large || this.enlarge([step]))
+        image.addEventListener('click', () => close || this.enlarge([step]))
         return image
     }
 
+    /** Gives what closes it again. */
     enlarge(steps) {
-        const shown = [...new Set(steps)].filter((step) => step in this.run.pictures)
+        const shown = [...new Set(steps)].filter((step) => step in this.run.images)
         const large = make('div', 'ti-large', { title: say('close') })
         for (const step of shown) {
             const figure = make('figure')
             const label = make('figcaption')
             put(label, say('step', { step }))
-            const src = this.host.address(this.run.pictures[step])
+            const src = this.host.address(this.run.images[step])
             figure.append(make('img', '', { src, alt: label.textContent }), label)
             large.append(figure)
         }
-        const close = ({ key }) => key === 'Escape' && large.remove()
-        large.addEventListener('click', () => large.remove())
-        document.addEventListener('keydown', close, { once: true })
-        document.body.append(large)
-        return large
+        return overPage(large)
     }
 
     /** Ask for something, and tell what came of it. */
     async press(name, step) {
         const { run } = this.run
-        this.asked.add(name)
+        this.asked.set(name, Infinity)
         this.showButtons()
         try {
             const answer = await this.host.command(name, step == null ? { run } : { run, step })
+            this.asked.set(name, answer.moment)
             if (name === 'save') this.tellSaved(answer)
         } catch (error) {
             this.asked.delete(name)
             put(this.parts.told, error.message)
         }
         if (name === 'save') this.asked.delete(name)
+        this.settle()
         this.showButtons()
     }
 
@@ -321,6 +328,29 @@ export class Panel {
     }
 }
 
+/** Lay an element over the page until it is clicked or Escape is pressed, and give what closes it.
+    Meanwhile no key reaches what lies behind: Delete would take nodes away. */
+function overPage(element) {
+    const before = document.activeElement
+    const press = (event) => {
+        if (!element.isConnected) return close()
+        event.stopImmediatePropagation()
+        if (event.key === 'Escape') close()
+    }
+    const close = () => {
+        window.removeEventListener('keydown', press, true)
+        if (!element.isConnected) return
+        element.remove()
+        before?.focus?.({ preventScroll: true })
+    }
+    Object.assign(element, { tabIndex: -1, role: 'dialog', ariaModal: 'true' })
+    element.addEventListener('click', close)
+    window.addEventListener('keydown', press, true)
+    document.body.append(element)
+    element.focus({ preventScroll: true })
+    return close
+}
+
 function make(tag, className = '', properties = {}) {
     const element = Object.assign(document.createElement(tag), properties)
     if (className) element.className = className
@@ -341,10 +371,6 @@ function folded(title, content) {
     return details
 }
 
-function count(pictures) {
-    return Object.keys(pictures).length
-}
-
 function styled() {
     if (document.getElementById('ti-monitor-style')) return
     const style = make('style', '', { id: 'ti-monitor-style' })
@@ -352,19 +378,19 @@ function styled() {
     document.head.append(style)
 }
 
-/** The colours of the page's theme. */
+/** The colors of the page's theme. */
 function themeOf(element) {
     const style = getComputedStyle(element)
-    const colour = (name, otherwise) => style.getPropertyValue(name).trim() || otherwise
-    const text = colour('--input-text', '#ddd')
+    const color = (name, otherwise) => style.getPropertyValue(name).trim() || otherwise
+    const text = color('--input-text', '#ddd')
     return {
         text,
-        quiet: colour('--descrip-text', '#999'),
-        paper: colour('--comfy-menu-bg', '#353535'),
+        quiet: color('--descrip-text', '#999'),
+        paper: color('--comfy-menu-bg', '#353535'),
         grid: `color-mix(in srgb, ${text} 12%, transparent)`,
         loss: `color-mix(in srgb, ${text} 18%, transparent)`,
-        faint: `color-mix(in srgb, ${colour('--p-primary-color', '#3b82f6')} 45%, transparent)`,
-        accent: colour('--p-primary-color', '#3b82f6'),
+        faint: `color-mix(in srgb, ${color('--p-primary-color', '#3b82f6')} 45%, transparent)`,
+        accent: color('--p-primary-color', '#3b82f6'),
         font: '10px system-ui, sans-serif'
     }
 }

@@ -2,15 +2,16 @@
 
 export default {
     // The monitor's lines
-    idle: 'Während des Trainings steht hier, wie viel gelernt ist.',
-    explains: '{word} erklärt {share} % mehr als {start}',
-    explainsLess: '{word} erklärt {share} % weniger als {start}',
-    loaded: 'das Wort, wie es geladen wurde',
+    idle: 'Während des Trainings steht hier, wie gut das Wort gelernt ist.',
+    explains: '{word}: Validierungsverlust {share} % unter {start}',
+    explainsLess: '{word}: Validierungsverlust {share} % über {start}',
+    loaded: 'dem geladenen Wort',
+    explainsTip: 'Der Verlust ist größtenteils Rauschen, das kein Wort vorhersagen kann; 5 bis 30 % sind daher viel. Die Vorschaubilder entscheiden: Stimmt das Motiv und wirkt der Rest des Prompts noch, ist das Wort fertig.',
     preparing: 'Ein gespeicherter Lauf wird gesucht',
     encoding: 'Die Bilder werden kodiert',
-    trying: 'Ein Schritt wird probiert',
-    measuring: 'Der Anfang wird gemessen',
-    drawing: 'Vorschau bei Schritt {step} wird gezeichnet',
+    trying: 'Probeschritt',
+    measuring: 'Der Validierungsverlust des Init-Worts wird gemessen',
+    drawing: 'Vorschau bei Schritt {step} wird erzeugt',
     learning: 'Schritt {step} von {steps}',
     pace: '{pace} s/Schritt',
     left: 'noch höchstens {left}',
@@ -19,36 +20,39 @@ export default {
     done: 'Fertig bei Schritt {step} von {steps}',
     cancelledStored: 'Bei Schritt {step} abgebrochen. Ausführen setzt bei Schritt {stored} fort.',
     cancelled: 'Bei Schritt {step} abgebrochen. Nichts ist gespeichert.',
+    brokenStored: 'Bei Schritt {step} unterbrochen. Ausführen setzt bei Schritt {stored} fort.',
+    broken: 'Bei Schritt {step} unterbrochen. Nichts ist gespeichert.',
+    away: 'Der Server antwortet nicht. Letzter Stand: Schritt {step} von {steps}.',
     stored: 'Bei Schritt {stored} gespeichert. Ausführen setzt dort fort.',
     failed: 'Das Training ist fehlgeschlagen',
     nearest: 'Nächste Wörter: {words}',
 
-    // Its curve and pictures
-    curve: 'Prozent des Validierungsverlusts, die weg sind, je Schritt',
+    // Its curve and images
+    curve: 'Rückgang des Validierungsverlusts in Prozent, je Schritt',
     best: 'am besten: Schritt {step}',
     step: 'Schritt {step}',
     share: '{share} %',
     loss: 'Verlust {loss}',
     close: 'Klick oder Esc schließt.',
 
-    // Its buttons, and what they tell
+    // Its buttons and their tooltips
     stop: 'Beenden und behalten',
     stopping: 'Endet nach diesem Schritt',
-    stopTip: 'Das Training nach dem laufenden Schritt beenden. Der Workflow geht mit dem weiter, was gelernt ist.',
-    preview: 'Jetzt zeichnen',
-    previewing: 'Kommt nach diesem Schritt',
-    previewTip: 'Das Wort nach dem laufenden Schritt zeichnen. Ohne „Trainingsvorschau“: das Wort allein, und im Schnee.',
+    stopTip: 'Nach dem laufenden Schritt aufhören. Der Workflow läuft mit dem weiter, was bis dahin gelernt ist.',
+    preview: 'Vorschau erzeugen',
+    previewing: 'Vorschau folgt',
+    previewTip: 'Nach dem laufenden Schritt eine Vorschau erzeugen. Ohne „Trainingsvorschau“: das Wort allein, und im Schnee.',
     save: 'Jetzt speichern',
-    saveTip: 'Das Wort, wie es jetzt ist, in eine neue Datei im Embeddings-Ordner schreiben. Das Training geht weiter.',
+    saveTip: 'Das Wort, wie es jetzt ist, in einer neuen Datei im Embeddings-Ordner speichern. Das Training geht weiter.',
     keep: 'Dieses behalten',
-    keepTip: 'Das Wort, wie es nach Schritt {step} war, in eine neue Datei im Embeddings-Ordner schreiben.',
-    keptAs: 'behalten',
+    keepTip: 'Das Wort, wie es bei Schritt {step} war, in einer neuen Datei im Embeddings-Ordner speichern.',
+    keptAs: 'gespeichert',
     saved: 'Schritt {step} ist gespeichert. Im Prompt:',
     noAnswer: 'Der Server antwortet nicht ({reason}).',
 
-    // What it folds away
+    // Its folded parts
     compare: 'Vergleichen',
-    compareTip: 'Gespeicherte Läufe dieses Wortes, blass hinter diesem.',
+    compareTip: 'Gespeicherte Läufe dieses Wortes hinter diesem zeigen.',
     noRuns: 'Kein anderer Lauf dieses Wortes ist gespeichert.',
     past: 'Seed {seed}, {vectors} Vekt., {method} {rate}, Batch {batch}, {steps} Schritte: {share} %',
     pastUnknown: '{vectors} Vekt., {steps} Schritte: {share} %',
@@ -61,14 +65,16 @@ export default {
     copied: 'Kopiert',
     copyYourself: 'Strg+C drücken',
 
-    // Pictures and files that are dropped
+    // Images and files that are dropped
     dropHere: 'Bilder oder einen Ordner hierher ziehen.',
-    addPictures: 'Bilder hinzufügen',
-    pictures: '{count} Bilder in {folder}',
-    onePicture: '1 Bild in {folder}',
+    addImages: 'Bilder hinzufügen',
+    images: '{count} Bilder in {folder}',
+    oneImage: '1 Bild in {folder}',
+    subFolders: 'In Unterordnern: {names}.',
     uploading: '{number} von {count} wird hochgeladen',
     leftOut: 'Ausgelassen: {names}.',
     notUploaded: '{name} wurde nicht hochgeladen: {reason}.',
+    storedAs: '{name} heißt jetzt {stored}, weil der Name vergeben war, und gehört deshalb zu keinem Bild.',
     uploadFailed: 'Hochladen fehlgeschlagen',
 
     // Advanced inputs in LiteGraph

@@ -79,7 +79,7 @@ WAN_I2V = {**FAMILIES["Wan"].layout, "model_type": "i2v"}
     ("family", "why"),
     [
         (families.SDXLRefiner(REFINER), "SDXL refiner.* base checkpoint"),
-        (families.WAN21_I2V(WAN_I2V), "makes a film from a picture.* text-to-video"),
+        (families.WAN21_I2V(WAN_I2V), "makes a film from an image.* text-to-video"),
     ],
 )
 def test_what_no_word_is_learned_on_is_refused_with_the_remedy(family: Any, why: str):
@@ -87,10 +87,10 @@ def test_what_no_word_is_learned_on_is_refused_with_the_remedy(family: Any, why:
         check_kind(patcher(family, {}))
 
 
-def test_a_model_that_hears_a_picture_learns_without_and_the_report_says_so(loaded: Loaded):
+def test_a_model_that_edits_an_image_learns_without_and_the_report_says_so(loaded: Loaded):
     layout = {**SMALL_UNET, "in_channels": 8, "context_dim": 768}
     model = patcher(families.SD15_instructpix2pix(layout), {})
     given = Models(model, loaded.clip, loaded.vae)
     chosen = LearnSettings(settings(1), BorrowSettings(2))
     report = learn(given, concept(1), word(loaded.clip), chosen).report
-    assert "Training gives it an empty one" in report
+    assert "Training passes an empty one" in report

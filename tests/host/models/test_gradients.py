@@ -138,7 +138,7 @@ def test_the_gradient_of_chroma_agrees_with_finite_differences():
 
 @pytest.mark.slow
 def test_the_gradient_of_qwen_image_agrees_with_finite_differences():
-    """The host looks for a picture's token among the tokens, and latents have frames."""
+    """The host looks for an image's token among the tokens, and latents have frames."""
     check_against_differences(*small_qwen_image(), "auto", channels=16, reach=1e-3)
 
 
@@ -241,9 +241,9 @@ def test_weights_are_lent_again_after_the_host_has_moved_them():
 def test_the_out_of_place_layer_is_the_hosts_layer_bit_for_bit():
     layer = CLIPLayer(64, 4, 128, "quick_gelu", torch.float32, "cpu", manual_cast)
     from comfy.ldm.modules.attention import optimized_attention_for_device
-    from tiny_checkpoint import randomised
+    from tiny_checkpoint import randomized
 
-    randomised(layer, torch.Generator().manual_seed(0))
+    randomized(layer, torch.Generator().manual_seed(0))
     attention = optimized_attention_for_device(torch.device("cpu"), mask=True, small_input=True)
     x, mask = torch.randn(2, 7, 64), torch.full((7, 7), -1e9).triu_(1)
     assert out_of_place(layer)(x.clone(), mask, attention).equal(layer(x.clone(), mask, attention))

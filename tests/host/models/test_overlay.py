@@ -1,5 +1,6 @@
 """The tokens of a text with a word, over every tokenizer class of the host."""
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from comfy.sd1_clip import SDTokenizer
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ti_core.concept.placeholder import filled_in, with_placeholder
 from ti_core.host.models.overlay import REFERENCE, Word, overlaid, parts, shared_start
 from ti_core.host.models.text import lists_of_words
 from ti_core.word.families import host_reading
@@ -31,14 +33,14 @@ TEXTS = [
     "a photo of {}. On a table!",
     "a photo\nof\n{}\n\non a table\n",
     "a  photo of   {}  on a table",
-    "[{}] <{}> {{}}",
+    "[{}] {{}}",
 ]
 QUOTED = ['a sign that says "{}"', '{"subject": "{} sleeps", "count": 2}']
 CHAT = "<|im_start|>user\nA photo of {}, on a table<|im_end|>\n<|im_start|>assistant\n"
 SPELLS = "longcat_image.LongCatImageTokenizer"  # quoted text, letter by letter
 SLOT = "{}"
 FILE = "ti-test-overlay"
-# The host compares each vector of a file with the number of a picture's token.
+# The host compares each vector of a file with the number of an image's token.
 UNREADABLE = {"hunyuan_video.HunyuanVideoTokenizer", "qwen35.Qwen35ImageTokenizer"}
 MARKS_OF_WORDS = re.compile("^[Ġ▁ ]|</w>$|^##")
 
@@ -56,11 +58,11 @@ def host_tokenizer(name: str) -> Any:
         pytest.skip("ComfyUI before 0.33 cannot make Mistral's tokenizer with transformers 5")
 
 
-def word_for(tokenizer: Any, initialiser: str, count: int = 3) -> Word:
+def word_for(tokenizer: Any, initializer: str, count: int = 3) -> Word:
     """A word with vectors for every encoder that a word reaches."""
     keys = lists_of_words(tokenizer, [part.embedding_key for _, part in parts(tokenizer)])
     widths = {part.embedding_key: part.embedding_size for _, part in parts(tokenizer)}
-    return Word(initialiser, {key: torch.randn(count, widths[key]) for key in keys})
+    return Word(initializer, {key: torch.randn(count, widths[key]) for key in keys})
 
 
 def token_lists(found: Any) -> Iterator[tuple[str, list[tuple[Any, float]]]]:
@@ -92,7 +94,7 @@ def segments(tokens: Sequence[tuple[Any, float]], count: int) -> tuple[list[Any]
 def check_rule(
     with_word: Any, plain: Any, padding: dict[str, set[Any]], letters: dict[str, Any], said: str
 ) -> None:
-    """The tokens with a word are the tokens with the initialiser, except the word's own."""
+    """The tokens with a word are the tokens with the initializer, except the word's own."""
     expected = dict(token_lists(plain))
     for name, tokens in token_lists(with_word):
         if name not in padding:
@@ -129,7 +131,7 @@ def loses_blanks(part: SDTokenizer) -> bool:
 
 @pytest.mark.parametrize("placeholder", ["my-cat", "user"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_tokens_around_a_word_are_those_around_its_initialiser(name: str, placeholder: str):
+def test_the_tokens_around_a_word_are_those_around_its_initializer(name: str, placeholder: str):
     tokenizer = host_tokenizer(name)
     word = word_for(tokenizer, "cat")
     known = overlaid(tokenizer, placeholder, word)
@@ -199,6 +201,154 @@ def test_a_reference_is_read_as_the_host_reads_a_file_of_that_name(name: str):
         path.unlink(missing_ok=True)
 
 
+# Where references begin and how they go on, as the host's reader knows it (core sd1_clip.py:543).
+BEFORE = ["", "a photo of ", "red\n", "a\u3000", "((a) ", "[a ", "a\\( ", "x,embedding:gone, "]
+BLANKS = ["", " ", "  ", "\n", "\t ", "\u3000"]
+BEHIND = [
+    "",
+    ",",
+    ",,",
+    ", on",
+    " on a\ntable",
+    "\n",
+    "[on]",
+    "<on> a",
+    ",[on",
+    " \\) b",
+    "  (a:1.2)",
+]
+WHOLE = [
+    f"(embedding:{SLOT}:1.2)",
+    f"(a embedding: {SLOT}:0.5) b",
+    f"((embedding:{SLOT}))",
+    f"embedding:{SLOT}.safetensors on",
+    f"embedding:./{SLOT}",
+    f"a \\( embedding:{SLOT} \\) b",
+    f"embedding:{SLOT} embedding: {SLOT}, embedding:{SLOT}",
+    f"(embedding:{SLOT} and (embedding: {SLOT}:1.3) c:1.1)",
+    f"{'red ' * 70}embedding: {SLOT} on a table",
+    f"{'red ' * 74}embedding:{SLOT}, embedding:{SLOT} a",
+]
+READERS = ["sd1_clip.SD1Tokenizer", "sdxl_clip.SDXLTokenizer", "sd3_clip.SD3Tokenizer"]
+READERS += ["z_image.ZImageTokenizer", "flux.FluxTokenizer", "qwen_image.QwenImageTokenizer"]
+
+
+@pytest.mark.parametrize("count", [1, 9])
+@pytest.mark.parametrize("name", [name for name in READERS if name in NAMES])
+def test_whatever_the_host_reads_as_a_reference_gives_the_same_tokens(name: str, count: int):
+    tokenizer = host_tokenizer(name)
+    word = word_for(tokenizer, "cat", count)
+    known = overlaid(tokenizer, FILE, word)
+    lists = set(lists_of_words(tokenizer, word.vectors).values())
+    path = Path(folder()) / f"{FILE}.safetensors"
+    pairs = enumerate(itertools.product(BEFORE, BEHIND))
+    made = [
+        f"{before}embedding:{BLANKS[number % len(BLANKS)]}{SLOT}{behind}"
+        for number, (before, behind) in pairs
+    ]
+    try:
+        save_file({key: rows.contiguous() for key, rows in word.vectors.items()}, path)
+        for text in [*WHOLE, *made]:
+            said = text.replace(SLOT, FILE)
+            by_host = dict(token_lists(tokenizer.tokenize_with_weights(said)))
+            by_us = dict(token_lists(known.tokenize_with_weights(said)))
+            for one in lists:
+                if any(torch.is_tensor(token) for token, _ in by_host[one]):
+                    assert same_tokens(by_us[one], by_host[one]), repr(said)
+                assert any(torch.is_tensor(token) for token, _ in by_us[one]), repr(said)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+TOUCHED = [
+    "一只{}在桌子上",
+    "photo_of_{}",
+    "{}s",
+    "a {}{} b",
+    "写真{}のネコ",
+    "사진 {}이 있다",
+    "x{}y {}'s",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_slot_is_all_its_vectors_and_nothing_around_it_is_lost(name: str):
+    tokenizer = host_tokenizer(name)
+    word = word_for(tokenizer, "cat")
+    known = overlaid(tokenizer, "my-cat", word)
+    lists = lists_of_words(tokenizer, word.vectors)
+    for text in TOUCHED:
+        by_us = dict(token_lists(known.tokenize_with_weights(with_placeholder(text, "my-cat"))))
+        for key, one in lists.items():
+            vectors = [token for token, _ in by_us[one] if torch.is_tensor(token)]
+            expected = [*word.vectors[key]] * text.count(SLOT)
+            assert len(vectors) == len(expected)
+            assert all(row.equal(other) for row, other in zip(vectors, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", ["sd1_clip.SD1Tokenizer", "z_image.ZImageTokenizer"])
+def test_a_letter_behind_a_slot_stays(name: str):
+    tokenizer = host_tokenizer(name)
+    known = overlaid(tokenizer, "my-cat", word_for(tokenizer, "cat"))
+    (tokens,) = dict(
+        token_lists(known.tokenize_with_weights(filled_in("a {}s b", "my-cat")))
+    ).values()
+    (plain,) = dict(token_lists(tokenizer.tokenize_with_weights("a s b"))).values()
+    (part,) = (part for _, part in parts(tokenizer))
+    numbers = [token for token, _ in tokens if not torch.is_tensor(token)]
+    read = "".join(MARKS_OF_WORDS.sub("", part.inv_vocab[one]) for one in numbers)
+    assert "asb" in read
+    assert len(tokens) <= len(plain) + 3 or len(tokens) == 77
+
+
+PRIVATE = ["\ue000x", "a \ue001x b", "\uf8ffx", "\ue002", "\U000f0000x", "\U0010fffdx", "\ue0000x"]
+
+
+@pytest.mark.parametrize("name", ["sd1_clip.SD1Tokenizer", "z_image.ZImageTokenizer"])
+def test_private_characters_in_a_prompt_are_what_they_are_to_the_host(name: str):
+    tokenizer = host_tokenizer(name)
+    known = overlaid(tokenizer, "my-cat", word_for(tokenizer, "cat"))
+    for text in PRIVATE:
+        assert known.tokenize_with_weights(text) == tokenizer.tokenize_with_weights(text)
+
+
+@pytest.mark.parametrize(
+    "sign", ["\ufdd00x", "\ufdd01x", "\ufdd1", "\ufdef9x", "embedding:\ufdd00x"]
+)
+def test_no_typed_mark_is_a_word(sign: str):
+    tokenizer = host_tokenizer("sd1_clip.SD1Tokenizer")
+    known = overlaid(tokenizer, "my-cat", word_for(tokenizer, "cat"))
+    (tokens,) = dict(token_lists(known.tokenize_with_weights(f"a {sign} b"))).values()
+    assert not any(torch.is_tensor(token) for token, _ in tokens)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "embedding:",
+        "embedding: ",
+        "a embedding: (my-cat:1.2)",
+        "embedding:, my-cat",
+        "(embedding: )",
+    ],
+)
+def test_a_reference_without_a_name_is_no_failure(text: str):
+    tokenizer = host_tokenizer("sd1_clip.SD1Tokenizer")
+    known = overlaid(tokenizer, "my-cat", word_for(tokenizer, "cat"))
+    (tokens,) = dict(token_lists(known.tokenize_with_weights(text))).values()
+    found = sum(torch.is_tensor(token) for token, _ in tokens)
+    assert found == (3 if "my-cat" in text else 0)
+
+
+def test_a_known_word_between_angle_brackets_leaves_none():
+    tokenizer = host_tokenizer("sd1_clip.SD1Tokenizer")
+    known = overlaid(tokenizer, "my-cat", word_for(tokenizer, "cat"))
+    bare = dict(token_lists(known.tokenize_with_weights("a my-cat, b")))
+    for text in ("a <my-cat>, b", "a <embedding:my-cat>, b", "a <MY-CAT>, b"):
+        told = dict(token_lists(known.tokenize_with_weights(text)))
+        assert all(same_tokens(told[one], bare[one]) for one in bare)
+
+
 MUSIC_AND_MASKS = {"ace.AceT5Tokenizer", "ace15.ACE15Tokenizer", "sam3_clip.SAM3TokenizerWrapper"}
 # MiniMax's reads no files before 0.33; Anima's file ends in an error where a prompt is encoded.
 TOLD_OTHERWISE = {"minimax.MiniMaxH3Tokenizer", "anima.AnimaTokenizer"}
@@ -246,7 +396,7 @@ def test_a_word_that_an_encoder_does_not_get_is_an_error():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_encoder_without_vectors_reads_the_initialiser(name: str):
+def test_an_encoder_without_vectors_reads_the_initializer(name: str):
     tokenizer = host_tokenizer(name)
     known = overlaid(tokenizer, "my-cat", Word("striped cat", {}))
     for text in (*TEXTS, *QUOTED):

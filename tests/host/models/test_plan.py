@@ -19,7 +19,7 @@ SDXL = Weights(int(4.78 * GIB), int(1.52 * GIB))
 
 
 def sdxl(side: int) -> Activations:
-    """Of one picture, fp16."""
+    """Of one image, fp16."""
     return activations("SDXL", 0.8, 1, (4, side // 8, side // 8), 2)
 
 

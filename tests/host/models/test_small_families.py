@@ -27,13 +27,13 @@ from small_families import ALL_FAMILIES, FAMILIES, RELATIVES, made_vae, small_mo
 from test_gradients import batch, check_against_differences
 from torch import Tensor
 
+from ti_core.concept.caption_settings import CaptionSettings
 from ti_core.concept.concept import Concept
-from ti_core.concept.wording import Wording
 from ti_core.host.learn import LearnSettings, Models, learn
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
 from ti_core.training.loop import gradient
-from ti_core.training.optimisers import SphericalSettings, begin_method
+from ti_core.training.optimizers import SphericalSettings, make_optimizer
 from ti_core.training.validation import validation_batches
 from ti_core.word.embedding import Embedding
 from ti_core.word.families import host_reading
@@ -109,11 +109,11 @@ def test_training_denoises_as_the_hosts_sampler_does(name: str):
         assert (together[rows] - expected).norm() < 1e-5 * expected.norm()
 
 
-def one_picture() -> Concept:
+def one_image() -> Concept:
     """A concept whose samples differ in noise alone."""
     whole = concept(1)
-    wording = Wording(("a photo of {}",))
-    return replace(whole, pictures=(replace(whole.pictures[0], wording=wording),))
+    caption_settings = CaptionSettings(("a photo of {}",))
+    return replace(whole, images=(replace(whole.images[0], caption_settings=caption_settings),))
 
 
 @pytest.mark.parametrize("name", marked(FAMILIES))
@@ -124,28 +124,30 @@ def test_the_loss_of_each_family_falls(name: str):
     if model.model.latent_format.latent_dimensions == 3:
         clean = [latent[:, None] for latent in clean]  # a film of one frame
     with borrowed(model, clip, made, clean[0].shape, BorrowSettings(4)) as frozen:
-        drawn = validation_batches(frozen, one_picture(), clean, "my-cat", 4, 4)
-        mover = begin_method(SphericalSettings(), made.vectors, frozen.vocabulary_norms)
+        drawn = validation_batches(frozen, one_image(), clean, "my-cat", 4, 4)
+        optimizer = make_optimizer(SphericalSettings(), made.vectors, frozen.vocabulary_norms)
         losses = []
         for _ in range(4):
-            losses.append(gradient(frozen, mover.vectors, drawn, 1.0)[0])
-            mover.step(0.3)
+            losses.append(gradient(frozen, optimizer.vectors, drawn, 1.0)[0])
+            optimizer.step(0.3)
     assert losses[-1] < 0.999 * losses[0]
 
 
 @pytest.mark.parametrize(("name", "reads"), [("Qwen-Image", False), ("Lumina 2", True)])
 def test_a_weight_that_a_text_encoder_takes_for_text_is_reported(name: str, reads: bool):
-    wording = Wording()
-    picture = replace(concept(1).pictures[0], caption="a (my-cat:1.2)", wording=wording)
+    caption_settings = CaptionSettings()
+    image = replace(
+        concept(1).images[0], caption="a (my-cat:1.2)", caption_settings=caption_settings
+    )
     models = Models(small_model(name), small_text(name), made_vae(name))
     chosen = LearnSettings(settings(1), BorrowSettings(2))
-    captioned = Concept((picture,), "captions")
+    captioned = Concept((image,), "captions")
     report = learn(models, captioned, word(models.clip), chosen).report
-    assert ("brackets and figures are text to qwen25_7b." in report) is not reads
+    assert ("prompt weights are plain text to qwen25_7b." in report) is not reads
 
 
 def learned(clip: CLIP, placeholder: str = "my-cat") -> Embedding:
-    """A word whose vectors differ from its initialiser's."""
+    """A word whose vectors differ from its initializer's."""
     draws = torch.Generator().manual_seed(9)
     made = word(clip)
     rows = {
@@ -192,7 +194,7 @@ def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
 @pytest.mark.parametrize("name", [*FAMILIES, "Flux.2 Klein 9B"])
 def test_each_family_hears_a_word_in_training_and_applied_alike(name: str, loaded: Loaded):
     """Difference 0.0, also of what comes beside the tokens; and a word that has not learned
-    anything is its initialiser.
+    anything is its initializer.
     """
     clip, made = small_text(name), learned(small_text(name))
     caption = TEXT.format("my-cat")

@@ -22,7 +22,7 @@ from small_families import WIDTH, small_model, small_text
 from small_models import SMALL_FLUX, SMALL_SD3, SMALL_UNET, SMALL_ZIMAGE, patcher, text_encoders
 from streamed_worlds import CARD, Card, dynamic, dynamic_vram, partly_loaded
 from test_gradients import batch, leaves, loss_and_gradient
-from tiny_checkpoint import randomised
+from tiny_checkpoint import randomized
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -257,7 +257,7 @@ def test_another_precision_than_the_hosts_is_computed_in_wherever_the_weights_li
     assert model.model.get_dtype_inference() == torch.bfloat16
 
 
-def quantised(layout: str, full_precision: bool) -> ModelPatcher:
+def quantized(layout: str, full_precision: bool) -> ModelPatcher:
     """An SD 1.x whose linears hold QuantizedTensors, as files of the host's formats bring them."""
     made = ops.mixed_precision_ops({}, torch.float32, full_precision_mm=full_precision)
     plain = models("SD 1")[0].model.diffusion_model
@@ -275,7 +275,7 @@ def quantised(layout: str, full_precision: bool) -> ModelPatcher:
     return model
 
 
-def dequantised(layout: str) -> ModelPatcher:
+def dequantized(layout: str) -> ModelPatcher:
     """The same in plain numbers."""
     kind = QUANT_ALGOS[layout]["comfy_tensor_layout"]
     return rounded(
@@ -285,24 +285,24 @@ def dequantised(layout: str) -> ModelPatcher:
 
 
 @pytest.mark.parametrize("layout", ["float8_e4m3fn", "nvfp4"])
-def test_quantised_weights_give_the_gradient_of_what_they_stand_for(layout: str):
+def test_quantized_weights_give_the_gradient_of_what_they_stand_for(layout: str):
     clip = models("SD 1")[1]
-    expected = gradient((dequantised(layout), clip))
-    pair = quantised(layout, full_precision=True), clip
+    expected = gradient((dequantized(layout), clip))
+    pair = quantized(layout, full_precision=True), clip
     check_same(gradient(pair), expected, 1e-6)
     with partly_loaded():
         check_same(gradient(pair), expected, 1e-6)
 
 
 @pytest.mark.parametrize("layout", ["float8_e4m3fn", "int8_tensorwise"])
-def test_fast_kernels_of_quantised_weights_train(layout: str):
-    """They round what goes through them, so that the gradient is near the dequantised one's only;
+def test_fast_kernels_of_quantized_weights_train(layout: str):
+    """They round what goes through them, so that the gradient is near the dequantized one's only;
     it is the same wherever the weights lie.
     """
     clip = models("SD 1")[1]
-    pair = quantised(layout, full_precision=False), clip
+    pair = quantized(layout, full_precision=False), clip
     found = gradient(pair)
-    _, exact = gradient((dequantised(layout), clip))
+    _, exact = gradient((dequantized(layout), clip))
     assert torch.cosine_similarity(found[1]["clip_l"], exact["clip_l"]).min() > 0.99
     everywhere(pair, found)
 
@@ -409,7 +409,7 @@ def test_the_check_before_the_first_step_lets_right_gradients_pass(kind: str):
     made: dict[str, Callable[[], ModelPatcher]] = {
         "fp8 stored": lambda: stored(state, torch.float8_e4m3fn),
         "fp8 fast": lambda: stored(state, torch.float8_e4m3fn, ops.fp8_ops),
-        "int8 fast": lambda: quantised("int8_tensorwise", full_precision=False),
+        "int8 fast": lambda: quantized("int8_tensorwise", full_precision=False),
         "bypass": lambda: with_bypass(model),
         "own format": lambda: stored(state, torch.float32, OwnFormat),
     }
@@ -440,7 +440,7 @@ class Prefetched(nn.Module):
 
 def test_blocks_that_the_host_fetches_ahead_train(monkeypatch: pytest.MonkeyPatch):
     network = Prefetched()
-    randomised(network, torch.Generator().manual_seed(0))
+    randomized(network, torch.Generator().manual_seed(0))
     monkeypatch.setattr(memory, "NUM_STREAMS", 2)
     found = []
     with dynamic_vram(Card(evicts=1.0)) as card:

@@ -29,14 +29,14 @@ FILE = "ti-test-conditioning"
 
 
 def learned(clip: CLIP, vectors: int = 2) -> Embedding:
-    """A word whose vectors differ from its initialiser's."""
+    """A word whose vectors differ from its initializer's."""
     draws = torch.Generator().manual_seed(9)
     made = word(clip, vectors)
     rows = {
         key: rows + 0.1 * torch.randn(rows.shape, generator=draws)
         for key, rows in made.vectors.items()
     }
-    return Embedding(made.placeholder, made.initialiser, rows, made.initial)
+    return Embedding(made.placeholder, made.initializer, rows, made.initial)
 
 
 def spliced(clip: CLIP, text: str, key: str = "l") -> list[tuple[Tensor, float]]:
@@ -68,7 +68,7 @@ def test_the_word_brings_its_vectors_in_order(loaded: Loaded, text: str, count: 
         assert row.equal(made.vectors["clip_l"][index % 2])
 
 
-def test_the_rest_of_the_prompt_is_tokenised_as_before(loaded: Loaded):
+def test_the_rest_of_the_prompt_is_tokenized_as_before(loaded: Loaded):
     made = learned(loaded.clip, 1)
     with_it = apply_embedding(loaded.clip, made, 1.0).tokenize("a photo of my-cat, on a table")["l"]
     without = loaded.clip.tokenize("a photo of cat, on a table")["l"]
@@ -95,7 +95,7 @@ def test_words_stack_and_the_longest_wins(loaded: Loaded):
     assert [float(row[0]) for row, _ in found] == [2.0, 1.0, 0.0]
 
 
-def test_an_encoder_without_vectors_sees_the_initialiser():
+def test_an_encoder_without_vectors_sees_the_initializer():
     clip = small_sdxl()[1]
     whole = learned(clip)
     part = Embedding("my-cat", "cat", {"clip_l": whole.vectors["clip_l"]}, whole.initial)
@@ -148,7 +148,7 @@ def test_other_text_encoders_give_the_same_in_training_applied_and_from_a_file(
     family: Callable[[], tuple[ModelPatcher, CLIP]], reads_files: bool
 ):
     """Difference 0.0: a bare word in training and applied, a reference applied and as a file; and
-    the initialiser's own vectors are the initialiser.
+    the initializer's own vectors are the initializer.
     """
     model, clip = family()
     untrained, made = word(clip, 1), learned(clip)
@@ -176,7 +176,7 @@ def test_without_a_start_strength_of_a_language_model_begins_at_a_word_that_says
     assert none.equal(condition(clip, "a photo of the on a table"))
     assert full.equal(condition(apply_embedding(clip, made, 1.0), text))
     assert 0.0 < (half - none).norm() < 1.01 * (full - none).norm()
-    with pytest.raises(ValueError, match="contains a token by which qwen3_4b marks"):
+    with pytest.raises(ValueError, match="contains a token that qwen3_4b uses to mark"):
         create_embedding(clip, "my-cat", "cat<|im_end|>", 1)
 
 
@@ -211,7 +211,7 @@ def test_a_word_trains_beside_words_that_the_clip_knows(loaded: Loaded):
     assert not both.equal(alone)
 
 
-def test_strength_zero_is_the_initialiser(loaded: Loaded):
+def test_strength_zero_is_the_initializer(loaded: Loaded):
     made = learned(loaded.clip, 1)
     applied = apply_embedding(loaded.clip, made, 0.0)
     assert condition(applied, "a my-cat").equal(condition(loaded.clip, "a cat"))
@@ -225,7 +225,7 @@ def test_a_width_mismatch_names_both_sides(loaded: Loaded):
         apply_embedding(loaded.clip, made, 1.0)
 
 
-def test_an_initialiser_without_tokens_is_an_error(loaded: Loaded):
+def test_an_initializer_without_tokens_is_an_error(loaded: Loaded):
     with pytest.raises(ValueError, match="has no tokens"):
         create_embedding(loaded.clip, "my-cat", "", 1)
 

@@ -22,15 +22,15 @@ from small import concept, latents, settings, word
 from small_families import small_model, small_text
 from torch import Tensor
 
-from ti_core.concept.concept import Concept, Framing
-from ti_core.concept.wording import Wording
+from ti_core.concept.caption_settings import CaptionSettings
+from ti_core.concept.concept import Concept, CropOrigin
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding, create_embedding
 from ti_core.host.models.usual_levels import usual_levels
 from ti_core.training.batches import Batch, batch_loss
 from ti_core.training.loop import gradient
 from ti_core.training.noise_levels import quantiles
-from ti_core.training.optimisers import leaf
+from ti_core.training.optimizers import leaf
 from ti_core.training.preflight import measured_step
 from ti_core.training.validation import validation_batches
 
@@ -114,8 +114,8 @@ def test_sdxl_is_told_size_and_crop_as_its_own_node_tells_them():
     by_node = node.execute(applied, **told, **size, text_g=text, text_l=text).result[0]
     with borrowed(model, clip, made, (4, 8, 8), BorrowSettings(1)) as frozen:
         (cond,) = frozen.encode([text], made.vectors)
-        ours = frozen.model_conds(cond, noisy, Framing(1000, 700, 16, 3))["y"].cond
-        plain = frozen.model_conds(cond, noisy, Framing(64, 64))["y"].cond
+        ours = frozen.model_conds(cond, noisy, CropOrigin(1000, 700, 16, 3))["y"].cond
+        plain = frozen.model_conds(cond, noisy, CropOrigin(64, 64))["y"].cond
         unknown = frozen.model_conds(cond, noisy)["y"].cond
         theirs = by_the_sampler(frozen.model, by_node, noisy)["y"].cond
     assert ours.equal(theirs.to(ours))
@@ -126,14 +126,14 @@ def test_sdxl_is_told_size_and_crop_as_its_own_node_tells_them():
 def test_each_sample_of_a_batch_is_told_its_own_size():
     model, clip = small_model("SDXL"), small_text("SDXL")
     made, noisy = word(clip), torch.stack(latents(2))
-    framings = (Framing(1000, 700, 16, 3), Framing(64, 64))
+    crop_origins = (CropOrigin(1000, 700, 16, 3), CropOrigin(64, 64))
     sigma = torch.tensor([1.0, 3.0])
     with borrowed(model, clip, made, (4, 8, 8), BorrowSettings(2)) as frozen, torch.no_grad():
         heard = frozen.encode(["a my-cat", "my-cat"], made.vectors)
-        together = frozen.denoise(noisy, sigma, heard, framings)
+        together = frozen.denoise(noisy, sigma, heard, crop_origins)
         rows = [slice(row, row + 1) for row in range(2)]
         alone = torch.cat(
-            [frozen.denoise(noisy[row], sigma[row], heard[row], framings[row]) for row in rows]
+            [frozen.denoise(noisy[row], sigma[row], heard[row], crop_origins[row]) for row in rows]
         )
         untold = frozen.denoise(noisy, sigma, heard)
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
@@ -144,9 +144,9 @@ def test_each_sample_of_a_batch_is_told_its_own_size():
 def test_the_gradient_agrees_with_finite_differences_where_sizes_are_told():
     model, clip = small_model("SDXL"), small_text("SDXL")
     made, clean = word(clip), torch.stack(latents(2))
-    framings = (Framing(1000, 700, 16, 3), Framing(64, 64))
+    crop_origins = (CropOrigin(1000, 700, 16, 3), CropOrigin(64, 64))
     captions = ("a photo of my-cat", "a (my-cat:1.3) on a table")
-    batch = Batch(clean, clean.flip(0), torch.tensor([300, 500]), captions, None, framings)
+    batch = Batch(clean, clean.flip(0), torch.tensor([300, 500]), captions, None, crop_origins)
     with borrowed(model, clip, made, (4, 8, 8), BorrowSettings(2)) as frozen:
         live = {key: leaf(rows) for key, rows in made.vectors.items()}
         gradient(frozen, live, [batch], 1.0)
@@ -190,8 +190,8 @@ def gradients(name: str, text: str, told: list[str]) -> dict[str, Tensor]:
     """What a caption brings to the vectors of each encoder; a trial step says the rest."""
     model, clip = small_model(name), small_text(name)
     made, clean = word(clip), latents(1, CHANNELS[name])
-    picture = replace(concept(1).pictures[0], caption=text, wording=Wording())
-    shown = Concept((picture,), "captions")
+    image = replace(concept(1).images[0], caption=text, caption_settings=CaptionSettings())
+    shown = Concept((image,), "captions")
     with borrowed(model, clip, made, clean[0].shape, BorrowSettings(1)) as frozen:
         chosen = settings(1, batch_size=1)
         measured_step(frozen, shown, clean, "my-cat", made.vectors, chosen, told.append)
@@ -204,11 +204,13 @@ CHANNELS = {"SD 1.x": 4, "SDXL": 4, "Flux": 16, "Chroma": 16}
 FILLING = "red and blue, " * 25
 
 
-def test_a_word_behind_the_first_chunk_trains_in_the_encoder_that_hears_it():
+def test_a_word_behind_the_first_chunk_trains_in_the_encoder_that_reads_it():
     """Flux hears CLIP through the pooled vector of the first 75 tokens alone."""
     told: list[str] = []
     found = gradients("Flux", f"{FILLING}my-cat", told)
-    assert ["does not hear clip_l vector 1, 2 of 2 in any caption" in one for one in told] == [True]
+    assert ["clip_l vector 1, 2 of 2 gets no gradient from any caption" in one for one in told] == [
+        True
+    ]
     assert not found["clip_l"].any()
     assert found["t5xxl"].any(-1).all()
 
@@ -230,7 +232,7 @@ def test_long_captions_train(name: str, text: str):
 
 
 @pytest.mark.parametrize(("name", "keys"), [("SDXL", "clip_g"), ("Flux", "t5xxl")])
-def test_an_encoder_that_does_not_learn_hears_the_initialiser_in_training_and_applied(
+def test_an_encoder_that_does_not_learn_reads_the_initializer_in_training_and_applied(
     name: str, keys: str
 ):
     model, clip = small_model(name), small_text(name)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from comfy.ldm.cosmos.predict2 import Attention
 from comfy.ops import manual_cast
-from tiny_checkpoint import randomised
+from tiny_checkpoint import randomized
 from torch import Tensor, nn
 
 from ti_core.host.models.gradients import recomputed
@@ -37,7 +37,7 @@ def rotating_attention() -> tuple[Attention, Tensor]:
         dtype=torch.float32,
         operations=manual_cast,
     )
-    randomised(module, torch.Generator().manual_seed(0))
+    randomized(module, torch.Generator().manual_seed(0))
     angle = torch.arange(TOKENS)[:, None] / (1 + torch.arange(WIDTH // 2))
     turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=-1)
     return module.requires_grad_(False), turn.reshape(1, TOKENS, 1, WIDTH // 2, 2, 2)

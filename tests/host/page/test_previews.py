@@ -1,4 +1,4 @@
-"""Previews: the picture is the ordinary nodes' one, and the training does not notice."""
+"""Previews: the image is the ordinary nodes' one, and the training does not notice."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +18,7 @@ from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
 from ti_core.host.page.previews import LONGEST_SIDE, Previews, on_request, quick_side
 from ti_core.training.loop import train
-from ti_core.training.preview_pictures import MOST, PreviewSettings
+from ti_core.training.preview_images import MOST, PreviewSettings
 from ti_core.training.run import RunState
 from ti_core.training.stopping import Validation
 from ti_core.word.embedding import Embedding
@@ -45,7 +45,7 @@ def ordinary(loaded: Loaded, made: Embedding, vectors: Mapping[str, Tensor]) -> 
         SMALL.steps,
         SMALL.cfg,
         SMALL.sampler,
-        SMALL.scheduler,
+        "normal",
         positive,
         negative,
         empty,
@@ -81,7 +81,7 @@ def run(request: pytest.FixtureRequest, loaded: Loaded) -> Iterator[tuple[Loaded
     yield loaded._replace(model=model), "bf16" if request.param == "bf16" else "auto"
 
 
-def test_a_preview_in_the_middle_is_the_picture_of_the_ordinary_nodes(run: tuple[Loaded, str]):
+def test_a_preview_in_the_middle_is_the_image_of_the_ordinary_nodes(run: tuple[Loaded, str]):
     loaded, precision = run
     made = word(loaded.clip)
     drawn: dict[int, Tensor] = {}
@@ -90,9 +90,9 @@ def test_a_preview_in_the_middle_is_the_picture_of_the_ordinary_nodes(run: tuple
         loaded, made, precision, lambda step, rows: drawn.update({step: artist.draw(rows)})
     )
     assert list(drawn) == [0, 2, 4]
-    for step, picture in drawn.items():
-        assert picture.shape == (64, 64, 3)
-        assert picture.equal(ordinary(loaded, made, vectors[step]))
+    for step, image in drawn.items():
+        assert image.shape == (64, 64, 3)
+        assert image.equal(ordinary(loaded, made, vectors[step]))
     assert not drawn[2].equal(drawn[4])
 
 
@@ -104,19 +104,19 @@ def test_previews_change_nothing_in_what_is_learned(run: tuple[Loaded, str]):
     artist = previews(loaded, made)
     with_previews = learned(loaded, made, precision, artist)
     assert artist.problem is None
-    assert sorted(artist.pictures) == [0, 2, 4]
+    assert sorted(artist.images) == [0, 2, 4]
     for one, other in zip(without, with_previews, strict=True):
         assert one["clip_l"].equal(other["clip_l"])
     assert differences(before, state(loaded)) == []
 
 
-def test_the_labelled_pictures_come_as_a_batch_in_the_order_of_the_steps(loaded: Loaded):
+def test_the_labeled_images_come_as_a_batch_in_the_order_of_the_steps(loaded: Loaded):
     made = word(loaded.clip)
     artist = previews(loaded, made, width=256, height=128, steps=1)
-    assert artist.images() is None
+    assert artist.image_batch() is None
     for step in (0, 50, 100):
         artist(step, made.vectors)
-    batch = artist.images()
+    batch = artist.image_batch()
     assert batch is not None
     assert batch.shape == (3, 128, 256, 3)
     assert batch.dtype == torch.float32
@@ -143,7 +143,7 @@ def test_the_word_that_the_run_gives_is_drawn_at_the_end(
         artist(step, made.vectors)
     for _ in range(2):  # What is drawn already is not drawn again.
         artist.finish(ended, keep)
-    assert sorted(artist.pictures) == expected
+    assert sorted(artist.images) == expected
 
 
 def test_global_randomness_is_as_it_was(loaded: Loaded):
@@ -183,7 +183,7 @@ class Broken:
         raise self.error
 
 
-def test_a_preview_that_fails_ends_the_previews_and_not_the_training(
+def test_previews_that_fail_are_tried_again_and_do_not_end_the_training(
     loaded: Loaded, caplog: pytest.LogCaptureFixture
 ):
     made = word(loaded.clip)
@@ -193,12 +193,12 @@ def test_a_preview_that_fails_ends_the_previews_and_not_the_training(
     artist = previews(loaded._replace(vae=vae), made)
     vectors = learned(loaded, made, "auto", artist)
     assert vectors[-1]["clip_l"].equal(without[-1]["clip_l"])
-    assert vae.calls == 1
-    assert artist.images() is None
+    assert vae.calls == 3
+    assert artist.image_batch() is None
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == [
-        "The preview at step 0 could not be drawn: Tried to allocate 20.00 GiB. The training goes "
-        "on without previews."
+        f"The preview at step {step} failed: Tried to allocate 20.00 GiB. Training continues."
+        for step in (0, 2, 4)
     ]
     assert differences(before, state(loaded)) == []
 
@@ -218,9 +218,9 @@ def test_set_aside_lets_go_of_the_weights_memory(loaded: Loaded):
     made = word(loaded.clip)
     with borrowed(loaded.model, loaded.clip, made, (4, 8, 8), BorrowSettings(2)) as frozen:
         with frozen.differentiable():
-            assert frozen.lent_weights.aliases
+            assert frozen.weight_aliases.aliases
         with frozen.set_aside():
-            assert not frozen.lent_weights.aliases
+            assert not frozen.weight_aliases.aliases
             assert not comfy.model_management.in_training
             assert torch.is_inference_mode_enabled()
             weight = loaded.model.model.diffusion_model.out[2].weight
@@ -233,15 +233,15 @@ def test_set_aside_lets_go_of_the_weights_memory(loaded: Loaded):
         assert torch.is_grad_enabled()
 
 
-def test_of_many_pictures_every_second_one_is_let_go(loaded: Loaded):
+def test_of_many_images_every_second_one_is_let_go(loaded: Loaded):
     made = word(loaded.clip)
     artist = previews(loaded, made, steps=1, width=64, height=64)
-    picture = torch.zeros(64, 64, 3)
-    artist.pictures = {step: picture for step in range(MOST)}
+    image = torch.zeros(64, 64, 3)
+    artist.images = {step: image for step in range(MOST)}
     artist(MOST, made.vectors)
-    assert len(artist.pictures) == MOST // 2 + 1
-    assert list(artist.pictures)[:3] == [0, 2, 4]
-    assert list(artist.pictures)[-1] == MOST
+    assert len(artist.images) == MOST // 2 + 1
+    assert list(artist.images)[:3] == [0, 2, 4]
+    assert list(artist.images)[-1] == MOST
 
 
 def test_step_0_shows_the_word_as_it_came(loaded: Loaded):
@@ -252,9 +252,9 @@ def test_step_0_shows_the_word_as_it_came(loaded: Loaded):
     for step in (0, 2):
         artist(step, twice)
     upper = slice(0, 40)  # Above the labels.
-    assert artist.pictures[0][upper].equal(artist.draw(made.vectors)[upper])
-    assert artist.pictures[2][upper].equal(artist.draw(twice)[upper])
-    assert not artist.pictures[0][upper].equal(artist.pictures[2][upper])
+    assert artist.images[0][upper].equal(artist.draw(made.vectors)[upper])
+    assert artist.images[2][upper].equal(artist.draw(twice)[upper])
+    assert not artist.images[0][upper].equal(artist.images[2][upper])
 
 
 def test_what_is_drawn_on_request_suits_the_model_and_begins_with_the_word_as_it_came(
@@ -263,7 +263,7 @@ def test_what_is_drawn_on_request_suits_the_model_and_begins_with_the_word_as_it
     made = word(loaded.clip)
     shown: dict[int, Tensor] = {}
     artist = on_request(
-        concept(), *loaded, made, lambda step, picture, rows: shown.update({step: picture})
+        concept(), *loaded, made, lambda step, image, rows: shown.update({step: image})
     )
     assert not artist.due(0)
     artist.settings = replace(artist.settings, steps=1)
@@ -272,10 +272,10 @@ def test_what_is_drawn_on_request_suits_the_model_and_begins_with_the_word_as_it
         artist.ask(step, twice)
     assert artist.problem is None
     assert list(shown) == [0, 7, 9]
-    assert shown[7].shape == (64, 128, 3)  # The word alone, and edited, in the pictures' size.
+    assert shown[7].shape == (64, 128, 3)  # The word alone, and edited, in the images' size.
     assert not shown[0].equal(shown[7]) and shown[7].equal(shown[9])
 
 
-def test_a_picture_on_request_is_no_larger_than_it_need_be():
+def test_an_image_on_request_is_no_larger_than_it_need_be():
     assert [quick_side(side, 1024) for side in (1024, 512)] == [LONGEST_SIDE, LONGEST_SIDE // 2]
     assert [quick_side(side, 512) for side in (512, 500, 8)] == [512, 512, 64]

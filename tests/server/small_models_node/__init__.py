@@ -98,7 +98,7 @@ class WriteSmallFamily(SmallFamily):
 
 
 class Digest:
-    """Tell a conditioning, what training made of the same text last, and a picture's latents in
+    """Tell a conditioning, what training made of the same text last, and an image's latents in
     digests, and whether the latents are finite.
     """
 
@@ -122,6 +122,28 @@ class Digest:
             "finite": bool(samples.isfinite().all()),
         }
         return {"ui": {"told": [told]}}
+
+
+class Anything(str):
+    """A type of output that fits every input."""
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
+class Given:
+    """Any value, over a wire."""
+
+    RETURN_TYPES = (Anything("*"),)
+    FUNCTION = "give"
+    CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"json_text": ("STRING", {})}}
+
+    def give(self, json_text: str) -> tuple[Any]:
+        return (json.loads(json_text),)
 
 
 heard: dict[str, str] = {}
@@ -152,5 +174,5 @@ def listen_to_training() -> None:
     heard.clear()
 
 
-NODES = (SmallModels, SmallFamily, SmallCheckpoint, WriteSmallFamily, Digest)
+NODES = (SmallModels, SmallFamily, SmallCheckpoint, WriteSmallFamily, Digest, Given)
 NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in NODES}

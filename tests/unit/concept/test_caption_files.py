@@ -45,7 +45,7 @@ def test_templates_skip_comments_and_blank_lines():
 
 
 def test_templates_of_a_file_are_tamed():
-    assert templates_from("a {} embedding\ue002:evil", typed=False) == ("a {} evil",)
+    assert templates_from("a {} embedembedding:ding:evil", typed=False) == ("a {} evil",)
     text = "a {} embedding:evil (((("
     assert templates_from(text, typed=False) == (r"a {} evil \(\(\(\(",)
     assert templates_from("a {} embedding:other", typed=True) == ("a {} embedding:other",)
@@ -122,24 +122,29 @@ def test_lists_of_tags_are_joined_and_null_says_nothing():
 def test_kohya_metadata_gives_captions_and_tags():
     text = json.dumps(
         {
-            "C:\\pictures\\a.png": {"caption": "a cat", "tags": "red, big"},
-            "/pictures/b": {"tags": "blue", "train_resolution": [512, 512]},
+            "C:\\images\\a.png": {"caption": "a cat", "tags": "red, big"},
+            "/images/b": {"tags": "blue", "train_resolution": [512, 512]},
             "c": {"caption": "only"},
             "d": {},
         }
     )
     found = metadata_captions(text, "meta.json")
-    assert found == {"a.png": "a cat, red, big", "b": "blue", "c": "only", "d": ""}
+    assert found == {
+        "C:\\images\\a.png": "a cat, red, big",
+        "/images/b": "blue",
+        "c": "only",
+        "d": "",
+    }
 
 
 @pytest.mark.parametrize("key", ["file_name", "image", "file"])
 def test_json_lines_give_captions(key: str):
     text = f'{{"{key}": "a.png", "text": "a cat"}}\n\n{{"{key}": "x/b.png", "caption": "b"}}\n'
-    assert metadata_captions(text, "metadata.jsonl") == {"a.png": "a cat", "b.png": "b"}
+    assert metadata_captions(text, "metadata.jsonl") == {"a.png": "a cat", "x/b.png": "b"}
 
 
 @pytest.mark.parametrize("line", ['{"id": 3, "label": "cat"}', '{"image": {"bytes": 1}}', "[1]"])
-def test_json_lines_of_another_kind_name_no_picture(line: str):
+def test_json_lines_of_another_kind_name_no_image(line: str):
     assert metadata_captions(f"{line}\n{line}", "metadata.jsonl") == {}
     with pytest.raises(ValueError, match="'metadata.jsonl' cannot be read .line 3 has none of"):
         metadata_captions(f'{{"file": "a.png"}}\n\n{line}\n', "metadata.jsonl")

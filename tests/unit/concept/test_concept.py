@@ -1,24 +1,22 @@
 from collections import Counter
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy import picture, plain_concept
+from toy import image, plain_concept
 
+from ti_core.concept.caption_settings import CaptionSettings
 from ti_core.concept.concept import (
     Concept,
-    Pick,
     check_words,
     joined_concepts,
-    picks,
     without,
 )
+from ti_core.concept.rounds import Rounds, SamplePick
 from ti_core.concept.templates import TEMPLATES
-from ti_core.concept.wording import Wording
 
 
 def concept(sizes: list[tuple[int, int]], **more: Any) -> Concept:
@@ -26,11 +24,11 @@ def concept(sizes: list[tuple[int, int]], **more: Any) -> Concept:
     return plain_concept([torch.zeros(height, width, 3) for width, height in sizes], **more)
 
 
-def shown(one: Concept, batch: int, count: int, seed: int = 0) -> list[list[Pick]]:
+def shown(one: Concept, batch: int, count: int, seed: int = 0) -> list[list[SamplePick]]:
     """The first groups that are trained on."""
     shapes = [tuple(crop.shape) for crop in one.crops]
-    streams = [torch.Generator().manual_seed(seed + n) for n in range(2)]
-    return list(islice(picks(one, shapes, batch, streams), count))
+    rounds = Rounds(one, shapes, batch, seed)
+    return [rounds.group(number) for number in range(count)]
 
 
 SIZES = st.lists(st.sampled_from([(64, 64), (96, 64), (64, 96)]), min_size=1, max_size=7)
@@ -38,24 +36,24 @@ SIZES = st.lists(st.sampled_from([(64, 64), (96, 64), (64, 96)]), min_size=1, ma
 
 @settings(max_examples=40, deadline=None)
 @given(SIZES, st.integers(1, 4), st.integers(0, 9))
-def test_a_batch_holds_one_size_and_pictures_are_shown_evenly(
+def test_a_batch_holds_one_size_and_images_are_shown_evenly(
     sizes: list[tuple[int, int]], batch: int, seed: int
 ):
     one = concept(sizes)
     groups = shown(one, batch, 60, seed)
     assert all(len(group) == batch for group in groups)
     assert all(len({sizes[crop] for _, crop, _ in group}) == 1 for group in groups)
-    counts = Counter(picture for group in groups for picture, *_ in group)
+    counts = Counter(image for group in groups for image, *_ in group)
     if len(set(sizes)) == 1 or 60 * batch > 20 * len(sizes):
         assert max(counts.values()) - min(counts.values()) <= 2 * batch + 2
     assert groups == shown(one, batch, 60, seed)
 
 
-def test_repeats_show_a_picture_more_often():
+def test_repeats_show_an_image_more_often():
     crop = torch.zeros(64, 64, 3)
-    one = Concept((picture(crop), picture(crop, repeats=3), picture(crop)), "object")
+    one = Concept((image(crop), image(crop, repeats=3), image(crop)), "object")
     groups = shown(one, 1, 50)
-    assert Counter(picture for [(picture, *_)] in groups) == {0: 10, 1: 30, 2: 10}
+    assert Counter(image for [(image, *_)] in groups) == {0: 10, 1: 30, 2: 10}
 
 
 def test_rounds_are_counted():
@@ -65,20 +63,20 @@ def test_rounds_are_counted():
 
 def test_each_showing_draws_one_of_the_variants():
     crop = torch.zeros(64, 64, 3)
-    one = Concept((picture(*[crop] * 4), picture(crop)), "object")
+    one = Concept((image(*[crop] * 4), image(crop)), "object")
     groups = shown(one, 1, 200)
-    crops = Counter(crop for [(picture, crop, _)] in groups if picture == 0)
+    crops = Counter(crop for [(image, crop, _)] in groups if image == 0)
     assert set(crops) == {0, 1, 2, 3}
     assert min(crops.values()) > 10
-    assert {crop for [(picture, crop, _)] in groups if picture == 1} == {4}
+    assert {crop for [(image, crop, _)] in groups if image == 1} == {4}
 
 
 def test_joined_concepts_keep_what_is_their_own():
     left = concept([(64, 64)] * 2, captions=["a", "a"], repeats=5)
-    crops, style = [torch.zeros(32, 32, 3)] * 2, Wording(TEMPLATES["style"])
-    right = Concept((picture(*crops, name="x.png", wording=style),), "style")
+    crops, style = [torch.zeros(32, 32, 3)] * 2, CaptionSettings(TEMPLATES["style"])
+    right = Concept((image(*crops, name="x.png", caption_settings=style),), "style")
     both = joined_concepts([left, right])
-    assert [one.name for one in both.pictures] == ["0.png", "1.png", "x.png"]
+    assert [one.name for one in both.images] == ["0.png", "1.png", "x.png"]
     assert both.kind == "captions + style"
     assert list(both.turns) == [0] * 5 + [1] * 5 + [2]
     assert both.places == (range(0, 1), range(1, 2), range(2, 4))
@@ -89,25 +87,27 @@ def test_joined_concepts_keep_what_is_their_own():
 
 
 def test_captions_without_the_word_are_refused_on_request():
-    crop, strict = torch.zeros(64, 64, 3), Wording(missing="error")
-    named = picture(crop, caption="a my-cat", wording=strict)
-    other = picture(crop, name="1.png", caption="a my-catalog", wording=strict)
-    check_words(Concept((named, replace(other, wording=Wording())), "captions"), "my-cat")
-    with pytest.raises(ValueError, match="missing from the captions of 1 picture: 1.png"):
+    crop, strict = torch.zeros(64, 64, 3), CaptionSettings(missing="error")
+    named = image(crop, caption="a my-cat", caption_settings=strict)
+    other = image(crop, name="1.png", caption="a my-catalog", caption_settings=strict)
+    check_words(
+        Concept((named, replace(other, caption_settings=CaptionSettings())), "captions"), "my-cat"
+    )
+    with pytest.raises(ValueError, match="missing from the captions of 1 image: 1.png"):
         check_words(Concept((named, other), "captions"), "my-cat")
 
 
-def test_pictures_of_one_name_are_judged_each_by_its_own_wording():
+def test_images_of_one_name_are_judged_each_by_its_own_wording():
     """Two folders that are joined may both have a 1.png."""
     crop = torch.zeros(64, 64, 3)
-    strict = picture(crop, caption="a my-cat", wording=Wording(missing="error"))
-    lax = picture(crop, caption="a dog")
+    strict = image(crop, caption="a my-cat", caption_settings=CaptionSettings(missing="error"))
+    lax = image(crop, caption="a dog")
     check_words(Concept((strict, lax), "captions"), "my-cat")
 
 
 def test_turns_are_counted_and_bounded():
-    several = Concept((picture(torch.zeros(8, 8, 3), repeats=2), picture(torch.zeros(8, 8, 3))), "")
+    several = Concept((image(torch.zeros(8, 8, 3), repeats=2), image(torch.zeros(8, 8, 3))), "")
     assert list(several.turns) == [0, 0, 1]
     assert list(without(several, [0]).turns) == [1]
-    with pytest.raises(ValueError, match="would show 1000001 pictures.*Lower the repeats"):
-        Concept((picture(torch.zeros(8, 8, 3), repeats=1_000_001),), "")
+    with pytest.raises(ValueError, match="would have 1000001 images.*Lower the repeats"):
+        Concept((image(torch.zeros(8, 8, 3), repeats=1_000_001),), "")

@@ -9,11 +9,11 @@ from ti_core.concept.fit import (
     FitSettings,
     View,
     bucket_for,
-    draw_view,
+    fitted_image,
     fitted_mask,
-    fitted_picture,
     lost,
-    recoloured,
+    random_view,
+    recolored,
 )
 
 SIDES = st.integers(16, 6000)
@@ -64,7 +64,7 @@ def test_buckets_are_kohyas_for_common_shapes():
     assert bucket_for(100, 3000, settings) == (256, 1024)
 
 
-def test_a_small_picture_gets_a_small_bucket_without_enlarging():
+def test_a_small_image_gets_a_small_bucket_without_enlarging():
     settings = FitSettings(512, 512, buckets=True, upscale=False)
     assert bucket_for(300, 200, settings) == (256, 192)
     assert bucket_for(5000, 64, settings) == (1024, 64)
@@ -87,7 +87,7 @@ def ramp(width: int, height: int) -> torch.Tensor:
 @given(w=st.integers(16, 400), h=st.integers(16, 400))
 def test_every_method_fills_the_size(method: str, w: int, h: int):
     settings = FitSettings(method=method)  # type: ignore[arg-type]
-    crop = fitted_picture(ramp(w, h), (96, 64), View(), settings)
+    crop = fitted_image(ramp(w, h), (96, 64), View(), settings)
     assert crop.shape == (64, 96, 3)
     assert 0 <= crop.min() <= crop.max() <= 1
 
@@ -96,7 +96,7 @@ def test_every_method_fills_the_size(method: str, w: int, h: int):
 def test_crops_have_the_size_and_the_middle(size: tuple[int, int]):
     height, width = size
     whole = torch.linspace(0, 1, width).expand(3, height, width).movedim(0, -1)
-    crop = fitted_picture(whole, (64, 64), View(), FitSettings())
+    crop = fitted_image(whole, (64, 64), View(), FitSettings())
     assert crop.shape == (64, 64, 3)
     assert crop.mean() == pytest.approx(0.5, abs=0.01)
     assert 0 <= crop.min() <= crop.max() <= 1
@@ -105,74 +105,74 @@ def test_crops_have_the_size_and_the_middle(size: tuple[int, int]):
 def test_crops_lie_where_the_view_looks():
     tall = ramp(64, 256)
     reds = {}
-    for position, down in (("top", 0.0), ("centre", 0.5)):
-        view = draw_view(FitSettings(position=position), torch.Generator())  # type: ignore[arg-type]
+    for position, down in (("top", 0.0), ("center", 0.5)):
+        view = random_view(FitSettings(position=position), torch.Generator())  # type: ignore[arg-type]
         assert view == View(down=down)
-        reds[position] = fitted_picture(tall, (64, 64), view, FitSettings())[..., 1].mean()
+        reds[position] = fitted_image(tall, (64, 64), view, FitSettings())[..., 1].mean()
     assert reds["top"] == pytest.approx(0.125, abs=0.01)
-    assert reds["centre"] == pytest.approx(0.5, abs=0.01)
+    assert reds["center"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_closer_view_shows_less():
-    near = fitted_picture(ramp(64, 64), (64, 64), View(zoom=2.0), FitSettings())
+    near = fitted_image(ramp(64, 64), (64, 64), View(zoom=2.0), FitSettings())
     assert near[0, 0, 0] == pytest.approx(0.25, abs=0.02)
     assert near[0, -1, 0] == pytest.approx(0.75, abs=0.02)
     corner = View(across=1.0, down=0.0, zoom=2.0)
-    right = fitted_picture(ramp(64, 64), (64, 64), corner, FitSettings())
+    right = fitted_image(ramp(64, 64), (64, 64), corner, FitSettings())
     assert right[0, 0, :2].tolist() == pytest.approx([0.5, 0.0], abs=0.02)
 
 
-def test_colours_are_shifted_as_the_view_says():
-    """Brightness multiplies, contrast stretches around the mean, saturation around the grey of
+def test_colors_are_shifted_as_the_view_says():
+    """Brightness multiplies, contrast stretches around the mean, saturation around the gray of
     the same brightness.
     """
-    picture = torch.tensor([[[0.2, 0.2, 0.2], [0.6, 0.4, 0.4]]])
+    image = torch.tensor([[[0.2, 0.2, 0.2], [0.6, 0.4, 0.4]]])
 
     def seen(**factors: float) -> torch.Tensor:
-        return recoloured(picture, View(**factors))  # type: ignore[arg-type]
+        return recolored(image, View(**factors))  # type: ignore[arg-type]
 
-    assert torch.allclose(seen(), picture)
-    assert torch.allclose(seen(brightness=1.5), picture * 1.5)
-    assert torch.allclose(seen(contrast=0.5), (picture + picture.mean()) / 2)
-    grey = seen(saturation=0.0)
-    assert grey[0, 0].tolist() == pytest.approx([0.2] * 3)
-    assert grey[0, 1].tolist() == pytest.approx([0.299 * 0.6 + 0.701 * 0.4] * 3)
-    jittered = fitted_picture(picture, (2, 1), View(brightness=1.5), FitSettings(colour=0.5))
-    assert torch.allclose(jittered, picture * 1.5, atol=1e-6)
+    assert torch.allclose(seen(), image)
+    assert torch.allclose(seen(brightness=1.5), image * 1.5)
+    assert torch.allclose(seen(contrast=0.5), (image + image.mean()) / 2)
+    gray = seen(saturation=0.0)
+    assert gray[0, 0].tolist() == pytest.approx([0.2] * 3)
+    assert gray[0, 1].tolist() == pytest.approx([0.299 * 0.6 + 0.701 * 0.4] * 3)
+    jittered = fitted_image(image, (2, 1), View(brightness=1.5), FitSettings(color=0.5))
+    assert torch.allclose(jittered, image * 1.5, atol=1e-6)
 
 
-def test_squashing_keeps_everything_and_padding_adds_its_colour():
+def test_squashing_keeps_everything_and_padding_adds_its_color():
     wide = ramp(256, 64)
-    squashed = fitted_picture(wide, (64, 64), View(), FitSettings(method="squash"))
+    squashed = fitted_image(wide, (64, 64), View(), FitSettings(method="squash"))
     assert squashed[:, 0, 0].max() < 0.05
     assert squashed[:, -1, 0].min() > 0.95
-    padded = fitted_picture(wide, (64, 64), View(), FitSettings(method="pad", pad_colour=(1, 0, 0)))
+    padded = fitted_image(wide, (64, 64), View(), FitSettings(method="pad", pad_color=(1, 0, 0)))
     assert padded[0].tolist() == [[1.0, 0.0, 0.0]] * 64
     assert padded[32, -1, 0] > 0.9
 
 
-def test_a_mirrored_view_mirrors_picture_and_mask_alike():
+def test_a_mirrored_view_mirrors_image_and_mask_alike():
     mask = torch.zeros(64, 64)
     mask[:, :16] = 1
     view = View(flipped=True)
-    assert fitted_picture(ramp(64, 64), (64, 64), view, FitSettings())[0, 0, 0] == 1
+    assert fitted_image(ramp(64, 64), (64, 64), view, FitSettings())[0, 0, 0] == 1
     assert fitted_mask(mask, (64, 64), view, FitSettings())[:, -16:].min() == 1
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 99))
 def test_views_stay_within_the_settings_and_repeat(seed: int):
-    settings = FitSettings(position="random", flip=0.5, zoom=0.2, colour=0.1)
-    one, two = (draw_view(settings, torch.Generator().manual_seed(seed)) for _ in range(2))
+    settings = FitSettings(position="random", flip=0.5, zoom=0.2, color=0.1)
+    one, two = (random_view(settings, torch.Generator().manual_seed(seed)) for _ in range(2))
     assert one == two
     assert 1 <= one.zoom <= 1.2
     assert all(0.9 <= value <= 1.1 for value in one[4:])
-    crop = fitted_picture(ramp(100, 80), (64, 64), one, settings)
+    crop = fitted_image(ramp(100, 80), (64, 64), one, settings)
     assert crop.shape == (64, 64, 3)
     assert 0 <= crop.min() <= crop.max() <= 1
 
 
 def test_flips_happen_as_often_as_asked():
     stream = torch.Generator().manual_seed(0)
-    flips = [draw_view(FitSettings(flip=0.25), stream).flipped for _ in range(400)]
+    flips = [random_view(FitSettings(flip=0.25), stream).flipped for _ in range(400)]
     assert 70 < sum(flips) < 130

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from ti_core.concept.caption_settings import sample_text
 from ti_core.concept.kohya_toml import subsets
-from ti_core.concept.wording import worded
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 reads no TOML")
 
@@ -61,8 +61,8 @@ def one(text: str, head: str = "", dataset: str = ""):  # type: ignore[no-untype
 def test_the_documents_example_is_read_as_it_is():
     found, notes = subsets(DOCUMENTED)
     assert [subset.folder for subset in found] == ["C:\\hoge", "C:\\fuga", "C:\\piyo"]
-    assert [subset.captions.wording.keep_tokens for subset in found] == [2, 3, 1]
-    assert all(subset.captions.wording.shuffle for subset in found)
+    assert [subset.captions.caption_settings.keep_tokens for subset in found] == [2, 3, 1]
+    assert all(subset.captions.caption_settings.shuffle for subset in found)
     assert [(subset.fit.width, subset.fit.height) for subset in found] == [
         (512, 512),
         (512, 512),
@@ -106,15 +106,23 @@ def test_every_switch_arrives():
         skip_image_resolution = 256
         """,
     )
-    wording, fit = found.captions.wording, found.fit
+    caption_settings, fit = found.captions.caption_settings, found.fit
     assert found.repeats == 10
-    assert (wording.prefix, wording.suffix) == ("pre", "post")
-    assert (wording.caption_dropout, wording.caption_dropout_rounds) == (0.1, 3)
-    assert (wording.tag_dropout, wording.wildcards, wording.lines) == (0.2, True, "draw")
-    assert (wording.keep_separator, wording.secondary_separator) == ("|||", ";;;")
-    assert (wording.separator, wording.warmup_min, wording.warmup_steps) == (";", 2, 50)
+    assert (caption_settings.prefix, caption_settings.suffix) == ("pre", "post")
+    assert (caption_settings.caption_dropout, caption_settings.caption_dropout_epochs) == (0.1, 3)
+    assert (caption_settings.tag_dropout, caption_settings.wildcards, caption_settings.lines) == (
+        0.2,
+        True,
+        "draw",
+    )
+    assert (caption_settings.keep_separator, caption_settings.secondary_separator) == ("|||", ";;;")
+    assert (
+        caption_settings.separator,
+        caption_settings.warmup_min,
+        caption_settings.warmup_steps,
+    ) == (";", 2, 50)
     assert (fit.flip, fit.position, fit.variants) == (0.5, "random", 4)
-    assert fit.colour > 0
+    assert fit.color > 0
     assert (fit.width, fit.height, fit.smallest, fit.largest, fit.step) == (640, 512, 320, 960, 32)
     assert fit.buckets
     assert not fit.upscale
@@ -123,15 +131,15 @@ def test_every_switch_arrives():
 
 
 def test_prefix_and_suffix_of_a_dataset_file_are_a_strangers():
-    lines = "caption_prefix = 'embed\ue002ding:a {}'\ncaption_suffix = '(embedding:b:1.3)'"
-    wording = replace(one(lines).captions.wording, typed=False)
-    assert worded("c", wording, "x") == r"a x c \(b:1.3\)"
+    lines = "caption_prefix = 'embedembedding:ding:a {}'\ncaption_suffix = '(embedding:b:1.3)'"
+    caption_settings = replace(one(lines).captions.caption_settings, typed=False)
+    assert sample_text("c", caption_settings, "x") == r"a x c \(b:1.3\)"
 
 
 def test_the_defaults_are_kohyas():
     found = one("")
     assert found.captions.files.extension == ".caption"
-    assert found.captions.wording.lines == "first"
+    assert found.captions.caption_settings.lines == "first"
     assert (found.repeats, found.fit.buckets, found.fit.step) == (1, False, 64)
 
 

@@ -2,6 +2,7 @@
 run.
 """
 
+import errno
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import torch
 from hostile_disks import largest_file
 from toy import concept, ran, settings, word
 
-from ti_core.concept.wording import Wording
+from ti_core.concept.caption_settings import CaptionSettings
 from ti_core.store import run_store
 from ti_core.store.checkpoint import (
     METADATA,
@@ -32,9 +33,10 @@ from ti_core.store.checkpoint import (
     sealed,
 )
 from ti_core.store.digest import digest_of
-from ti_core.store.run_store import RunStore, checkpoints, step_of
-from ti_core.training.optimisers import FreeSettings, SphericalSettings
+from ti_core.store.run_store import ANEW, RunStore, checkpoints, step_of, trim
+from ti_core.training.optimizers import AdamWSettings, SphericalSettings
 from ti_core.training.run import RunState
+from ti_core.word.formats import file_locks
 
 LIKE = word().vectors
 
@@ -42,7 +44,7 @@ LIKE = word().vectors
 @pytest.fixture(scope="module")
 def state() -> RunState:
     """A run of the free method after ten steps."""
-    return ran(settings(10, method=FreeSettings()))
+    return ran(settings(10, method=AdamWSettings()))
 
 
 def store(root: Path, resume: Any = "continue", name: str = "cat-1") -> RunStore:
@@ -98,7 +100,7 @@ def test_every_cut_is_noticed(state: RunState):
         ({"loss_scale": "1"}, "loss_scale is '1', not a number"),
         ({"rollbacks": 99}, "rollbacks are 99"),
         ({"rollbacks": 0.5}, "rollbacks is 0.5"),
-        ({"initialiser_loss": True}, "initialiser_loss is True"),
+        ({"initializer_loss": True}, "initializer_loss is True"),
         ({"seconds": None}, "seconds is None"),
         ({"ended": "often"}, "it ended by 'often'"),
         ({"ended": None}, "it ended by None"),
@@ -178,8 +180,8 @@ def test_milestones_stay_and_fewer_steps_take_the_nearest_of_them(tmp_path: Path
         assert found is not None
         assert found.step == 100
         assert kept.notes == [
-            "A longer run is stored, of 225 steps; set steps to that to have its word. For 120 "
-            "steps, training goes on from step 100 of it."
+            "A longer run of 225 steps is stored; set steps to that number to load its word. "
+            "For 120 steps, training continues from step 100 of it."
         ]
         done = ran(shorter, found)
         kept.save(done)
@@ -189,7 +191,7 @@ def test_milestones_stay_and_fewer_steps_take_the_nearest_of_them(tmp_path: Path
         assert longest is not None
         assert longest.step == 225
         assert kept.load(LIKE, 10) is None
-        assert kept.notes[-1].endswith("For 10 steps, training goes on from the beginning.")
+        assert kept.notes[-1].endswith("For 10 steps, training continues from the beginning.")
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_put_aside(tmp_path: Path):
@@ -206,15 +208,245 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_put_aside(tmp_p
     assert len(checkpoints(tmp_path / "cat-1")) == 2
 
 
-def test_starting_over_leaves_the_old_run_until_the_new_one_has_something(tmp_path: Path):
-    saved(tmp_path, *(ran(settings(10), until=step) for step in (6, 8)))
+def steps_in(root: Path) -> list[int]:
+    return [step_of(path) for path in checkpoints(root / "cat-1")]
+
+
+ENDS = {"kill": None, "cancel": "", "out of memory": "memory", "no numbers": "not finite"}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("until", [(), (2,), (2, 4), (2, 4, 6, 8, 9)])
+def test_a_run_that_starts_over_and_is_broken_off_leaves_the_one_before(
+    end: str, until: tuple[int, ...], tmp_path: Path
+):
+    before = ran(settings(10))
+    saved(tmp_path, ran(settings(10), until=6), before)
     with store(tmp_path, "start over") as kept:
         assert kept.load(LIKE, 10) is None
-        assert len(checkpoints(tmp_path / "cat-1")) == 2
-        kept.save(ran(settings(10), until=2))
+        kept.probe(LIKE, 10)
+        for step in until:
+            kept.save(replace(ran(settings(10), until=step), ended=ENDS[end] or ""))
+    assert steps_in(tmp_path) == [6, 10]
+    with store(tmp_path) as again:
+        found = again.load(LIKE, 10)
+        assert found is not None
+        assert checkpoint(found) == checkpoint(before)
+        told = [note for note in again.notes if "that started over was interrupted" in note]
+        assert len(told) == bool(until)
+
+
+@pytest.mark.parametrize("before", [0, 2, 8])
+def test_the_list_of_stored_runs_shows_what_the_next_run_goes_on_from(before: int, tmp_path: Path):
+    if before:
+        saved(tmp_path, ran(settings(10), until=before))
+    with store(tmp_path, "start over") as kept:
         kept.save(ran(settings(10), until=4))
-    names = [path.name for path in checkpoints(tmp_path / "cat-1")]
-    assert names == ["step-000000002.safetensors", "step-000000004.safetensors"]
+    listed = [state.step for _, state in run_store.last_states(tmp_path, bool, 5)]
+    with store(tmp_path) as again:
+        found = again.load(LIKE, 10)
+    assert found is not None and listed == [found.step] == [max(before, 4)]
+
+
+def test_a_run_that_starts_over_and_is_shorter_is_not_called_part_of_the_longer_one(tmp_path: Path):
+    saved(tmp_path, ran(settings(10)))
+    with store(tmp_path, "start over") as kept:
+        kept.save(ran(settings(10), until=4))
+    with store(tmp_path) as again:
+        assert again.load(LIKE, 5) is not None
+    assert again.notes[0].endswith("training continues from step 4 of the other run next to it.")
+
+
+def test_a_run_that_starts_over_in_another_format_is_left_as_it_is(
+    tmp_path: Path,
+):
+    with store(tmp_path, "start over") as kept:
+        kept.save(ran(settings(10), until=4))
+    (path,) = checkpoints(tmp_path / "cat-1" / ANEW)
+    tensors, facts = opened(path.read_bytes())
+    facts.pop("digest")
+    path.write_bytes(sealed(tensors, {**facts, "version": VERSION + 1}))
+    before = path.read_bytes()
+    with store(tmp_path) as again:
+        assert again.load(LIKE, 10) is None
+        assert again.folder.name == f"cat-1-v{VERSION}"
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_is_not_there_has_no_leftovers_to_tell_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    with store(tmp_path) as kept:
+        assert kept.notes == []
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("ended", ["steps", "rule", "user"])
+@pytest.mark.parametrize("steps", [4, 10, 14])
+def test_a_run_that_has_started_over_takes_the_place_of_the_one_before_at_its_end(
+    steps: int, ended: Any, tmp_path: Path
+):
+    saved(tmp_path, ran(settings(10), until=6), ran(settings(10)))
+    new = replace(ran(settings(steps)), ended=ended, seconds=99.0)
+    with store(tmp_path, "start over") as kept:
+        kept.save(ran(settings(steps), until=2))
+        assert steps_in(tmp_path) == [6, 10]
+        kept.save(new)
+        assert kept.newest == steps
+    assert steps_in(tmp_path) == [2, steps]
+    assert not (tmp_path / "cat-1" / ANEW).exists()
+    with store(tmp_path) as again:
+        found = again.load(LIKE, 20)
+        assert found is not None and checkpoint(found) == checkpoint(new)
+        assert again.notes == []
+
+
+def test_whoever_goes_on_after_a_broken_off_start_goes_on_from_the_furthest(tmp_path: Path):
+    saved(tmp_path, ran(settings(10), until=4))
+    with store(tmp_path, "start over") as kept:
+        kept.save(ran(settings(10), until=7))
+    with store(tmp_path) as again:
+        found = again.load(LIKE, 10)
+        assert found is not None and found.step == 7
+        assert set(again.words(LIKE, 7)) == {7}
+        again.save(ran(settings(10), found))
+    assert steps_in(tmp_path) == [7, 10]
+
+
+def test_starting_over_twice_forgets_the_first_attempt_alone(tmp_path: Path):
+    saved(tmp_path, ran(settings(10)))
+    for step in (8, 3):
+        with store(tmp_path, "start over") as kept:
+            kept.save(ran(settings(10), until=step))
+    assert [step_of(path) for path in checkpoints(tmp_path / "cat-1" / ANEW)] == [3]
+    assert steps_in(tmp_path) == [10]
+
+
+def test_starting_over_where_nothing_was_is_a_run_like_any_other(tmp_path: Path):
+    with store(tmp_path, "start over") as kept:
+        kept.save(ran(settings(10), until=2))
+        kept.save(ran(settings(10)))
+    assert steps_in(tmp_path) == [2, 10]
+
+
+# Whose checkpoint it is
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "says"),
+    [
+        ("b" * 64, "step-000000008.safetensors", "it belongs to another run"),
+        ("", "step-000000008.safetensors", "it belongs to another run"),
+        ("a" * 16, "step-000000008.safetensors", "it belongs to another run"),
+        ("a" * 64, "step-000000009.safetensors", "it holds step 8"),
+        ("a" * 64, "step-000000001.safetensors", "it holds step 8"),
+    ],
+)
+def test_a_checkpoint_of_another_run_or_step_is_put_aside_and_told(
+    key: str, name: str, says: str, tmp_path: Path
+):
+    own = "a" * 64
+    with RunStore(tmp_path, "cat-1", "continue", key=own) as kept:
+        kept.save(ran(settings(10), until=5))
+        (kept.folder / name).write_bytes(checkpoint(ran(settings(10), until=8), key))
+        if step_of(kept.folder / name) < 5:
+            (kept.folder / "step-000000005.safetensors").unlink()
+    with RunStore(tmp_path, "cat-1", "continue", key=own) as again:
+        found = again.load(LIKE, 10)
+        assert says in again.notes[0]
+        assert (again.folder / name).with_suffix(".damaged").is_file()
+    assert (found.step if found else 0) == (5 if step_of(Path(name)) > 5 else 0)
+
+
+def is_cat(name: str) -> bool:
+    return name.startswith("cat-")
+
+
+def test_the_list_of_stored_runs_leaves_out_what_has_another_step_than_its_name(tmp_path: Path):
+    saved(tmp_path, ran(settings(10), until=8))
+    assert [state.step for _, state in run_store.last_states(tmp_path, is_cat, 9)] == [8]
+    (path,) = checkpoints(tmp_path / "cat-1")
+    path.rename(path.with_name("step-000000400.safetensors"))
+    assert list(run_store.last_states(tmp_path, is_cat, 9)) == []
+
+
+# Locks
+
+
+NO_LOCKS = ["ENOLCK", "EOPNOTSUPP", "ENOSYS", "EINVAL", "EIO", "EPERM", "EBADF", "ENOTSUP"]
+
+
+def locks_that_fail(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(file_locks, "ask_for", refuse)
+
+
+@pytest.mark.parametrize("name", NO_LOCKS)
+def test_a_run_is_stored_without_a_lock_where_there_are_none_and_that_is_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    code = getattr(errno, name)
+    locks_that_fail(monkeypatch, code)
+    with store(tmp_path) as kept:
+        (note,) = kept.notes
+        assert f"cannot be locked ({os.strerror(code)})" in note
+        assert "do not run the same training twice at the same time" in note
+        kept.save(ran(settings(10), until=4))
+    with store(tmp_path) as again:
+        found = again.load(LIKE, 10)
+    assert found is not None and found.step == 4
+    assert kept.findings() == kept.notes
+
+
+@pytest.mark.parametrize("name", ["EAGAIN", "EWOULDBLOCK", "EACCES"])
+def test_a_lock_that_somebody_else_has_means_that_the_run_is_running(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    locks_that_fail(monkeypatch, getattr(errno, name))
+    with store(tmp_path) as kept:
+        assert kept.notes == [run_store.RUNNING_ELSEWHERE]
+        assert kept.lock is None
+
+
+def test_runs_that_nobody_can_lock_are_never_removed_to_make_room(
+    tmp_path: Path, state: RunState, monkeypatch: pytest.MonkeyPatch
+):
+    for number in range(3):
+        with store(tmp_path, name=f"cat-{number}") as kept:
+            kept.save(state)
+    monkeypatch.setattr(run_store, "MOST_BYTES", 1)
+    locks_that_fail(monkeypatch, errno.ENOLCK)
+    with store(tmp_path, name="cat-9") as kept:
+        kept.save(state)
+        assert "Old runs in" in kept.notes[1] and "stored anyway" in kept.notes[1]
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+# A folder that can be read alone
+
+
+def test_a_stored_run_is_taken_up_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    saved(tmp_path, ran(settings(10), until=4))
+    real = Path.open
+
+    def read_only(path: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
+        if set(mode) & set("wax+"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return real(path, mode, *rest, **named)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    with store(tmp_path) as kept:
+        found = kept.load(LIKE, 10)
+        assert found is not None and found.step == 4
+        assert set(kept.words(LIKE, 4)) == {4}
+        kept.save(ran(settings(10), found))
+        (note,) = kept.notes
+    assert "The run cannot be stored in" in note and "Read-only file system" in note
+    assert steps_in(tmp_path) == [4]
 
 
 def test_off_touches_no_disk(tmp_path: Path, state: RunState):
@@ -259,7 +491,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path, state: RunSt
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
-    leftover = tmp_path / "cat-1" / ".step-000000002.safetensors.abc.part"
+    leftover = tmp_path / "cat-1" / ".step-000000002.safetensors.0abc1234.part"
     leftover.write_bytes(b"half")
     with store(tmp_path) as refused:
         assert refused.lock is None
@@ -306,7 +538,7 @@ def test_a_failure_is_told_once_at_once_and_the_report_has_a_line_for_all(tmp_pa
         assert kept.newest == 14
 
 
-@pytest.mark.parametrize("method", [SphericalSettings(), FreeSettings()])
+@pytest.mark.parametrize("method", [SphericalSettings(), AdamWSettings()])
 @pytest.mark.parametrize("steps", [10, 400])
 def test_the_probe_is_as_large_as_the_last_checkpoint_and_not_much_larger(
     method: Any, steps: int, tmp_path: Path
@@ -341,9 +573,9 @@ def test_starting_over_leaves_checkpoints_of_another_version(tmp_path: Path, sta
     theirs.write_bytes(sealed(tensors, {**facts, "version": 2}))
     with store(tmp_path, "start over") as kept:
         kept.save(state)
-        assert "another version of this pack (format 2; this one has 4)" in kept.notes[0]
+        assert "another version of this pack (format 2; this one has 5)" in kept.notes[0]
     assert theirs.is_file()
-    assert checkpoints(tmp_path / "cat-1-v4") == [tmp_path / "cat-1-v4" / theirs.name]
+    assert checkpoints(tmp_path / "cat-1-v5") == [tmp_path / "cat-1-v5" / theirs.name]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
@@ -450,7 +682,7 @@ def test_a_file_system_that_syncs_no_folders_stores_runs_like_any_other(
 
 
 def test_equal_values_have_equal_digests_and_others_do_not():
-    pictures, _ = concept()
+    images, _ = concept()
     values: list[object] = [
         None,
         0,
@@ -472,11 +704,11 @@ def test_equal_values_have_equal_digests_and_others_do_not():
         torch.zeros(2, 3, dtype=torch.bfloat16),
         torch.zeros(2, 3, dtype=torch.int32),
         torch.zeros(0),
-        Wording(),
-        Wording(shuffle=True),
+        CaptionSettings(),
+        CaptionSettings(shuffle=True),
         settings(),
         settings(seed=6),
-        pictures.crops,
+        images.crops,
     ]
     digests = [digest_of(value) for value in values]
     assert len(set(digests)) == len(values)
@@ -498,3 +730,26 @@ def test_a_checkpoint_has_some_kilobytes_and_plain_facts(state: RunState):
     assert len(data) < 8192
     _, facts = opened(data)
     assert json.loads(json.dumps(facts)) == facts
+
+
+@pytest.mark.parametrize("hours", [1, 24, 10_000])
+def test_runs_are_ordered_by_when_they_were_stored_also_after_the_clock_was_set_back(
+    tmp_path: Path, state: RunState, hours: int
+):
+    """The folder of a run that was stored before has the time of a clock that was ahead."""
+    for name in ("cat-1", "cat-2"):
+        with store(tmp_path, name=name) as kept:
+            kept.save(state)
+        for path in (tmp_path / name).iterdir():
+            late = path.stat().st_mtime + 3600 * hours
+            os.utime(path, (late, late))
+    for name in ("cat-3", "cat-1"):
+        with store(tmp_path, name=name) as kept:
+            kept.save(state)
+    assert [name for name, _ in run_store.last_states(tmp_path, is_cat, 9)] == [
+        "cat-1",
+        "cat-3",
+        "cat-2",
+    ]
+    trim(tmp_path, 0, tmp_path / "cat-1")
+    assert [path.name for path in tmp_path.iterdir()] == ["cat-1"]

@@ -6,9 +6,8 @@ from statistics import NormalDist
 
 import pytest
 import torch
-from toy import ToyModel, concept, settings
+from toy import ToyModel, batches, concept, settings
 
-from ti_core.training.batches import batches
 from ti_core.training.noise_levels import NoiseLevels, quantiles, stratified
 from ti_core.training.objective import Objective
 from ti_core.training.validation import validation_batches
@@ -68,34 +67,34 @@ def test_a_step_draws_one_from_each_part_of_the_distribution(levels: NoiseLevels
 def test_by_default_what_the_family_is_trained_on_is_drawn_and_validated():
     """Validated at equal quantiles of the same distribution."""
     usual = NoiseLevels("logit-normal", 1.0, 0.5)
-    model, (pictures, latents) = ToyModel(), concept()
+    model, (images, latents) = ToyModel(), concept()
     model.sigmas = torch.linspace(0.01, 1, 1000)
     model.usual_levels = lambda shape: usual  # type: ignore[method-assign]
     for chosen, levels in ((Objective(), usual), (Objective("uniform"), NoiseLevels())):
-        drawn = validation_batches(model, pictures, latents, "my-cat", 12, 4, objective=chosen)
+        drawn = validation_batches(model, images, latents, "my-cat", 12, 4, objective=chosen)
         found = torch.cat([batch.positions for batch in drawn]).sort().values
         assert found.equal(levels.positions(quantiles(12), 1000))
-        run = batches(model, pictures, latents, "my-cat", settings(objective=chosen))
+        run = batches(model, images, latents, "my-cat", settings(objective=chosen))
         places = torch.cat([next(run).positions for _ in range(300)]) / 1000
         middle = float(levels.places(torch.tensor([0.5])))
         assert float(places.median()) == pytest.approx(middle, abs=0.03)
 
 
 def test_a_range_keeps_the_shape_of_what_lies_in_it():
-    model, (pictures, latents) = ToyModel(), concept()
+    model, (images, latents) = ToyModel(), concept()
     model.sigmas = torch.linspace(0.01, 1, 1000)
     chosen = settings(objective=Objective("logit-normal", start=0.5, end=0.75))
-    run = batches(model, pictures, latents, "my-cat", chosen)
+    run = batches(model, images, latents, "my-cat", chosen)
     places = torch.cat([next(run).positions for _ in range(200)])
     assert int(places.min()) >= 500
     assert int(places.max()) < 750
 
 
 def test_offset_noise_shifts_whole_channels_and_no_other_draw():
-    model, (pictures, latents) = ToyModel(), concept()
-    plain = next(batches(model, pictures, latents, "my-cat", settings()))
+    model, (images, latents) = ToyModel(), concept()
+    plain = next(batches(model, images, latents, "my-cat", settings()))
     shifted = next(
-        batches(model, pictures, latents, "my-cat", settings(objective=Objective(offset_noise=0.1)))
+        batches(model, images, latents, "my-cat", settings(objective=Objective(offset_noise=0.1)))
     )
     apart = shifted.noise - plain.noise
     assert float(apart.flatten(2).std(-1).max()) < 1e-6
@@ -105,18 +104,16 @@ def test_offset_noise_shifts_whole_channels_and_no_other_draw():
 
 
 def test_a_weighting_weighs_each_sample_of_a_batch_beside_its_mask():
-    model, (pictures, latents) = ToyModel(), concept()
+    model, (images, latents) = ToyModel(), concept()
     chosen = settings(objective=Objective(weighting="min-SNR"))
-    batch = next(batches(model, pictures, latents, "my-cat", chosen))
+    batch = next(batches(model, images, latents, "my-cat", chosen))
     assert batch.weights is not None
     sigma = model.sigmas[batch.positions]
     expected = (sigma**-2).clamp_max(5) * sigma**2
     torch.testing.assert_close(batch.weights.flatten(), expected)
     mask = torch.zeros(4, 4)
     mask[:, :2] = 2.0
-    masked = replace(
-        pictures, pictures=tuple(replace(one, weights=(mask,)) for one in pictures.pictures)
-    )
+    masked = replace(images, images=tuple(replace(one, weights=(mask,)) for one in images.images))
     both = next(batches(model, masked, latents, "my-cat", chosen))
     assert both.weights is not None
     torch.testing.assert_close(both.weights[:, 0, :, 0], 2 * expected[:, None].expand(-1, 4))

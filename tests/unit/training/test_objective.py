@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ti_core.training.objective import Objective, Prediction, Weighting, emphasis, native_loss
+from ti_core.training.objective import Objective, Prediction, Weighting, loss_weight, native_loss
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "flow"])
@@ -55,7 +55,7 @@ def test_weights_say_where_the_loss_looks():
     assert same.equal(native_loss(predicted, x0, sigma, "eps"))
 
 
-def pictures(count: int) -> tuple[Tensor, Tensor, Tensor]:
+def images(count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Latents, noise, and what a network gets wrong, in double precision."""
     draws = torch.Generator().manual_seed(6)
     made = torch.randn(3, count, 3, 8, 8, dtype=torch.double, generator=draws)
@@ -66,7 +66,7 @@ def pictures(count: int) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("zsnr", [False, True])
 def test_the_loss_is_that_of_diffusers_trainers(kind: Any, zsnr: bool):
     """Their schedulers' noisy latents and targets, ours from x0; but for the last step of zero
-    terminal SNR, where the picture is all noise and says nothing of x0.
+    terminal SNR, where the image is all noise and says nothing of x0.
     """
     made: Any = diffusers.DDPMScheduler(  # type: ignore[attr-defined]
         beta_schedule="scaled_linear",
@@ -76,7 +76,7 @@ def test_the_loss_is_that_of_diffusers_trainers(kind: Any, zsnr: bool):
         rescale_betas_zero_snr=zsnr,
     )
     steps = torch.tensor([0, 100, 500, 900, 998])
-    x0, noise, error = pictures(len(steps))
+    x0, noise, error = images(len(steps))
     noisy = made.add_noise(x0, noise, steps)
     velocity = kind == "v_prediction"
     target = made.get_velocity(x0, noise, steps) if velocity else noise
@@ -93,7 +93,7 @@ def test_the_loss_of_a_flow_is_that_of_diffusers_trainers():
     """FlowMatchEulerDiscreteScheduler with SD 3's shift; not below sigma 0.002."""
     made: Any = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)  # type: ignore[attr-defined]
     places = torch.tensor([0, 100, 500, 900, 996])
-    x0, noise, error = pictures(len(places))
+    x0, noise, error = images(len(places))
     noisy = made.scale_noise(x0, made.timesteps[places], noise)
     sigma = made.sigmas[places].double()
     output = noise - x0 + error
@@ -122,21 +122,21 @@ def test_weightings_are_those_of_the_papers(weighting: Weighting):
         "soft min-SNR": 5 / (snr + 5),
         "debiased": 1 / snr.sqrt(),
     }[weighting]
-    torch.testing.assert_close(emphasis(sigma, "eps", 1.0, weighting, 5.0), expected)
+    torch.testing.assert_close(loss_weight(sigma, "eps", 1.0, weighting, 5.0), expected)
     if weighting == "min-SNR":
         v = torch.minimum(snr, torch.tensor(5.0)) / (snr + 1)
-        torch.testing.assert_close(emphasis(sigma, "v", 1.0, weighting, 5.0), v)
+        torch.testing.assert_close(loss_weight(sigma, "v", 1.0, weighting, 5.0), v)
 
 
-def test_a_weighting_asks_the_same_of_the_picture_whatever_the_network_predicts():
-    """The weight on the squared error of x0, for the same mixture of picture and noise."""
+def test_a_weighting_asks_the_same_of_the_image_whatever_the_network_predicts():
+    """The weight on the squared error of x0, for the same mixture of image and noise."""
     sigma = torch.tensor([0.1, 1.0, 4.0], dtype=torch.double)
     mixed = sigma / (1 + sigma)  # the same SNR in a flow
     error = torch.full((3, 1), 1.0)
     kinds: list[tuple[Tensor, Prediction]] = [(sigma, "eps"), (sigma, "v"), (mixed, "flow")]
     for weighting in WEIGHTINGS:
         found = [
-            emphasis(at, kind, 1.0, weighting, 5.0) * native_loss(error, 0 * error, at, kind)
+            loss_weight(at, kind, 1.0, weighting, 5.0) * native_loss(error, 0 * error, at, kind)
             for at, kind in kinds
         ]
         torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=0)
@@ -144,5 +144,5 @@ def test_a_weighting_asks_the_same_of_the_picture_whatever_the_network_predicts(
 
 
 def test_a_range_without_noise_levels_is_an_error():
-    with pytest.raises(ValueError, match="Set 'to' higher than 'from'"):
+    with pytest.raises(ValueError, match="Set max timestep higher than min timestep"):
         Objective(start=0.6, end=0.6)

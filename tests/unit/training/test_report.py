@@ -6,21 +6,21 @@ import torch
 from toy import concept, plain_concept, word
 
 from ti_core.training.loop import begun
-from ti_core.training.optimisers import SphericalSettings, begin_method
+from ti_core.training.optimizers import SphericalSettings, make_optimizer
 from ti_core.training.report import Outcome, training_report, why_ended
 from ti_core.training.run import Ended, RunState
 from ti_core.training.schedule import schedule
 from ti_core.training.settings import TrainingSettings
 from ti_core.training.stopping import Validation
-from ti_core.word.vocabulary import Neighbour, Vocabulary
+from ti_core.word.vocabulary import Neighbor, Vocabulary
 
-KNOWN = {"clip_l": Vocabulary(2.0, [[Neighbour("cat", 0.9), Neighbour("fur", 0.5)]] * 2)}
+KNOWN = {"clip_l": Vocabulary(2.0, [[Neighbor("cat", 0.9), Neighbor("fur", 0.5)]] * 2)}
 
 
 def state(after: float) -> RunState:
-    made = begun(begin_method(SphericalSettings(), word().vectors, {"clip_l": 2.0}), 1.0)
+    made = begun(make_optimizer(SphericalSettings(), word().vectors, {"clip_l": 2.0}), 1.0)
     made.ended, made.planned = "steps", 10
-    made.losses, made.seconds, made.initialiser_loss = [0.5] * 10, 5.0, 0.2
+    made.losses, made.seconds, made.initializer_loss = [0.5] * 10, 5.0, 0.2
     made.validations = [Validation(0, 0.2), Validation(10, after)]
     made.best_losses = made.last_losses = torch.tensor([after, after])
     return made
@@ -61,7 +61,7 @@ def test_a_run_that_was_stopped_before_its_first_step_claims_nothing():
     untouched.losses, untouched.ended = [], "user"
     text = training_report(concept()[0], word(), outcome(0.2, state=untouched, notes=["Full."]))
     assert text == (
-        "Nothing was learned for 'my-cat': no step was done. What comes after the training is "
+        "Nothing was learned for 'my-cat': no step was completed. The nodes after the training are "
         "skipped, and nothing is saved.\nFull."
     )
 
@@ -80,7 +80,7 @@ def test_one_step_is_one_step():
     made.losses, made.rollbacks, made.trouble = [0.5], 1, "It was nan."
     made.validations = [Validation(0, 0.2), Validation(1, 0.1)]
     text = training_report(concept(1)[0], word(), outcome(0.1, state=made))
-    assert "from 1 picture, initialised from 'cat'" in text
+    assert "from 1 image, initialized from 'cat'" in text
     assert "1 step in 5.0 s" in text
     assert "halved the learning rate 1 time." in text
 
@@ -104,4 +104,4 @@ def test_warnings_and_notes_come_last():
 def test_the_report_names_captions_without_the_placeholder():
     captioned = plain_concept([torch.zeros(8, 8, 3)] * 2, ["a {}", "b"])
     text = training_report(captioned, word(), outcome(0.1))
-    assert "missing from the captions of 1 picture and was put in front: 1.png" in text
+    assert "missing from the captions of 1 image and was put in front: 1.png" in text

@@ -35,14 +35,14 @@ def test_a_cool_down_is_constant_and_falls_over_the_last_half():
 
 
 def test_auto_lets_a_single_rate_fall_and_takes_a_list_as_it_is():
-    assert schedule("0.2", 100, "auto") == schedule("0.2", 100, "falling")
+    assert schedule("0.2", 100, "auto") == schedule("0.2", 100, "inverse sqrt")
     assert schedule("0.2:50, 0.1", 100, "auto") == schedule("0.2:50, 0.1", 100, "constant")
 
 
 def test_a_falling_rate_falls_with_the_root_of_the_steps_however_many_are_planned():
-    rate = schedule("0.4", 1000, "falling")
+    rate = schedule("0.4", 1000, "inverse sqrt")
     assert [rate(step) for step in (0, 30, 990)] == pytest.approx([0.4, 0.2, 0.04])
-    assert schedule("0.4", 20, "falling", warmup=4)(14) == pytest.approx(0.4 / 2**0.5)
+    assert schedule("0.4", 20, "inverse sqrt", warmup=4)(14) == pytest.approx(0.4 / 2**0.5)
 
 
 @pytest.mark.parametrize("shape", get_args(Shape))
@@ -65,15 +65,16 @@ def test_linear_and_warm_up():
     ("text", "says"),
     [
         ("", "RATE or RATE:STEP"),
+        (" , ,", "RATE or RATE:STEP"),
+        ("0.02:-1, 0.01", "Write 0.02:STEP"),
         ("fast", "'fast'"),
         ("0.01:10:20", "'0.01:10:20'"),
-        ("0.01,,0.02", "RATE or RATE:STEP"),
         ("0.01, 0.02", "never be used"),
         ("0.01, 0.02:50, 0.03", "never be used"),
         ("0.01:50, 0.02:30, 0.03", "must increase"),
         ("0.01:30, 0.02:30, 0.03", "must increase"),
         ("0.01:10, 0.02:50", "ends at step 50, but the training has 100 steps"),
-        ("0.01:-1", "1 or more"),
+        ("0.01:-2", "1 or more"),
         ("0.01:0, 1", "1 or more"),
         ("-0.01", "positive"),
         ("0", "positive"),
@@ -84,6 +85,36 @@ def test_linear_and_warm_up():
 def test_what_other_tools_silently_drop_is_an_error_with_a_remedy(text: str, says: str):
     with pytest.raises(ValueError, match=says):
         parse_learning_rate(text, 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("0.005:100, 1e-3,", "0.005:100, 1e-3"),
+        (",0.005:50,,1e-3 ,", "0.005:50, 1e-3"),
+        ("0.005 : 50 , 1e-3:-1", "0.005:50, 1e-3"),
+        ("0.3:-1", "0.3"),
+        ("0.005:200,", "0.005:200"),
+        ("0.3：50，0.1", "0.3:50, 0.1"),
+        ("0.3:50、0.1,", "0.3:50, 0.1"),
+    ],
+)
+def test_a_list_is_read_as_automatic1111_reads_it(text: str, same: str):
+    assert parse_learning_rate(text, 100) == parse_learning_rate(same, 100)
+
+
+@pytest.mark.parametrize("text", ["", " , ", "fast", "0.4:", "0.4:x"])
+def test_the_examples_are_of_each_method(text: str):
+    with pytest.raises(ValueError, match="0.4:100 with the method 'spherical', 0.005 or"):
+        parse_learning_rate(text, 100)
+
+
+@pytest.mark.parametrize("text", ["0,4", "0,005:50", "0\uff0c3"])
+def test_a_decimal_comma_is_told(text: str):
+    with pytest.raises(ValueError, match="write a decimal point"):
+        parse_learning_rate(text, 100)
+    with pytest.raises(ValueError, match="positive number.$"):
+        parse_learning_rate("0", 100)
 
 
 def test_a_list_and_a_shape_exclude_each_other():

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from ti_core.training.stopping import StoppingRule, Validation, best_of, nothing_more
+from ti_core.training.stopping import StoppingRule, Validation, best_of, has_converged
 
 RULE = StoppingRule(patience=0.25, improvement=0.05, minimum=150)
 
@@ -18,7 +18,7 @@ def curve(scale: float, until: int, every: int = 10, rise: float = 0.0) -> list[
 def stops_at(history: list[Validation], rule: StoppingRule = RULE) -> int | None:
     """The step at which the rule stops a run."""
     for count in range(1, len(history) + 1):
-        if nothing_more(history[:count], rule):
+        if has_converged(history[:count], rule):
             return history[count - 1].step
     return None
 
@@ -55,16 +55,16 @@ def test_a_loss_that_rises_again_stops_soon_after_its_best():
 
 
 def test_nothing_stops_without_anything_to_compare_or_too_early():
-    assert not nothing_more([Validation(160, 1.0)], RULE)
-    assert not nothing_more([Validation(0, 1.0), Validation(140, 1.0)], RULE)
-    assert nothing_more([Validation(0, 1.0), Validation(150, 1.0)], RULE)
+    assert not has_converged([Validation(160, 1.0)], RULE)
+    assert not has_converged([Validation(0, 1.0), Validation(140, 1.0)], RULE)
+    assert has_converged([Validation(0, 1.0), Validation(150, 1.0)], RULE)
 
 
 def test_the_rule_is_not_asked_before_160_steps():
     flat = [Validation(step, 1.0) for step in (0, 5, 10, 20, 40, 80)]
-    assert not nothing_more(flat, StoppingRule())
-    assert not nothing_more([*flat, Validation(159, 1.0)], StoppingRule())
-    assert nothing_more([*flat, Validation(160, 1.0)], StoppingRule())
+    assert not has_converged(flat, StoppingRule())
+    assert not has_converged([*flat, Validation(159, 1.0)], StoppingRule())
+    assert has_converged([*flat, Validation(160, 1.0)], StoppingRule())
 
 
 def test_the_best_is_the_first_of_equals():

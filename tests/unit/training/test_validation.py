@@ -8,8 +8,8 @@ from ti_core.training.validation import fixed_samples, validation_batches, valid
 
 
 def drawn(model: ToyModel, samples: int = 16, batch: int = 4, seed: int = 0) -> list[Batch]:
-    pictures, latents = concept(4)
-    return validation_batches(model, pictures, latents, "my-cat", samples, batch, seed=seed)
+    images, latents = concept(4)
+    return validation_batches(model, images, latents, "my-cat", samples, batch, seed=seed)
 
 
 def positions(found: list[Batch]) -> list[int]:
@@ -22,21 +22,20 @@ def test_noise_levels_are_the_middles_of_equal_strata_of_the_schedule():
     assert sorted(positions(drawn(model, 8))) == [62, 187, 312, 437, 562, 687, 812, 937]
 
 
-def test_no_picture_has_the_low_noise_and_another_the_high():
-    """In their own order, neighbours in the schedule would fall to the same pictures."""
+def test_no_image_has_the_low_noise_and_another_the_high():
+    """In their own order, neighbors in the schedule would fall to the same images."""
     model = ToyModel()
     model.sigmas = torch.linspace(0.1, 10, 1000)
     found = positions(drawn(model))
     assert found != sorted(found)
-    each = [sum(found[picture::4]) / 4 for picture in range(4)]
+    each = [sum(found[image::4]) / 4 for image in range(4)]
     assert max(each) - min(each) < 500
 
 
 def test_every_run_is_measured_on_the_same_samples_whatever_its_seed():
-    pictures, latents = concept(4)
+    images, latents = concept(4)
     one, other = (
-        fixed_samples(ToyModel(), pictures, latents, "my-cat", settings(seed=seed))
-        for seed in (1, 2)
+        fixed_samples(ToyModel(), images, latents, "my-cat", settings(seed=seed)) for seed in (1, 2)
     )
     for first, second in zip(one, other, strict=True):
         assert first.noise.equal(second.noise)

@@ -38,7 +38,7 @@ def test_concatenate_says_both():
     assert made.vectors["clip_l"].equal(
         torch.cat([FIRST.vectors["clip_l"], SECOND.vectors["clip_l"]])
     )
-    assert (made.placeholder, made.initialiser, made.count) == ("x", "cat dog", 4)
+    assert (made.placeholder, made.initializer, made.count) == ("x", "cat dog", 4)
 
 
 def test_subtract_removes_a_direction_at_the_firsts_length():
@@ -79,8 +79,8 @@ def test_a_blend_tells_what_it_was_made_of():
     assert made == [{"placeholder": "cat", "steps": 1}, {"placeholder": "dog", "steps": 2}]
 
 
-def test_an_initialiser_that_both_share_is_said_once():
-    assert blended(FIRST, word("cat", 2, 3), average(0.5), "x").initialiser == "cat"
+def test_an_initializer_that_both_share_is_said_once():
+    assert blended(FIRST, word("cat", 2, 3), average(0.5), "x").initializer == "cat"
 
 
 def test_words_for_different_models_do_not_blend():

@@ -11,20 +11,52 @@ def test_names_that_prompts_can_carry_are_accepted(name: str):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "my cat", "-cat", "cat-", "cat.", "a,b", "(cat)", "a/b", "a:b", "<cat>", "ä", "c" * 65],
+    [
+        *("大猫", "кошка", "ä", "café", "cafe\u0301", "猫-v2", "고양이", "แมว", "बिल्ली", "قطة"),
+        *("ねこ_1", "ΓΆΤΑ", "İstanbul", "Straße", "می\u200cخواهم", "ශ්\u200dරී"),
+    ],
+)
+def test_words_of_any_script_are_accepted(name: str):
+    check_placeholder(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "大 猫",
+            "大猫，",
+            "（猫）",
+            "猫：1",
+            "大\u3000猫",
+            "my\u200bcat",
+            "cat\u200d",
+            "\u0301cat",
+        ),
+        *("\ue000x", "\U000f0000", "\ufdd0", "cat\ufeff", "🐱", "猫/狗", "猫" * 65, "\u202ecat"),
+    ],
+)
+def test_what_ends_a_word_or_cannot_be_seen_is_refused_in_any_script(name: str):
+    with pytest.raises(ValueError, match="letters of any script"):
+        check_placeholder(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "my cat", "-cat", "cat-", "cat.", "a,b", "(cat)", "a/b", "a:b", "<cat>", "c" * 65],
 )
 def test_names_that_prompts_cannot_carry_are_refused_with_the_rule(name: str):
     with pytest.raises(ValueError, match="letters"):
         check_placeholder(name)
 
 
-@pytest.mark.parametrize("name", ["1.5", "7", "1e5", "inf", "NaN"])
+@pytest.mark.parametrize("name", ["1.5", "7", "1e5", "inf", "NaN", "１２", "٣"])
 def test_numbers_are_refused_because_they_read_as_weights(name: str):
     with pytest.raises(ValueError, match="prompt weight"):
         check_placeholder(name)
 
 
-def test_the_initialiser_is_repeated_over_more_vectors_and_averaged_over_fewer():
+def test_the_initializer_is_repeated_over_more_vectors_and_averaged_over_fewer():
     tokens = torch.arange(6.0).view(3, 2)
     assert initial_rows(tokens, 3).equal(tokens)
     assert initial_rows(tokens, 6).equal(tokens.repeat_interleave(2, 0))

@@ -30,7 +30,7 @@ def test_a_name_is_a_path_below_the_folder_and_its_ending_is_not_doubled(name: s
     "name",
     [
         *("", ".", "..", "../a", "a/../b", "/a", "a//b", "a/", "C:/a", "C:a", "~/a", "a\0"),
-        *(".a", "a.", "a./b", "a..pt", "pets./a", ".pt", "a b", "a\nb", "caf\u00e9", "a\udc80"),
+        *(".a", "a.", "a./b", "a..pt", "pets./a", ".pt", "a b", "a\nb", "a\udc80"),
         *("x" * 129, "/".join("x" * 101), "x" * 4000, "a/" * 2000 + "a"),
     ],
 )

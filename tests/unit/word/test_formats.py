@@ -26,7 +26,7 @@ from ti_core.word.inspection import inspection_report
 
 TWO_ENCODERS = ("SD 1", "SD 2", "SDXL")
 EVERY = [(name, kind) for name in FAMILIES for kind in ("standard", "diffusers", "onetrainer")]
-EVERY += [(name, kind) for name in TWO_ENCODERS for kind in ("automatic1111", "share picture")]
+EVERY += [(name, kind) for name in TWO_ENCODERS for kind in ("automatic1111", "share image")]
 
 
 @pytest.mark.parametrize(("family", "kind"), EVERY)
@@ -38,9 +38,10 @@ def test_what_is_written_comes_back_bit_for_bit_with_its_recipe(
         found = read_embedding(path)
         same_vectors(found, made)
         if (family, kind) != ("SDXL", "automatic1111"):  # It has a place for the vectors only.
-            assert found.placeholder == made.placeholder
-            assert found.initialiser == made.initialiser
-            assert found.provenance == {**made.provenance, "initialiser": "cat"}
+            is_image = kind == "share image"
+            assert found.placeholder == (made.placeholder if is_image else "other-name")
+            assert found.initializer == made.initializer
+            assert found.provenance == {**made.provenance, "initializer": "cat"}
 
 
 def test_a_long_word_comes_back_and_can_be_inspected_and_shortened(tmp_path: Path):
@@ -116,7 +117,7 @@ def test_files_use_the_names_that_most_tools_read(family: str, keys: set[str]):
     assert set(standard_tensors(embedding(**FAMILIES[family]))) == keys
 
 
-@pytest.mark.parametrize("kind", ["automatic1111", "share picture"])
+@pytest.mark.parametrize("kind", ["automatic1111", "share image"])
 def test_what_automatic1111_cannot_hold_is_an_error_with_the_way_out(kind: str, tmp_path: Path):
     with pytest.raises(ValueError, match=r"Flux.1 \(clip_l, t5xxl\). Use the format 'standard'"):
         write(tmp_path / "a", embedding(**FAMILIES["Flux"]), kind)
@@ -130,7 +131,7 @@ def test_metadata_tells_what_it_is_and_how_it_was_made(tmp_path: Path):
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d", metadata["modelspec.date"])
     recipe = json.loads(metadata["textual_inversion"])
     assert recipe["placeholder"] == "my-cat"
-    assert recipe["initialiser"] == "cat"
+    assert recipe["initializer"] == "cat"
     assert recipe["steps"] == 400
     assert recipe["vectors"] == 2
     assert recipe["version"] == 1
@@ -145,7 +146,7 @@ def test_the_hash_is_that_of_the_file_without_its_header(tmp_path: Path):
 
 def test_a_sample_becomes_the_thumbnail_and_stays_with_the_word(tmp_path: Path):
     sample = Image.new("RGB", (640, 512), "orange")
-    (path,) = write(tmp_path / "a", embedding(clip_l=768), "standard", Export(picture=sample))
+    (path,) = write(tmp_path / "a", embedding(clip_l=768), "standard", Export(image=sample))
     thumbnail = metadata_of(path)["modelspec.thumbnail"]
     head, _, data = thumbnail.partition(",")
     assert head == "data:image/jpeg;base64"
@@ -174,16 +175,16 @@ def test_a_recipe_tells_of_its_own_file_and_not_of_the_one_before():
         "vectors": 2,
         "version": 1,
         "steps": 400,
-        "initialiser": "cat",
+        "initializer": "cat",
     }
 
 
 def test_our_recipe_counts_more_than_what_other_entries_tell(tmp_path: Path):
-    known = {"step": "900", "textual_inversion": '{"steps": 400, "initialiser": " "}'}
+    known = {"step": "900", "textual_inversion": '{"steps": 400, "initializer": " "}'}
     save_file({"emb_params": torch.ones(1, 768)}, tmp_path / "my-cat.safetensors", known)
     found = read_embedding(tmp_path / "my-cat.safetensors")
     assert found.provenance["steps"] == 400
-    assert found.initialiser == "my cat"  # Nothing but spaces is no text to start from.
+    assert found.initializer == "my cat"  # Nothing but spaces is no text to start from.
 
 
 @pytest.mark.parametrize("recipe", ["{", "[]", "7", "[" * 50_000])
@@ -193,11 +194,11 @@ def test_a_damaged_recipe_is_none_and_the_vectors_are_read(recipe: str, tmp_path
     assert read_embedding(tmp_path / "a.safetensors").provenance == {}
 
 
-def test_a_guessed_initialiser_is_not_written_as_a_fact(tmp_path: Path):
+def test_a_guessed_initializer_is_not_written_as_a_fact(tmp_path: Path):
     save_file({"emb_params": torch.ones(1, 768)}, tmp_path / "my-cat.safetensors")
     found = read_embedding(tmp_path / "my-cat.safetensors")
-    assert (found.placeholder, found.initialiser, found.has_origin) == ("my-cat", "my cat", False)
-    assert "initialiser" not in json.loads(file_metadata(found)["textual_inversion"])
+    assert (found.placeholder, found.initializer, found.has_origin) == ("my-cat", "my cat", False)
+    assert "initializer" not in json.loads(file_metadata(found)["textual_inversion"])
 
 
 def metadata_of(path: Path) -> Mapping[str, str]:

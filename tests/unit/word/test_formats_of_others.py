@@ -42,7 +42,7 @@ def holds(found: Embedding, **expected: Tensor) -> None:
 def test_one_tensor_of_kohya_onetrainer_and_diffusers(name: str, ending: str, tmp_path: Path):
     found = read({name: rows(3, 768)}, tmp_path / f"a-cat{ending}")
     holds(found, clip_l=rows(3, 768))
-    assert found.placeholder == ("my-cat" if name == "<my-cat>" else "a-cat")
+    assert found.placeholder == "a-cat"
 
 
 @pytest.mark.parametrize("ending", [".safetensors", ".pt"])
@@ -79,7 +79,8 @@ def test_ai_toolkit_metadata(tmp_path: Path):
     save_file({"emb_params": rows(4, 768)}, tmp_path / "a.safetensors", metadata)
     found = read_embedding(tmp_path / "a.safetensors")
     holds(found, clip_l=rows(4, 768))
-    assert (found.placeholder, found.provenance["steps"]) == ("my-cat", 900)
+    assert (found.placeholder, found.provenance["steps"]) == ("a", 900)
+    assert "Inside, the file calls it 'my cat'" in found.notes[0]
 
 
 @pytest.mark.parametrize("ending", [".pt", ".ckpt"])
@@ -101,7 +102,7 @@ def test_automatic1111_and_the_papers_code(
     }
     found = read(data, tmp_path / f"a{ending}")
     holds(found, **{"clip_l" if width == 768 else "clip_h": rows(count, width)})
-    assert found.placeholder == "my-cat"
+    assert found.placeholder == "a"
     assert found.provenance == {
         "steps": 1500,
         "base_model_hash": "81761151",
@@ -143,7 +144,7 @@ def test_the_two_files_of_diffusers_sdxl_script_are_one_word(
     for name in (first, second):
         found = read_embedding(tmp_path / f"{name}.safetensors")
         holds(found, clip_l=rows(2, 768), clip_g=rows(2, 1280))
-        assert found.placeholder == "cat"
+        assert found.placeholder == first
 
 
 def test_a_partner_that_is_a_link_out_of_the_folder_is_none(tmp_path: Path):
@@ -162,7 +163,7 @@ def test_a_partner_that_is_a_link_out_of_the_folder_is_none(tmp_path: Path):
 
 
 @pytest.mark.parametrize("other", [{"<dog>": rows(1, 1280)}, {"<cat>": rows(1, 768)}, None])
-def test_a_neighbour_that_is_no_other_half_is_left_alone(
+def test_a_neighbor_that_is_no_other_half_is_left_alone(
     other: Mapping[str, Tensor] | None, tmp_path: Path
 ):
     save_file({"<cat>": rows(1, 768)}, tmp_path / "cat.safetensors")
@@ -172,7 +173,7 @@ def test_a_neighbour_that_is_no_other_half_is_left_alone(
         save_file(dict(other), tmp_path / "cat_2.safetensors")
     found = read_embedding(tmp_path / "cat.safetensors")
     holds(found, clip_l=rows(1, 768))
-    torn = "cat_2.safetensors beside it cannot be read. Is it the other half of a pair?"
+    torn = "cat_2.safetensors in the same folder cannot be read. Is it the other half of a pair?"
     assert found.notes == ((torn,) if other is None else ())
 
 
@@ -297,34 +298,232 @@ def test_a_width_that_no_encoder_has_is_an_error(tmp_path: Path):
         ValueError, match="1234 wide, which fits no known text encoder.*connect the"
     ):
         read({"emb_params": rows(1, 1234)}, tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match="clip_l vectors are 1280 wide instead of 768"):
-        read({"clip_l": rows(1, 1280)}, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="clip_l vectors are 1234 wide instead of 768"):
+        read({"clip_l": rows(1, 1234)}, tmp_path / "a.safetensors")
 
 
 def test_a_lora_or_a_checkpoint_is_not_mistaken_for_an_embedding(tmp_path: Path):
     lora = {f"lora_unet_{number}.lora_down.weight": torch.zeros(4, 320) for number in range(100)}
-    with pytest.raises(ValueError, match="tensors are those of a model, or of a LoRA"):
+    with pytest.raises(ValueError, match="it is a LoRA without an embedding in it. It belongs"):
         read(lora, tmp_path / "a.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("token", "stem", "placeholder"),
-    [
-        ("<cat toy>", "x", "cat-toy"),
-        ("***", "my cat (final)", "my-cat-final"),
-        ("5", "x", "w5"),
-        ("***", "猫", "embedding"),
-        ("../../etc/passwd", "x", "etc-passwd"),
-        ("c" * 90, "x", "c" * 64),
-    ],
-)
-def test_every_name_becomes_one_that_prompts_can_carry(
-    token: str, stem: str, placeholder: str, tmp_path: Path
-):
-    assert read({token: rows(1, 768)}, tmp_path / f"{stem}.pt").placeholder == placeholder
 
 
 def test_strength_scales_the_length_where_nothing_is_known_of_the_start(tmp_path: Path):
     found = read({"emb_params": rows(2, 768)}, tmp_path / "a.safetensors")
     torch.testing.assert_close(found.at_strength(0.25)["clip_l"], 0.25 * rows(2, 768))
     assert found.at_strength(1.0)["clip_l"].equal(rows(2, 768))
+
+
+@pytest.mark.parametrize("ending", [".pti", ".PTI", ".safetensors", ".pt"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("text_encoders_0", "text_encoders_1"),
+        ("text_encoder", "text_encoder_2"),
+        ("emb", "emb2"),
+        ("te1", "te2"),
+        ("CLIP-L", "CLIP-G"),
+        ("cat", "cat_2"),
+    ],
+)
+def test_numbered_tensors_of_two_widths_are_one_word_for_two_encoders(
+    first: str, second: str, ending: str, tmp_path: Path
+):
+    data, path = {second: rows(2, 1280), first: rows(2, 768)}, tmp_path / f"embeddings{ending}"
+    SAVERS[".pt" if ending == ".pt" else ".safetensors"](data, path)
+    found = read_embedding(path)
+    holds(found, clip_l=rows(2, 768), clip_g=rows(2, 1280))
+    assert found.placeholder == "embeddings"
+    assert [("calls it 'cat'" in note) for note in found.notes] == [True] * (first == "cat")
+
+
+def test_numbered_tensors_for_flux_and_for_one_encoder(tmp_path: Path):
+    data = {"text_encoders_0": rows(2, 768), "text_encoders_1": rows(2, 4096)}
+    holds(read(data, tmp_path / "a.safetensors"), clip_l=rows(2, 768), t5xxl=rows(2, 4096))
+    found = read({"emb": rows(2, 768)}, tmp_path / "b.pt")
+    holds(found, clip_l=rows(2, 768))
+    assert (found.placeholder, found.notes) == ("b", ())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"emb": rows(1, 768), "emb2": rows(1, 768)},
+        {"<s0>": rows(1, 768), "<s1>": rows(1, 1280)},
+        {"cat": rows(1, 768), "dog": rows(1, 1280)},
+        {"cat_1": rows(1, 768), "cat_2": rows(3, 1280)},
+    ],
+)
+def test_tensors_that_no_number_or_width_tells_apart_stay_several_words(
+    data: dict[str, Tensor], tmp_path: Path
+):
+    with pytest.raises(ValueError, match="holds several words"):
+        read(data, tmp_path / "a.safetensors")
+    for name, vectors in data.items():
+        (found,) = read_embedding(tmp_path / "a.safetensors", name).vectors.values()
+        assert found.equal(vectors)
+
+
+@pytest.mark.parametrize("told", [{"<s1>": "<embed>", "<s2>": "<embed>"}, {}])
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"unet:0:up": torch.zeros(4, 4), "unet:0:down": torch.zeros(4, 4)},
+        {"lora_unet_conv.lora_down.weight": torch.zeros(4, 320, 3, 3)},
+    ],
+)
+def test_words_among_the_tensors_of_a_lora_are_found_flagged_or_by_their_brackets(
+    others: dict[str, Tensor], told: dict[str, str], tmp_path: Path
+):
+    data = {"<s1>": rows(1, 768)[0], "<s2>": rows(1, 768, 2)[0], **others}
+    save_file(data, tmp_path / "lora.safetensors", told or None)
+    with pytest.raises(ValueError, match="holds several words: <s1>, <s2>"):
+        read_embedding(tmp_path / "lora.safetensors")
+    found = read_embedding(tmp_path / "lora.safetensors", "<s2>")
+    holds(found, clip_l=rows(1, 768, 2))
+    assert found.placeholder == "s2"
+
+
+def test_a_flagged_word_without_brackets_is_found_alone(tmp_path: Path):
+    data = {"toy": rows(1, 1024)[0], "unet:0:up": torch.zeros(4, 4)}
+    save_file(data, tmp_path / "lora.safetensors", {"toy": "<embed>", "unet:0:rank": "4"})
+    found = read_embedding(tmp_path / "lora.safetensors")
+    holds(found, clip_h=rows(1, 1024))
+    assert found.placeholder == "toy"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"emp_params": torch.zeros(2, 768), "emp_params_out": rows(2, 768)},
+        {"emp_params_out": rows(2, 1024)},
+        {"clip_l": torch.zeros(1, 768), "clip_g": torch.zeros(1, 1280), "clip_l_out": rows(1, 768)}
+        | {"clip_g_out": rows(1, 1280)},
+        {"t5_out": rows(2, 4096), "clip_l_out": rows(2, 768)},
+        {"bundle_emb.cat.clip_l_out": rows(2, 768), "lora_unet_a.lora_down.weight": rows(4, 4)},
+        {"bundle_emb.cat.clip_l": torch.zeros(2, 768), "bundle_emb.cat.clip_l_out": rows(2, 768)},
+    ],
+)
+def test_an_output_embedding_of_onetrainer_says_that_only_onetrainer_can_use_it(
+    data: dict[str, Tensor], tmp_path: Path
+):
+    with pytest.raises(ValueError, match="output embedding of OneTrainer.*only OneTrainer can use"):
+        read(data, tmp_path / "a.safetensors")
+
+
+def test_of_a_word_that_is_an_output_embedding_for_one_encoder_the_other_is_read(tmp_path: Path):
+    data = {"clip_l": torch.zeros(2, 768), "clip_l_out": rows(2, 768), "clip_g": rows(2, 1280)}
+    found = read(data, tmp_path / "a.safetensors")
+    holds(found, clip_g=rows(2, 1280))
+    assert "Left out: the clip_l vectors, which are zeros" in found.notes[0]
+    assert found.provenance["left_out"] == ["clip_l_out"]
+
+
+def test_vectors_of_zeros_without_others_behind_them_are_told_as_before(tmp_path: Path):
+    holds(read({"emp_params": torch.zeros(2, 768)}, tmp_path / "a.pt"), clip_l=torch.zeros(2, 768))
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "key"),
+    [
+        ("bundle_emb.x.clip_l", 1024, "clip_h"),
+        ("bundle_emb.x.clip_g", 1024, "clip_h"),
+        ("bundle_emb.x.string_to_param.*", 1024, "clip_h"),
+        ("bundle_emb.x.qwen", 2560, "qwen3_4b"),
+        ("bundle_emb.x.gemma", 2304, "gemma2_2b"),
+        ("bundle_emb.x.mistral", 5120, "mistral3_24b"),
+        ("clip_l", 1024, "clip_h"),
+        ("clip_g", 768, "clip_l"),
+        ("t5", 4096, "t5xxl"),
+    ],
+)
+def test_vectors_are_for_the_encoder_that_is_as_wide_whatever_they_are_called(
+    name: str, width: int, key: str, tmp_path: Path
+):
+    lora = {"lora_unet_conv.lora_down.weight": torch.zeros(4, 4)} if "." in name else {}
+    found = read({name: rows(2, width), **lora}, tmp_path / "a.safetensors")
+    holds(found, **{key: rows(2, width)})
+    other = name.rpartition(".")[2] in ("clip_l", "clip_g")
+    assert [f"are read as vectors for {key}" in note for note in found.notes] == [True] * other
+
+
+def test_two_encoders_named_the_wrong_way_round_are_read_by_their_widths(tmp_path: Path):
+    data = {"clip_l": rows(1, 1280), "clip_g": rows(1, 768)}
+    holds(read(data, tmp_path / "a.pt"), clip_l=rows(1, 768), clip_g=rows(1, 1280))
+    with pytest.raises(ValueError, match="vectors for clip_l twice"):
+        read({"clip_l": rows(1, 768), "clip_g": rows(1, 768)}, tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"ss_training_type": "h3_learned_context", "ss_h3_learned_context_tokens": "3"},
+        {"ss_training_type": "wan_learned_context"},
+        {"ss_h3_learned_context_format": "qwen3vl_32b"},
+    ],
+)
+def test_rows_that_were_trained_to_stand_behind_the_encoder_are_told(
+    told: dict[str, str], tmp_path: Path
+):
+    metadata = {**told, "ss_sd_model_name": "h3.safetensors", "ss_steps": "1000"}
+    save_file({"qwen3vl_32b": rows(3, 5120)}, tmp_path / "water.safetensors", metadata)
+    found = read_embedding(tmp_path / "water.safetensors")
+    holds(found, qwen3vl_32b=rows(3, 5120))
+    (note,) = found.notes
+    assert note.startswith("It is a learned context of another trainer")
+    assert (
+        "ComfyUI and these nodes insert the vectors of an embedding file before the encoder" in note
+    )
+    assert (found.provenance["base_model"], found.provenance["steps"]) == ("h3.safetensors", 1000)
+
+
+def test_the_same_vectors_without_such_words_are_a_word(tmp_path: Path):
+    save_file({"qwen3vl_32b": rows(3, 5120)}, tmp_path / "a.safetensors", {"ss_steps": "7"})
+    found = read_embedding(tmp_path / "a.safetensors")
+    assert (found.notes, found.provenance) == ((), {"steps": 7})
+
+
+@pytest.mark.parametrize(("first", "second"), [("pt", "PT"), ("SAFETENSORS", "safetensors")])
+def test_the_two_files_of_a_pair_are_found_with_endings_of_either_case(
+    first: str, second: str, tmp_path: Path
+):
+    (tmp_path / "pets").mkdir()
+    for stem, ending, width in (("cat", first, 768), ("cat_2", second, 1280)):
+        path = tmp_path / "pets" / f"{stem}.{ending}"
+        SAVERS[f".{ending.lower()}"]({"<w>": rows(1, width)}, path)
+    for path in sorted((tmp_path / "pets").iterdir()):
+        found = read_embedding(path)
+        holds(found, clip_l=rows(1, 768), clip_g=rows(1, 1280))
+        assert found.placeholder == "cat"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"clip_l": rows(2, 768), "clip_g": rows(2, 1280), "name": "x", "step": 1},
+        {"clip_g": rows(2, 1280), "clip_l": rows(2, 768), "sd_checkpoint": None, "loss": 0.1},
+        {"text_encoders_0": rows(2, 768), "text_encoders_1": rows(2, 1280), "epoch": 3},
+    ],
+)
+def test_plain_values_beside_the_vectors_do_not_hide_them(data: dict[str, Any], tmp_path: Path):
+    holds(read(data, tmp_path / "a.pt"), clip_l=rows(2, 768), clip_g=rows(2, 1280))
+
+
+@pytest.mark.parametrize("name", ["clip_vit_l", "clip_l_768", "bundle_emb.big-cat", "clip_l.emb"])
+@pytest.mark.parametrize(("width", "key"), [(768, "clip_l"), (1024, "clip_h"), (1280, "clip_g")])
+def test_no_encoder_is_made_up_of_a_name(name: str, width: int, key: str, tmp_path: Path):
+    holds(read({name: rows(2, width)}, tmp_path / "a.safetensors"), **{key: rows(2, width)})
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (["lora_unet_x.lora_down.weight"], "LoRA"),
+        (["lora_te_a.lora_up.weight", "lora_te_a.alpha"], "LoRA"),
+        (["model.diffusion_model.x", "cond_stage_model.y"], "checkpoint"),
+        (["text_model.embeddings.token_embedding.weight"], "text encoder"),
+    ],
+)
+def test_a_few_matrices_of_a_model_are_no_words(names: list[str], what: str, tmp_path: Path):
+    with pytest.raises(ValueError, match=what):
+        read({name: rows(4, 768) for name in names}, tmp_path / "a.safetensors")

@@ -4,8 +4,8 @@ from sample_embeddings import FAMILIES, embedding, rows
 from torch import Tensor
 
 from ti_core.word.embedding import Embedding
-from ti_core.word.inspection import ROW, inspection_picture, inspection_report
-from ti_core.word.vocabulary import Neighbour, Vocabulary, nearest_rows, ordinary_norm
+from ti_core.word.inspection import ROW, inspection_image, inspection_report
+from ti_core.word.vocabulary import Neighbor, Vocabulary, nearest_rows, ordinary_norm
 
 WAY = "Load Embedding and Apply Embedding to CLIP"
 
@@ -18,7 +18,7 @@ def test_nearest_rows_are_the_same_in_pieces_and_whole():
     assert numbers.equal(expected.indices)
 
 
-def test_more_neighbours_than_tokens_are_all_of_them():
+def test_more_neighbors_than_tokens_are_all_of_them():
     assert nearest_rows(rows(1, 8), [rows(3, 8, 1)], 50)[1].shape == (1, 3)
 
 
@@ -30,14 +30,14 @@ def test_the_norm_of_a_vocabulary_is_that_of_its_ordinary_rows():
     assert ordinary_norm(torch.cat([others, words, others])) == float(words.mean())
 
 
-def test_the_report_tells_encoders_norms_neighbours_recipe_and_readers():
+def test_the_report_tells_encoders_norms_neighbors_recipe_and_readers():
     made = embedding(**FAMILIES["SDXL"])
     made.vectors["clip_l"][1] *= 3
-    near = [[Neighbour("cat", 0.91)], [Neighbour("dog", 0.5)]]
+    near = [[Neighbor("cat", 0.91)], [Neighbor("dog", 0.5)]]
     report = inspection_report(made, {"clip_l": Vocabulary(0.39, near)})
     norm, second = made.vectors["clip_l"].norm(dim=-1).tolist()
     for line in (
-        "'my-cat', initialiser 'cat'",
+        "'my-cat', init word 'cat'",
         "Fits SDXL, 2 vectors.",
         "clip_g: 2 x 1280",
         f"(mean {(norm + second) / 2:.3f}, vocabulary 0.390)",
@@ -45,14 +45,14 @@ def test_the_report_tells_encoders_norms_neighbours_recipe_and_readers():
         f"vector 2: norm {second:.3f}; nearest dog 0.50",
         "steps: 400",
         "standard: ComfyUI, AUTOMATIC1111",
-        "share picture: AUTOMATIC1111",
+        "share image: AUTOMATIC1111",
     ):
         assert line in report
 
 
 def test_formats_that_cannot_hold_it_are_not_offered():
     report = inspection_report(embedding(**FAMILIES["Flux"]), {})
-    assert "share picture:" not in report
+    assert "share image:" not in report
     assert "automatic1111:" not in report
     assert report.startswith("Fits Flux.1, ")
 
@@ -60,8 +60,8 @@ def test_formats_that_cannot_hold_it_are_not_offered():
 @pytest.mark.parametrize(
     ("family", "readers"),
     [
-        ("SD 1", "diffusers, ComfyUI, AUTOMATIC1111, Forge, SD.Next"),
-        ("SDXL", "diffusers, this pack"),
+        ("SD 1", "ComfyUI, AUTOMATIC1111, Forge, SD.Next, kohya, ai-toolkit, diffusers"),
+        ("SDXL", "diffusers; this pack"),
     ],
 )
 def test_diffusers_files_are_for_others_only_where_they_are_one_file(family: str, readers: str):
@@ -83,9 +83,9 @@ def test_long_entries_are_cut():
     assert max(len(line) for line in inspection_report(long, {}).splitlines()) < 160
 
 
-def test_the_picture_has_a_row_per_vector():
-    one = inspection_picture(embedding(clip_l=768), {})
-    two = inspection_picture(embedding(**FAMILIES["SDXL"]), {})
+def test_the_image_has_a_row_per_vector():
+    one = inspection_image(embedding(clip_l=768), {})
+    two = inspection_image(embedding(**FAMILIES["SDXL"]), {})
     assert two.shape[1] > one.shape[1]
     assert 0.0 <= float(two.min()) < float(two.max()) <= 1.0
 
@@ -96,7 +96,7 @@ def test_of_many_vectors_64_are_shown_and_the_others_counted():
     assert "  ... and 36 more" in inspection_report(made, {}).splitlines()
     few = Embedding("a", "b", {"clip_l": many[:64]}, {"clip_l": many[:64]})
     assert "more" not in inspection_report(few, {})
-    assert inspection_picture(made, {}).shape == inspection_picture(few, {}).shape
+    assert inspection_image(made, {}).shape == inspection_image(few, {}).shape
 
 
 def test_vectors_of_zeros_or_of_absurd_length_are_told():
@@ -115,16 +115,16 @@ def test_what_was_noticed_when_the_file_was_read_stands_in_the_report():
     assert "It has changed." in inspection_report(made, {}).splitlines()
 
 
-def picture_rows(vectors: Tensor, known: Vocabulary | None = None) -> Tensor:
+def image_rows(vectors: Tensor, known: Vocabulary | None = None) -> Tensor:
     """The drawn rows `[n, 44, 960, 3]` of a word's vectors."""
     made = Embedding("a", "b", {"clip_l": vectors}, {"clip_l": vectors})
-    picture = inspection_picture(made, {"clip_l": known} if known else {})[0]
-    return picture[ROW : ROW * (len(vectors) + 1)].unflatten(0, (len(vectors), ROW))
+    image = inspection_image(made, {"clip_l": known} if known else {})[0]
+    return image[ROW : ROW * (len(vectors) + 1)].unflatten(0, (len(vectors), ROW))
 
 
-def test_large_values_are_bright_in_the_picture_and_small_ones_dark():
+def test_large_values_are_bright_in_the_image_and_small_ones_dark():
     vectors = torch.cat([torch.linspace(-1, 1, 768)[None], torch.linspace(1, -1, 768)[None]])
-    first, second = picture_rows(vectors)[:, 14, 92:508].mean(-1)  # The strips, left to right.
+    first, second = image_rows(vectors)[:, 14, 92:508].mean(-1)  # The strips, left to right.
     assert (first.diff() >= 0).all()
     assert (second.diff() <= 0).all()
 
@@ -132,7 +132,7 @@ def test_large_values_are_bright_in_the_picture_and_small_ones_dark():
 def test_bars_are_as_long_as_the_norms_beside_the_red_line_of_the_vocabulary():
     vectors = torch.nn.functional.normalize(rows(4, 768), dim=-1)
     vectors *= torch.tensor([[0.5], [1.0], [2.0], [90.0]])
-    drawn = picture_rows(vectors, Vocabulary(1.0, [[]] * 4))
+    drawn = image_rows(vectors, Vocabulary(1.0, [[]] * 4))
     blue = torch.isclose(drawn, torch.tensor([0x81, 0xA2, 0xBE]) / 255).all(-1)
     # 30 is the vocabulary's norm, where the red line covers the bar, and 120 the most.
     assert blue[:, 12].sum(-1).tolist() == [16, 30, 60, 120]
@@ -140,11 +140,11 @@ def test_bars_are_as_long_as_the_norms_beside_the_red_line_of_the_vocabulary():
     assert red[:, 5].nonzero()[:, 1].tolist() == [552] * 4
 
 
-def test_each_row_of_the_picture_names_its_own_neighbours():
+def test_each_row_of_the_image_names_its_own_neighbors():
     vectors = rows(2, 768)
-    near = [[Neighbour("cat", 0.91)], [Neighbour("dog", 0.5)]]
-    drawn = picture_rows(vectors, Vocabulary(0.39, near))
-    other = picture_rows(vectors, Vocabulary(0.39, [near[0], [Neighbour("horse", 0.5)]]))
+    near = [[Neighbor("cat", 0.91)], [Neighbor("dog", 0.5)]]
+    drawn = image_rows(vectors, Vocabulary(0.39, near))
+    other = image_rows(vectors, Vocabulary(0.39, [near[0], [Neighbor("horse", 0.5)]]))
     assert drawn[0].equal(other[0])
     assert not drawn[1].equal(other[1])
 
@@ -152,10 +152,10 @@ def test_each_row_of_the_picture_names_its_own_neighbours():
 @pytest.mark.parametrize(
     ("widths", "readers", "advice"),
     [
-        ({"qwen3_4b": 2560}, "ComfyUI, this pack (", "changes blanks and newlines"),
-        ({"qwen25_7b": 3584}, "this pack (", "as letters"),
-        ({"clip_l": 768, "llama": 4096}, "OneTrainer; diffusers", "ends in an error"),
-        ({"clip_l": 768, "t5xxl": 4096}, "ComfyUI, OneTrainer", "puts a blank between"),
+        ({"qwen3_4b": 2560}, "ComfyUI", "changes blanks and newlines"),
+        ({"qwen25_7b": 3584}, "this pack", "as letters"),
+        ({"clip_l": 768, "llama": 4096}, "OneTrainer; this pack", "ends in an error"),
+        ({"clip_l": 768, "t5xxl": 4096}, "ComfyUI, OneTrainer", "inserts a space between"),
     ],
 )
 def test_who_reads_the_file_and_how_is_told(widths: dict[str, int], readers: str, advice: str):

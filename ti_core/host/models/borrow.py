@@ -1,8 +1,10 @@
 """Borrow the host's models: loaded together, ready to train, given back as they were."""
 
+import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Literal
 
 import comfy.model_management as memory
@@ -12,14 +14,23 @@ from comfy.patcher_extension import merge_nested_dicts
 from comfy.sd import CLIP
 
 from ...word.embedding import Embedding
-from .compatibility import end_prefetches
-from .fetched import let_go
+from .compatibility import end_prefetches, interrupts_unmasked, is_interrupt, surely
+from .fetched import unpin_all
 from .gradients import attention_with_backward, mutates, training_flag
 from .host_model import HostModel, prediction
-from .memory import budget, native_dtypes, needed, weights_of
+from .memory import (
+    budget,
+    native_dtypes,
+    needed,
+    out_of_memory,
+    release_memory,
+    weights_of,
+)
 from .patches import OVERRIDE, called_wrappers
 from .plan import Activations, Plan, planned
 from .text import check_fits
+
+log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Checkpointing = Literal["auto", "on", "off"]
@@ -28,7 +39,7 @@ DTYPES: dict[str, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-FROM_A_PICTURE = {"HunyuanVideoI2V", "HunyuanVideoSkyreelsI2V", "SVD_img2vid"}
+FROM_A_IMAGE = {"HunyuanVideoI2V", "HunyuanVideoSkyreelsI2V", "SVD_img2vid"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,9 @@ def borrowed(
     latent_shape: Sequence[int],
     settings: BorrowSettings,
 ) -> Iterator[HostModel]:
-    """MODEL and CLIP, loaded together and ready to train; afterwards they are as they were."""
+    """MODEL and CLIP, loaded together and ready to train; afterwards they are as they were. The
+    host's Cancel leaves as itself, whatever happens while they are given back.
+    """
     check_fits(embedding, clip)
     check_hooks(clip)
     check_kind(model)
@@ -71,19 +84,24 @@ def borrowed(
         memory.load_models_gpu(in_order(own_model, own_clip.patcher), memory_required=activations)
         own_model.pre_run()
 
-    try:
+    def free(
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            for module in (own_model.model, own_clip.cond_stage_model):
+                unpin_all(module)
+            surely(end_prefetches)
+
+    with interrupts_unmasked(), ExitStack() as afterwards:  # Each of them, whatever the last did.
+        afterwards.callback(surely, give_back, model, clip)
+        afterwards.callback(surely, own_model.cleanup)
+        afterwards.push(free)
         load(plan.activations)
         with torch.inference_mode(False), torch.enable_grad(), training_flag():
             how = (settings.rows, settings.offload, settings.guidance)
             yield HostModel(own_model, own_clip, embedding, plan, load, *how)
-    except BaseException:
-        end_prefetches()
-        let_go(own_model.model)
-        let_go(own_clip.cond_stage_model)
-        raise
-    finally:
-        own_model.cleanup()
-        give_back(model, clip)
 
 
 def check_hooks(clip: CLIP) -> None:
@@ -91,7 +109,7 @@ def check_hooks(clip: CLIP) -> None:
     if clip.patcher.forced_hooks is not None or clip.apply_hooks_to_conds is not None:
         raise ValueError(
             "This CLIP carries hooks (Set CLIP Hooks), which training would ignore. Connect the "
-            "CLIP from before that node. LoRAs from a LoRA loader do take part."
+            "CLIP from before that node. LoRAs from a LoRA loader do apply."
         )
 
 
@@ -101,25 +119,25 @@ def check_kind(model: ModelPatcher) -> None:
     kinds = [kind.__name__ for kind in type(model.model).__mro__]
     if "SDXLRefiner" in kinds:
         raise ValueError(
-            "This is the SDXL refiner, which only finishes pictures and hears little of the text. "
-            "Connect MODEL and CLIP of the base checkpoint; the refiner can use the word, too."
+            "This is the SDXL refiner, which only refines images and depends little on the text. "
+            "Connect MODEL and CLIP of the base checkpoint; the refiner can use the word too."
         )
-    if getattr(model.model, "image_to_video", False) or FROM_A_PICTURE & {*kinds}:
+    if getattr(model.model, "image_to_video", False) or FROM_A_IMAGE & {*kinds}:
         raise ValueError(
-            f"This model ({kinds[0]}) makes a film from a picture, and training shows it single "
-            f"pictures only. Use the text-to-video model of the same family, or an image model."
+            f"This model ({kinds[0]}) makes a film from an image, and training shows it single "
+            f"images only. Use the text-to-video model of the same family, or an image model."
         )
 
 
 def empty_condition(model: ModelPatcher) -> str:
-    """What to tell of a model that hears a picture beside the text, which training does not have;
+    """What to tell of a model that hears an image beside the text, which training does not have;
     '' for others.
     """
     if "IP2P" not in [kind.__name__ for kind in type(model.model).__mro__]:
         return ""
     return (
-        "This model edits a picture that it is given beside the text. Training gives it an empty "
-        "one, so that the word is learned without: try it on the base model, too."
+        "This model edits an input image. Training passes an empty one, so the word is learned "
+        "without it: try the word on the base model, too."
     )
 
 
@@ -176,6 +194,13 @@ def in_order(model: ModelPatcher, encoders: ModelPatcher) -> list[ModelPatcher]:
 
 def give_back(model: ModelPatcher, clip: CLIP) -> None:
     """Load the given patchers in place of the clones, which takes the clones' patches off the
-    shared modules; nothing is copied where the weights are the same.
+    shared modules; nothing is copied where the weights are the same. Where the memory is too full
+    for that, they are unloaded, for whoever uses them next to load.
     """
-    memory.load_models_gpu([model, clip.patcher])
+    try:
+        memory.load_models_gpu([model, clip.patcher])
+    except Exception as error:
+        if is_interrupt(error) or not out_of_memory(error):
+            raise
+        log.warning("The models are unloaded after training, because memory is full: %s", error)
+        release_memory()

@@ -5,7 +5,8 @@ known to be new enough.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,61 @@ def too_old(version: str) -> str | None:
     )
 
 
+def interrupt_behind(error: BaseException | None) -> BaseException | None:
+    """The host's Cancel, or another request to end, that an error is, or on whose way out it was
+    raised; None of other errors.
+
+    Before 0.19.4 InterruptProcessingException is an Exception like others
+    (comfy/model_management.py), so whoever catches these asks first.
+    """
+    from comfy.model_management import InterruptProcessingException
+
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        requested = not isinstance(error, Exception | GeneratorExit)
+        if requested or isinstance(error, InterruptProcessingException):
+            return error
+        seen.add(id(error))
+        error = error.__context__
+    return None
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an error is for nobody to catch: somebody has asked for the end."""
+    return interrupt_behind(error) is not None
+
+
+@contextmanager
+def interrupts_unmasked() -> Iterator[None]:
+    """Let the host's Cancel leave the block as itself, whatever was raised on its way out."""
+    try:
+        yield
+    except Exception as error:
+        interrupt = interrupt_behind(error)
+        if interrupt is None or interrupt is error:
+            raise
+        raise interrupt from None
+
+
+def surely(call: Callable[..., object], *values: object) -> None:
+    """Make a call that tidies up; where the host's Cancel falls into it, once more before that goes
+    on.
+    """
+    try:
+        call(*values)
+    except BaseException as error:
+        if is_interrupt(error):
+            call(*values)
+        raise
+
+
 def is_within_directory(root: str, path: str) -> bool:
     """Whether a path, its links followed, lies inside `root`; `folder_paths.is_within_directory`
     of 0.28 and newer (folder_paths.py:307).
     """
     try:
         return Path(path).resolve().is_relative_to(Path(root).resolve())
-    except (ValueError, OSError):  # a zero byte, or a link that leads to itself
+    except (ValueError, OSError, RuntimeError):  # a zero byte, or a link that leads to itself
         return False
 
 

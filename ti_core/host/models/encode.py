@@ -1,4 +1,4 @@
-"""Pictures to latents, once."""
+"""Images to latents, once."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,22 +10,25 @@ from comfy.ldm.modules.distributions.distributions import DiagonalGaussianDistri
 from comfy.model_management import throw_exception_if_processing_interrupted
 from torch import Tensor, nn
 
-from ...concept.concept import LatentChoice
+from ...concept.concept import Concept, LatentChoice
+from ...concept.counted import counted
 from ...concept.pixels import in_floats
 from ...draws import generator
-from ...training.latents import Gaussian, Latents, sampled
+from ...quoted import quoted
+from ...training.latents import Gaussian, Latents, expected, sampled
 
 LATENT_STREAM = 24
+NAMED = 5  # images in an error
 
 
-def encode_pictures(
+def encode_images(
     vae: Any,
     latent_format: Any,
-    pictures: Sequence[Tensor],
+    images: Sequence[Tensor],
     choice: LatentChoice = "deterministic",
     seed: int = 0,
 ) -> list[Latents]:
-    """Latents `[c, ...]`, fp32 on the CPU, of pictures `[h, w, 3]` in bytes or 0..1, scaled as the
+    """Latents `[c, ...]`, fp32 on the CPU, of images `[h, w, 3]` in bytes or 0..1, scaled as the
     diffusion model takes them; leaves the global RNG as it was.
 
     'deterministic' takes the host's own, 'once' draws one sample from the VAE's distribution,
@@ -34,20 +37,72 @@ def encode_pictures(
     draws = generator(seed, LATENT_STREAM)
     latents: list[Latents] = []
     with torch.random.fork_rng():
-        for picture in pictures:
+        for image in images:
             throw_exception_if_processing_interrupted()
             if choice == "deterministic":
-                latents.append(own(latent_format.process_in(encoded(vae, picture))[0]))
+                latents.append(own(latent_format.process_in(encoded(vae, image))[0]))
                 continue
-            found = distribution(vae, latent_format, picture)
+            found = distribution(vae, latent_format, image)
             latents.append(found if choice == "random" else sampled(found, draws))
     return latents
 
 
-def encoded(vae: Any, picture: Tensor) -> Tensor:
-    """The host's latents of a picture, as the VAE scales them `[1, c, ...]`."""
+def check_latents(latents: Sequence[Latents], concept: Concept, vae: Any) -> None:
+    """Raise ValueError that names the images of which the VAE makes no numbers (NaN, infinity),
+    or the same one everywhere although the image is not of one color.
+    """
+    crops = concept.crops
+    wrong = {
+        one.name: place
+        for one, own_crops in zip(concept.images, concept.places, strict=True)
+        for place in own_crops
+        if not usable(latents[place], crops[place])
+    }
+    if not wrong:
+        return
+    first = expected(latents[next(iter(wrong.values()))])
+    what = "the same number everywhere" if first.isfinite().all() else "NaN or infinity"
+    names = ", ".join(list(map(quoted, wrong))[:NAMED])
+    more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+    raise ValueError(
+        f"The VAE turns {counted(len(wrong), 'image')} ({names}{more}) into {what}. It runs in "
+        f"{precision_of(vae)}. {remedy_for(vae)}"
+    )
+
+
+def usable(latents: Latents, image: Tensor) -> bool:
+    """Whether latents are numbers, and say something of an image that has something to say."""
+    parts = latents if isinstance(latents, Gaussian) else (latents,)
+    if not all(bool(part.isfinite().all()) for part in parts):
+        return False
+    found = expected(latents)
+    return found.numel() < 2 or bool(found.max() > found.min()) or is_flat(image)
+
+
+def is_flat(image: Tensor) -> bool:
+    """Whether an image `[h, w, 3]` has one color."""
+    return bool((image == image[:1, :1]).all())
+
+
+def precision_of(vae: Any) -> str:
+    """The numbers that a VAE computes in, as `float16`."""
+    return str(getattr(vae, "vae_dtype", "its own precision")).removeprefix("torch.")
+
+
+def remedy_for(vae: Any) -> str:
+    """What helps against latents that are no numbers."""
+    if getattr(vae, "vae_dtype", None) == torch.float32:
+        return "Use another VAE: this one, or its file, is damaged."
+    return (
+        "Start ComfyUI with --fp32-vae (or --bf16-vae), or use a VAE made for this precision, "
+        "such as sdxl-vae-fp16-fix for SDXL."
+    )
+
+
+def encoded(vae: Any, image: Tensor) -> Tensor:
+    """The host's latents of an image, as the VAE scales them `[1, c, ...]`."""
     with torch.inference_mode():
-        return vae.encode(in_floats(picture)[None])
+        return vae.encode(in_floats(image)[None])
 
 
 def own(latents: Tensor) -> Tensor:
@@ -56,12 +111,12 @@ def own(latents: Tensor) -> Tensor:
         return latents.to("cpu", torch.float32, copy=True)
 
 
-def distribution(vae: Any, latent_format: Any, picture: Tensor) -> Gaussian:
-    """Mean and spread of a picture's latents as the diffusion model takes them; the scaling is
+def distribution(vae: Any, latent_format: Any, image: Tensor) -> Gaussian:
+    """Mean and spread of an image's latents as the diffusion model takes them; the scaling is
     linear, so that the spread is the way from the mean to one spread beside it.
     """
     with moments_kept(vae):
-        mean, spread = encoded(vae, picture).float().chunk(2, dim=1)
+        mean, spread = encoded(vae, image).float().chunk(2, dim=1)
     with torch.inference_mode():
         middle = latent_format.process_in(mean)
         beside = latent_format.process_in(mean + spread)
@@ -69,7 +124,7 @@ def distribution(vae: Any, latent_format: Any, picture: Tensor) -> Gaussian:
 
 
 class Moments(nn.Module):
-    """Stands in for the VAE's regularisation, and keeps mean and spread `[b, 2c, h, w]`."""
+    """Stands in for the VAE's regularization, and keeps mean and spread `[b, 2c, h, w]`."""
 
     def forward(self, parameters: Tensor) -> tuple[Tensor, None]:
         found = DiagonalGaussianDistribution(parameters)
@@ -88,8 +143,8 @@ def moments_kept(vae: Any) -> Iterator[None]:
         or getattr(network, "bn", None) is not None
     ):
         raise ValueError(
-            f"This VAE ({type(network).__name__}) gives no distribution to sample latents from. "
-            f"Set 'latents' in Picture Fit to 'deterministic'."
+            f"This VAE ({type(network).__name__}) returns no distribution to sample latents from. "
+            f"Set 'latents' in Crop & Buckets to 'deterministic'."
         )
     network.regularization = Moments()
     try:

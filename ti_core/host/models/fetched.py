@@ -23,7 +23,7 @@ SMALL = 2**20
 
 def fetches(module: nn.Module) -> bool:
     """Whether the host may lend this module's weights for one operation at a time: it streams,
-    casts, patches or dequantises them (core ops.py cast_bias_weight), or has injected a forward
+    casts, patches or dequantizes them (core ops.py cast_bias_weight), or has injected a forward
     that does who knows what.
     """
     return (
@@ -44,7 +44,7 @@ def injected(module: nn.Module) -> bool:
     return own is not None and getattr(own, "__func__", None) is not type(module).forward
 
 
-def lends_itself(module: Any, dtype: torch.dtype) -> bool:
+def uses_parameter_directly(module: Any, dtype: torch.dtype) -> bool:
     """Whether the host computes in `dtype` with the loaded parameter itself, which stays where it
     is, so that autograd may keep it.
     """
@@ -83,7 +83,7 @@ def fetching(module: nn.Module, forward: Callable[..., Any]) -> Callable[..., An
             with torch.no_grad():
                 return normal(forward(*args, **kwargs))
         if affine and len(given) == len(args) + len(kwargs) == 1:
-            if lends_itself(module, given[0].dtype):
+            if uses_parameter_directly(module, given[0].dtype):
                 return forward(*given)
             return cast(Any, FrozenAffine).apply(given[0], module, forward)
         return slowly(*args, **kwargs)
@@ -123,16 +123,16 @@ class FrozenAffine(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = gradients
-        lent = ops.cast_bias_weight(
+        cast = ops.cast_bias_weight(
             ctx.module, gradient, offloadable=True, compute_dtype=gradient.dtype
         )
         try:
-            weight = plain(lent[0], gradient.dtype)
+            weight = plain(cast[0], gradient.dtype)
             if weight.ndim == 2:
                 return linear_backward(ctx.module, gradient, weight), None, None
             return convolution_backward(ctx.module, gradient, weight, ctx.shape), None, None
         finally:
-            ops.uncast_bias_weight(ctx.module, *lent)
+            ops.uncast_bias_weight(ctx.module, *cast)
 
 
 def linear_backward(module: Any, gradient: Tensor, weight: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ def normal(out: Any) -> Any:
     return alias(out) if isinstance(out, Tensor) else out
 
 
-def let_go(root: nn.Module) -> None:
+def unpin_all(root: nn.Module) -> None:
     """Take back what an error has left pinned (core ops.py forward_comfy_cast_weights has no
     `finally` before 0.33), so that dynamic VRAM can move it again.
     """
@@ -256,11 +256,11 @@ def private_casts(streamed: Streamed | None = None) -> Iterator[None]:
         if not torch.is_grad_enabled():
             return host(*asked, offloadable=offloadable, **more)
         with torch.no_grad():
-            weight, bias, lent = host(*asked, offloadable=True, **more)
+            weight, bias, cast = host(*asked, offloadable=True, **more)
             try:
                 own = kept(weight, s.weight), kept(bias, s.bias)
             finally:
-                ops.uncast_bias_weight(s, weight, bias, lent)
+                ops.uncast_bias_weight(s, weight, bias, cast)
         return (*own, None) if offloadable else own
 
     ops.cast_bias_weight = cast_bias_weight

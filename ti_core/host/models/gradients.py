@@ -61,7 +61,7 @@ class differentiable:  # noqa: N801 - reads like torch.no_grad
 
 def weights(modules: Iterable[nn.Module]) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
     """Every parameter and buffer that stays where it is, with the slot that holds it: without
-    quantised tensors and what dynamic VRAM manages, which are fetched whenever they are used.
+    quantized tensors and what dynamic VRAM manages, which are fetched whenever they are used.
     """
     for module in modules:
         for child in module.modules():

@@ -13,7 +13,8 @@ from comfy.sd import CLIP
 from torch import Tensor, nn
 from torch.autograd.graph import save_on_cpu
 
-from ...concept.concept import Framing
+from ...concept.concept import CropOrigin
+from ...concept.placeholder import places
 from ...training.noise_levels import NoiseLevels
 from ...training.objective import Prediction
 from ...word.embedding import Embedding
@@ -32,7 +33,7 @@ from .memory import out_of_memory
 from .patches import WRAPPER, PatchError, acting, named, trained_through
 from .plan import Plan
 from .random_numbers import drawing
-from .streaming_check import Witness, witnesses
+from .streaming_check import GradientProbe, gradient_probes
 from .text import Word, encoders, with_word
 from .usual_levels import usual_levels
 from .with_backward import with_backward
@@ -77,7 +78,7 @@ class HostModel:
         self.patcher = model
         self.load = load
         self.streamed = Streamed(timed=True)
-        self.watching: list[Witness] = []
+        self.watching: list[GradientProbe] = []
         self.rows = rows
         self.seed = 0
         self.patches = acting(model)
@@ -108,15 +109,15 @@ class HostModel:
 
     def lend(self) -> None:
         """Find out how the host holds the weights; it may hold them otherwise after each load."""
-        self.lent_weights = differentiable(self.model, self.clip.cond_stage_model)
-        self.lent_forwards = dict(self.trainable_forwards())
+        self.weight_aliases = differentiable(self.model, self.clip.cond_stage_model)
+        self.replaced_forwards = dict(self.trainable_forwards())
 
     @contextmanager
     def differentiable(self, seed: int = 0) -> Iterator[None]:
         keeping = save_on_cpu() if self.offload else nullcontext()
         self.seed = seed
         try:
-            with self.lent_weights, self.fetching(), self.blamed(), keeping:
+            with self.weight_aliases, self.fetching(), self.blamed(), keeping:
                 yield
         finally:
             self.seed = 0
@@ -140,15 +141,15 @@ class HostModel:
     @contextmanager
     def fetching(self) -> Iterator[None]:
         """Ask the host for every weight that does not stay, whenever it is used."""
-        with forwards(self.lent_forwards.items()), private_casts(self.streamed):
+        with forwards(self.replaced_forwards.items()), private_casts(self.streamed):
             yield
 
     def watch_streaming(self) -> None:
         """Remember what the first block whose weights are fetched is given in the next step."""
-        self.watching = witnesses(self.model.diffusion_model, self.compute_dtype)
+        self.watching = gradient_probes(self.model.diffusion_model, self.compute_dtype)
         for witness in self.watching:
-            witness.forward = self.lent_forwards.get(witness.block, witness.forward)
-            self.lent_forwards[witness.block] = witness
+            witness.forward = self.replaced_forwards.get(witness.block, witness.forward)
+            self.replaced_forwards[witness.block] = witness
 
     def check_streaming(self) -> None:
         """Raise RuntimeError if the gradient through that block is another one than through weights
@@ -156,7 +157,7 @@ class HostModel:
         """
         self.lend()
         for seen in [one for one in self.watching if one.given is not None]:
-            with self.lent_weights, with_backward():
+            with self.weight_aliases, with_backward():
                 seen.check(self.fetching(), mutates(self.model.diffusion_model))
         self.watching = []
 
@@ -170,7 +171,7 @@ class HostModel:
         took = int(MARGIN * (peak - held))
         if took < ENOUGH * self.plan.activations:
             self.plan = self.plan._replace(activations=took)
-            self.lent_weights.forget()
+            self.weight_aliases.forget()
             with torch.inference_mode(), training_flag(False):
                 self.load(took)
             self.lend()
@@ -180,7 +181,7 @@ class HostModel:
         """Let the graph's own models be used inside the block as if nobody trained on them; the
         training goes on afterwards with whatever the host had to move meanwhile.
         """
-        self.lent_weights.forget()
+        self.weight_aliases.forget()
         self.patcher.cleanup()
         with torch.inference_mode():
             with training_flag(False):
@@ -217,7 +218,7 @@ class HostModel:
         once.
         """
         clip = with_word(
-            self.clip, self.embedding.placeholder, Word(self.embedding.initialiser, vectors)
+            self.clip, self.embedding.placeholder, Word(self.embedding.initializer, vectors)
         )
         # Else the end of this clone would take the injections (LoraLoaderBypass) off the module
         # that both have (core model_patcher.py __del__).
@@ -226,8 +227,9 @@ class HostModel:
         # the diffusion model.
         clip.load_model = lambda tokens={}: clip.patcher
         with with_backward():
-            known = {caption: conditioning(clip, caption) for caption in dict.fromkeys(captions)}
-        return [known[caption] for caption in captions]
+            said = [(one, *places(one, [self.embedding.placeholder])) for one in captions]
+            known = {one: conditioning(clip, one[0]) for one in dict.fromkeys(said)}
+        return [known[one] for one in said]
 
     def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         return self.model.model_sampling.noise_scaling(sigma, noise, latents).to(self.device)
@@ -237,10 +239,10 @@ class HostModel:
         noisy: Tensor,
         sigma: Tensor,
         conditioning: Sequence[dict[str, Any]],
-        framings: Sequence[Framing] = (),
+        crop_origins: Sequence[CropOrigin] = (),
     ) -> Tensor:
         conds = [
-            self.model_conds(cond, noisy[index : index + 1], *framings[index : index + 1])
+            self.model_conds(cond, noisy[index : index + 1], *crop_origins[index : index + 1])
             for index, cond in enumerate(conditioning)
         ]
         # Patches may decide by the noise level of the first sample for all (PatchModelAddDownscale,
@@ -256,16 +258,16 @@ class HostModel:
         return torch.cat(parts)[places.to(noisy.device)]
 
     def model_conds(
-        self, cond: Mapping[str, Any], noisy: Tensor, framing: Framing | None = None
+        self, cond: Mapping[str, Any], noisy: Tensor, crop_origin: CropOrigin | None = None
     ) -> dict[str, Any]:
         """The model's own conditioning objects for one sample, as
         `comfy.samplers.encode_model_conds` prepares them, with what a trainer tells beside: how
-        the picture was cut (core model_base.py:509, SDXL), and the guidance.
+        the image was cut (core model_base.py:509, SDXL), and the guidance.
         """
         size = {"width": noisy.shape[-1] * 8, "height": noisy.shape[-2] * 8}
         given = {
             **size,
-            **(told(framing, size) if framing else {}),
+            **(sdxl_size_conditioning(crop_origin, size) if crop_origin else {}),
             **({"guidance": self.guidance} if guided(self.model.diffusion_model) else {}),
             **cond,
             "noise": noisy,
@@ -301,13 +303,13 @@ class HostModel:
             )
 
 
-def told(framing: Framing, size: Mapping[str, int]) -> dict[str, int]:
-    """How a picture of a size was cut, under the names that CLIPTextEncodeSDXL uses."""
+def sdxl_size_conditioning(crop_origin: CropOrigin, size: Mapping[str, int]) -> dict[str, int]:
+    """How an image of a size was cut, under the names that CLIPTextEncodeSDXL uses."""
     return {
-        "width": framing.width,
-        "height": framing.height,
-        "crop_w": framing.left,
-        "crop_h": framing.top,
+        "width": crop_origin.width,
+        "height": crop_origin.height,
+        "crop_w": crop_origin.left,
+        "crop_h": crop_origin.top,
         "target_width": size["width"],
         "target_height": size["height"],
     }

@@ -59,10 +59,10 @@ def budget(model: Any) -> int:
     What dynamic VRAM holds counts as free there.
     """
     device = model.load_device
-    lent: list[Any] = [one for one in memory.current_loaded_models if one.device == device]
+    there: list[Any] = [one for one in memory.current_loaded_models if one.device == device]
     if memory.is_device_cpu(device):
-        lent = []
-    alive = [one for one in lent if one.model is not None and not one.model.is_dynamic()]
+        there = []
+    alive = [one for one in there if one.model is not None and not one.model.is_dynamic()]
     loaded = sum(one.model_loaded_memory() for one in alive)
     free: Any = model.get_free_memory(device)
     return int(free + loaded - memory.extra_reserved_memory())

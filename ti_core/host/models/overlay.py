@@ -1,6 +1,7 @@
 """Words that stand for vectors, in the token lists of the host's tokenizers.
 
-A word is read in four moves. A mark is written where it stands in the user's text; the host puts
+A word is read in four moves. A mark is written where it stands in the user's text, which can have
+none of its own; the host puts
 weights, templates and system prompts around it. Where an encoder's tokenizer meets a mark, it
 reads an ordinary word in its place, whose tokens become numbers above every vocabulary. When the
 outermost tokenizer has returned, the numbers become vectors. So nothing of the host ever sees a
@@ -19,18 +20,24 @@ from comfy.sd import CLIP
 from comfy.sd1_clip import SDTokenizer
 from torch import Tensor
 
-from ...concept.placeholder import replace_words
+from ...concept.placeholder import REFERENCE as REFERENCE_PATTERN
+from ...concept.placeholder import fold, places
+from ...marks import WORD, unmarked
 from .compatibility import embedding_found
 
 Listener: TypeAlias = Callable[[str], None]
 
 FIRST_NUMBER = 1 << 24  # above the vocabulary of every tokenizer
-FIRST_MARK = 0xE000  # characters that mean nothing to anybody (Unicode's private use area)
 # The letter lets a mark pass for a word where the host looks for letters: LongCat's tokenizer takes
 # the apostrophe of a possessive for a quotation mark unless a letter stands before it.
-MARK = re.compile("[\ue000-\uf8ff]x")
+MARK = re.compile(rf"{WORD}\d+x")
 REFERENCE = "embedding:"
-SAID = re.compile(f"(?:{REFERENCE})?(?P<mark>{MARK.pattern})")  # a word, bare or by reference
+# A word, bare or by reference.
+SAID = re.compile(rf"(?:{REFERENCE_PATTERN.pattern})?(?P<mark>{MARK.pattern})", re.IGNORECASE)
+# The same without a mark where it is a reference that the host finds by itself.
+NOT_READ = re.compile(rf"(?<![^\s()]){REFERENCE_PATTERN.pattern}{MARK.pattern}|(?i:{SAID.pattern})")
+# A reference behind its colon, as the host hands it over.
+NAMED = re.compile(SAID.pattern.replace(REFERENCE, "", 1))
 STAND_IN, OTHER_STAND_IN = "cat", "dog"  # ordinary words without a letter in common
 
 
@@ -51,7 +58,7 @@ class Lexicon:
 
     def __init__(self, words: Mapping[str, Word]):
         self.words = dict(words)
-        self.marks = {name: f"{chr(FIRST_MARK + n)}x" for n, name in enumerate(self.words)}
+        self.marks = {name: f"{WORD}{n}x" for n, name in enumerate(self.words)}
         self.names = {mark: name for name, mark in self.marks.items()}
         self.rows: list[tuple[Tensor, int]] = []
         self.numbers: dict[tuple[str, str], range] = {}
@@ -62,9 +69,12 @@ class Lexicon:
                 self.rows += [(rows, row) for row in range(len(rows))]
 
     def marked(self, text: str) -> str:
-        """The text with a mark where a word stands; `embedding:word` stays a reference."""
-        references = {name: REFERENCE + mark for name, mark in self.marks.items()}
-        return replace_words(text, self.marks, references)
+        """The text with a mark in each place of a word; `embedding:word` stays a reference."""
+        plain, pieces, end = unmarked(text), [], 0
+        for start, stop, name in places(text, self.words):
+            pieces += [plain[end:start], self.marks[fold(name)]]
+            end = stop
+        return "".join([*pieces, plain[end:]])
 
     def put_into(self, text: str, key: str) -> str:
         """A marked text with the words' own texts where an encoder has no vectors for them."""
@@ -98,7 +108,7 @@ def overlaid(tokenizer: Any, name: str, word: Word) -> Any:
     """A copy of the host's outermost tokenizer that knows one word more; words that it already
     knew remain.
     """
-    lexicon = Lexicon({**known_words(tokenizer), name.lower(): word})
+    lexicon = Lexicon({**known_words(tokenizer), fold(name): word})
     clone = with_class(tokenizer, Overlay)
     clone.lexicon, clone.listeners = lexicon, ()
     for attribute, part in parts(tokenizer):
@@ -222,22 +232,29 @@ class OverlaidPart:
         filled = self.lexicon.put_into(text, self.embedding_key)
         if self.embedding_directory is None:
             return SAID.sub(r"\g<mark>", filled)
-        blind = blind_to_blanks(self.tokenizer.raw)
-        return SAID.sub(rf" {REFERENCE}\g<mark> ", filled) if blind else filled
+        if not blind_to_blanks(self.tokenizer.raw):
+            return filled
+
+        def written(match: re.Match[str]) -> str:
+            return f" {REFERENCE}{match['mark']} " if match["mark"] else match[0]
+
+        return NOT_READ.sub(written, filled)
 
     def _try_get_embedding(self, embedding_name: str) -> tuple[Any, ...]:
-        found = MARK.match(embedding_name)
+        if not embedding_name.strip():
+            return embedding_found(None, "", "")  # Without a name the host fails.
+        found = NAMED.match(embedding_name)
         if found is None:
             return super()._try_get_embedding(embedding_name)  # type: ignore[misc]
         # What stands behind the name goes on as with a file (core sd1_clip.py:543).
-        first, *others = embedding_name.split()
-        behind, rest = first[found.end() :], " ".join(others)
+        behind, *others = re.split(r"\s+", embedding_name[found.end() :])
+        rest = " ".join(others).strip()
         glued = re.split(r"[<\[]", behind)[0]
         if len(glued) < len(behind):
             rest = f"{behind[len(glued) :]} {rest}" if rest else behind[len(glued) :]
         leftover = f"{glued} {rest}" if glued else rest
-        numbers = Numbers(self.lexicon.numbers[found[0], self.embedding_key])
-        return embedding_found(numbers, first, leftover)
+        numbers = Numbers(self.lexicon.numbers[found["mark"], self.embedding_key])
+        return embedding_found(numbers, found["mark"], leftover)
 
 
 class Numbers(tuple[int, ...]):
@@ -288,24 +305,25 @@ class WholeText:
 
     def __call__(self, text: str, *args: Any, **kwargs: Any) -> Any:
         pieces = SAID.split(self.lexicon.put_into(text, self.key))
-        texts, marks = pieces[::2], pieces[1::2]
+        marks = pieces[1::2]
         if not marks:
-            return self.raw(texts[0], *args, **kwargs)
+            return self.raw(pieces[0], *args, **kwargs)
 
-        def ids(stand_ins: Sequence[str]) -> list[int]:
-            joined = "".join(map("".join, zip(texts, [*stand_ins, ""], strict=False)))
-            return list(self.raw(joined, *args, **kwargs)["input_ids"])
+        def ids(parts: Sequence[str]) -> list[int]:
+            return list(self.raw("".join(parts), *args, **kwargs)["input_ids"])
 
-        usual = [STAND_IN] * len(marks)
-        whole, end, read = ids(usual), 0, []
-        for place, mark in enumerate(marks):
-            other = ids([*usual[:place], OTHER_STAND_IN, *usual[place + 1 :]])
-            span = difference(whole, other)
+        pieces[1::2] = [STAND_IN] * len(marks)
+        whole, end, read = ids(pieces), 0, []
+        for place, mark in zip(range(1, len(pieces), 2), marks, strict=True):
+            span = difference(whole, ids([*pieces[:place], OTHER_STAND_IN, *pieces[place + 1 :]]))
             read += whole[end : span.start]
-            if texts[place][-1:].strip():
-                read += self.glued(ids(usual[:place]), span.start)
+            if pieces[place - 1][-1:].strip():
+                read += self.glued(ids(pieces[:place]), span.start)
             read += self.lexicon.numbers[mark, self.key]
             end = span.stop
+            cut = shared_start(whole, ids(pieces[: place + 1])) < end
+            if cut and pieces[place + 1][:1].strip():
+                read += self.glued_behind(ids(pieces[place + 1 :]), whole[end:])
         return {"input_ids": read + whole[end:]}
 
     def glued(self, before: list[int], start: int) -> list[int]:
@@ -316,6 +334,13 @@ class WholeText:
         around = self.raw("")["input_ids"]
         end = shared_start(around[::-1], before[::-1])
         return before[start : len(before) - end]
+
+    def glued_behind(self, behind: list[int], rest: list[int]) -> list[int]:
+        """The same of what stands behind a word, the letter of "cats". `behind` are the ids of all
+        the text behind the word, `rest` those of it that are none of the word.
+        """
+        start = shared_start(self.raw("")["input_ids"], behind)
+        return behind[start : len(behind) - shared_start(rest[::-1], behind[::-1])]
 
 
 class Span(NamedTuple):

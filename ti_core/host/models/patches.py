@@ -12,6 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from .compatibility import is_interrupt
 from .memory import out_of_memory
 from .with_backward import tensors
 
@@ -137,7 +138,7 @@ def trainable(patch: Callable[..., Any], mutating: bool) -> Callable[..., Any]:
             with nullcontext() if mutating else copies_saved(patch, given):
                 results = patch(*given, **kwargs)
         except Exception as error:
-            if isinstance(error, PatchError) or out_of_memory(error):
+            if is_interrupt(error) or isinstance(error, PatchError) or out_of_memory(error):
                 raise
             raise refusal(patch, str(error)) from error
         if asked(args) and not asked(results):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from .fetched import fetches, is_affine, lends_itself, private_casts
+from .fetched import fetches, is_affine, private_casts, uses_parameter_directly
 from .gradients import blocks, recomputed
 
 log = logging.getLogger(__name__)
@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 SAME = 0.02  # Of the gradient's norm; the operations are the same, so that only rounding differs.
 
 
-class Witness:
+class GradientProbe:
     """Stands in for a block's forward, and remembers what the block is given if it is the first of
     those that share `seen` through which a gradient goes.
     """
 
-    def __init__(self, name: str, block: nn.Module, seen: list["Witness"]):
+    def __init__(self, name: str, block: nn.Module, seen: list["GradientProbe"]):
         self.name, self.block, self.seen = name, block, seen
         self.forward: Callable[..., Any] = block.forward
         self.given: Any = None
@@ -60,9 +60,9 @@ class Witness:
             raise RuntimeError(
                 f"The gradient through {self.name} ({type(self.block).__name__}) is not the same "
                 f"when its weights are copied to the device for each use as when they stay there "
-                f"(it is off by {off:.0%}), so that nothing right could be learned. Load the model "
-                f"with a loader node of ComfyUI itself, or in another precision, and please report "
-                f"this with the model's name."
+                f"(it is off by {off:.0%}), so training would go wrong. Load the model with one of "
+                f"ComfyUI's own loader nodes, or set another dtype, and please report this with "
+                f"the model's name."
             )
 
 
@@ -87,12 +87,12 @@ def wanted(values: Any) -> list[Tensor]:
     return [one for one in tree_leaves(values) if isinstance(one, Tensor) and one.requires_grad]
 
 
-def witnesses(network: nn.Module, dtype: torch.dtype) -> list[Witness]:
+def gradient_probes(network: nn.Module, dtype: torch.dtype) -> list[GradientProbe]:
     """For all blocks of a network whose weights are fetched."""
     names = {id(block): name for name, block in network.named_modules()}
-    seen: list[Witness] = []
+    seen: list[GradientProbe] = []
     return [
-        Witness(names[id(block)], block, seen)
+        GradientProbe(names[id(block)], block, seen)
         for block in blocks(network)
         if any(streams(module, dtype) for module in block.modules())
     ]
@@ -104,4 +104,4 @@ def streams(module: Any, dtype: torch.dtype) -> bool:
     """
     held = getattr(module, "weight", None) is not None
     known = held and is_affine(module) and not isinstance(module, ops.fp8_ops.Linear)
-    return known and fetches(module) and not lends_itself(module, dtype)
+    return known and fetches(module) and not uses_parameter_directly(module, dtype)

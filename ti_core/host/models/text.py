@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ...concept.audit import ordinary_word
 from ...concept.counted import counted
 from ...quoted import quoted
-from ...word.embedding import Embedding, check_initialiser, check_placeholder, initial_rows
-from ...word.families import check_fit, family
+from ...word.embedding import Embedding, check_initializer, check_placeholder, initial_rows
+from ...word.families import check_fit, family, missing_half
 from ...word.vocabulary import ordinary_norm
 from .overlay import STAND_IN, Listener, Word, numbers_in, overlaid, parts, shared_start, with_word
 
@@ -86,9 +86,9 @@ def encoders(clip: CLIP) -> dict[str, Encoder]:
     if not pairs:
         raise ValueError(
             f"This CLIP ({type(clip.cond_stage_model).__name__}) cannot learn or use a word: it "
-            f"has no text encoder into which vectors can be put in the place of tokens. It hands "
-            f"the numbers of the tokens on, as HiDream-O1 and Lens do, or is none of a picture "
-            f"model. Use the CLIP of another model."
+            f"has no text encoder that accepts vectors in place of tokens. It passes token IDs to "
+            f"the model, as HiDream-O1 and Lens do, or does not belong to an image model. Use the "
+            f"CLIP of another model."
         )
     lists = lists_of_words(clip.tokenizer, pairs)
     return {
@@ -145,6 +145,14 @@ def check_fits(embedding: Embedding, clip: CLIP) -> None:
     check_fit(embedding.placeholder, held, available)
 
 
+def missing_vectors(embedding: Embedding, clip: CLIP) -> str:
+    """What to tell of encoders of a CLIP for which the embedding has no vectors, and which read its
+    initializer instead; empty if there are none.
+    """
+    having, known = embedding.vectors, encoders(clip)
+    return missing_half(embedding.placeholder, having, known, embedding.initializer)
+
+
 def chosen_encoders(clip: CLIP, keys: str) -> dict[str, Encoder]:
     """The text encoders of a CLIP that are listed by key, with commas between; all for 'auto'."""
     known = encoders(clip)
@@ -152,45 +160,45 @@ def chosen_encoders(clip: CLIP, keys: str) -> dict[str, Encoder]:
     if unknown := [key for key in wanted if key not in known]:
         raise ValueError(
             f"This CLIP has no text encoder {', '.join(map(quoted, unknown))}; it has "
-            f"{', '.join(known)}. Write some of these into 'encoders', with commas between, or "
-            f"'{ALL}' for all."
+            f"{', '.join(known)}. Set encoders to one or more of these, separated by commas, or to "
+            f"'{ALL}'."
         )
     return {key: encoder for key, encoder in known.items() if key in wanted or not wanted}
 
 
 def create_embedding(
-    clip: CLIP, placeholder: str, initialiser: str, count: int, keys: str = ALL
+    clip: CLIP, placeholder: str, initializer: str, count: int, keys: str = ALL
 ) -> Embedding:
     """A new word with `count` vectors per encoder of the CLIP that `keys` lists, taken from the
-    vocabulary's vectors of `initialiser` (0 = one per token of it); other encoders go on reading
-    the initialiser.
+    vocabulary's vectors of `initializer` (0 = one per token of it); other encoders go on reading
+    the initializer.
     """
     check_placeholder(placeholder)
-    check_initialiser(initialiser)
+    check_initializer(initializer)
     vectors = {}
     for key, encoder in chosen_encoders(clip, keys).items():
-        ids = encoder.token_ids(initialiser)
+        ids = encoder.token_ids(initializer)
         if not ids:
             raise ValueError(
-                f"The initialiser {initialiser!r} has no tokens. Write what the thing is, in one "
-                f"or a few words: cat, vase, painting."
+                f"The init word {initializer!r} has no tokens. Write what the subject is, in one "
+                f"or a few words: cat, purple star, oil painting."
             )
         if special_ids(encoder.tokenizer).intersection(ids):
             raise ValueError(
-                f"The initialiser {initialiser!r} contains a token by which {key} marks the start, "
-                f"the end or the speakers of a text. Write what the thing is, in one or a few "
-                f"words: cat, vase, painting."
+                f"The init word {initializer!r} contains a token that {key} uses to mark the "
+                f"start, the end or the speakers of a text. Write what the subject is, in one or a "
+                f"few words: cat, purple star, oil painting."
             )
         with torch.inference_mode(False), torch.no_grad():
             vectors[key] = initial_rows(encoder.rows(ids).clone(), count or len(ids))
-    return Embedding(placeholder, initialiser, vectors, vectors)
+    return Embedding(placeholder, initializer, vectors, vectors)
 
 
 def created(clip: CLIP, embedding: Embedding) -> str:
     """What to tell of a new word: what it starts from, and whether its name is an ordinary word."""
     vectors = counted(embedding.count, "vector")
     lines = [
-        f"'{embedding.placeholder}' starts as '{embedding.initialiser}': {vectors}, for "
+        f"'{embedding.placeholder}' starts as '{embedding.initializer}': {vectors}, for "
         f"{family(embedding.vectors).name} ({', '.join(embedding.vectors)})."
     ]
     ordinary = [
@@ -219,7 +227,7 @@ def apply_embedding(
     check_fits(embedding, clip)
     if strength != 1.0:
         embedding = with_start(embedding, clip)
-    word = Word(embedding.initialiser, embedding.at_strength(strength))
+    word = Word(embedding.initializer, embedding.at_strength(strength))
     return with_word(clip, embedding.placeholder, word, listener)
 
 

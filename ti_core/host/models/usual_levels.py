@@ -22,7 +22,7 @@ TRAINING_SHIFTS = {
     "HunyuanVideo15": 2.0,
     "Kandinsky5": 5.0,
 }
-# Flux.1 dev and its relatives; the logarithm of their shift grows with the tokens of a picture
+# Flux.1 dev and its relatives; the logarithm of their shift grows with the tokens of an image
 # (Black Forest Labs' sampling.py, kohya's flux_shift, OneTrainer's dynamic shift).
 SHIFTED_BY_SIZE = ("Flux", "FluxInpaint")
 FEWEST_TOKENS, MOST_TOKENS = 256, 4096

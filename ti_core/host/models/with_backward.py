@@ -99,9 +99,9 @@ def differentiably(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if lacks_backward(f"{namespace}::{name}", results):
         raise RuntimeError(
             f"{calling_module()} calls the operator {namespace}.{name}, which has no backward "
-            f"pass, so that no word can be learned through it. Update ComfyUI, take the node that "
-            f"brings this operator (an attention or a kernel patch) off the model for training, or "
-            f"start ComfyUI without the option that chooses it."
+            f"pass, so no word can be trained through it. Update ComfyUI, remove the node that "
+            f"adds this operator (an attention or kernel patch) from the model for training, or "
+            f"start ComfyUI without the option that selects it."
         )
     return results
 

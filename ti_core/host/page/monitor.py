@@ -1,5 +1,6 @@
 """What the page shows of a run, and what it may ask of it."""
 
+import itertools
 import threading
 import time
 import uuid
@@ -12,36 +13,35 @@ from typing import Any, Literal, NamedTuple, get_args
 import comfy.utils
 import folder_paths
 import torch
-from comfy.model_management import (
-    InterruptProcessingException,
-    throw_exception_if_processing_interrupted,
-)
 from comfy.sd import CLIP
 from PIL import Image
 from torch import Tensor
 
 from ...quoted import encodable
 from ...store.run_store import milestone
-from ...training.curves import gained, rounded, shares, stretches
+from ...training.curves import downsampled_means, gained, rounded, shares
 from ...training.preflight import clock
-from ...training.preview_pictures import kept
+from ...training.preview_images import kept
 from ...training.report import why_ended
 from ...training.run import Keep, RunState
 from ...training.settings import TrainingSettings
 from ...training.stopping import Validation
 from ...word.embedding import Embedding
 from ...word.formats import Export
+from ...word.formats.storage import discard, reason
 from ..embedding_files import embedding_path, pixels, save_embedding
+from ..models.compatibility import is_interrupt
 from ..nearest_words import vocabularies
 from ..provenance import learned_word
 
-PICTURES = "textual_inversion"  # the folder below the host's temporary one
+IMAGES = "textual_inversion"  # the folder below the host's temporary one
 SMOOTHING = 0.95
 MOST_POINTS = 250  # of each curve in a message
 MOST_NOTES, LONGEST_NOTE = 8, 600
 LONGEST_REPORT = 6000
-NEIGHBOURS, MOST_WORDS, LONGEST_WORD = 3, 6, 40
+NEIGHBORS, MOST_WORDS, LONGEST_WORD = 3, 6, 40
 WORDS_SHARE = 0.02  # of the time may be spent on looking for the nearest words
+moments = itertools.count(1)  # Orders what is told, whatever the clock does.
 
 Vectors = Mapping[str, Tensor]
 Going = Literal["preparing", "encoding", "trying", "measuring", "learning", "drawing"]
@@ -61,8 +61,9 @@ class Monitor:
     run is. A context manager around it, which notes how it ended. `changed` is called after every
     change, maybe many times a second.
 
-    The run itself calls `enter`, `take_up`, `on_step`, `tell`, `picture`, `stored_at`; requests of
-    the page, in other threads, `stop`, `draw` and `save`.
+    It is the run's `RunObserver`, and takes its previews as `image`;
+    requests of the page, in other threads, `stop`, `draw` and `save`. What they share is read and
+    written under `lock`.
     """
 
     def __init__(
@@ -78,11 +79,12 @@ class Monitor:
         self.embedding, self.clip, self.steps = embedding, clip, steps
         self.keep: Keep = keep
         self.node_id, self.workflow = node_id or "", workflow
+        self.about: Mapping[str, str] = {"node": self.node_id, "workflow": workflow}
         self.settings: TrainingSettings | None = None  # for the recipe of a file
         self.changed: Callable[[], None] = lambda: None
         self.bar = comfy.utils.ProgressBar(steps, node_id=node_id)
         self.stop, self.draw = threading.Event(), threading.Event()
-        self.saving = threading.Lock()
+        self.lock, self.saving = threading.RLock(), threading.Lock()
         self.phase: Phase = "preparing"
         self.state: RunState | None = None
         self.step = 0
@@ -96,12 +98,14 @@ class Monitor:
         self.near: list[str] = []
         self.looking = 0.0
         self.notes: list[str] = []
+        self.drawing = False  # what somebody has asked for
+        self.missed = ""  # why the last preview could not be drawn
         self.why = self.report = ""
         self.stored: int | None = None
         self.stored_as = ""
         self.word: Vectors | None = None
         self.words: dict[int, Vectors] = {}
-        self.pictures: dict[int, Path] = {}
+        self.images: dict[int, Path] = {}
         self.saved: dict[int, str] = {}
 
     # What the run tells
@@ -115,39 +119,43 @@ class Monitor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if isinstance(error, InterruptProcessingException):
-            self.phase = "cancelled"
-        elif error is not None:
-            self.phase = "failed"
-            self.why = shortened(str(error) or type(error).__name__, LONGEST_NOTE)
-        self.clip = None  # The record outlives the run; the models need not.
+        with self.lock:
+            if error is not None and is_interrupt(error):
+                self.phase = "cancelled"
+            elif error is not None:
+                self.phase = "failed"
+                self.why = shortened(str(error) or type(error).__name__, LONGEST_NOTE)
+            self.clip = None  # The record outlives the run; the models need not.
         self.changed()
 
     def enter(self, phase: Phase) -> None:
         """The run begins with something else."""
-        self.phase = phase
+        with self.lock:
+            self.phase = phase
         self.changed()
 
     def tell(self, text: str) -> None:
         """Something that the user should know while it trains."""
-        self.notes = [*self.notes, shortened(text, LONGEST_NOTE)][-MOST_NOTES:]
+        with self.lock:
+            self.notes = [*self.notes, shortened(text, LONGEST_NOTE)][-MOST_NOTES:]
         self.changed()
 
-    def take_up(self, state: RunState, words: Mapping[int, Vectors]) -> None:
+    def resumed(self, state: RunState, words: Mapping[int, Vectors]) -> None:
         """The run goes on from a stored state; `words` are those of its stored steps."""
-        self.words |= words
-        self.first = state.step
-        self.note_state(state)
+        with self.lock:
+            self.words |= words
+            self.first = state.step
+            self.note_state(state)
         self.changed()
 
     def on_step(self, state: RunState) -> None:
-        """A step; the first call tells where the run starts. The host's Cancel ends it here."""
-        self.note_state(state)
-        throw_exception_if_processing_interrupted()
+        """A step; the first call tells where the run starts."""
+        with self.lock:
+            self.note_state(state)
+            self.phase = "learning"
+            self.first = state.step if self.first is None else self.first
+            self.measure(state)
         self.bar.update_absolute(state.step)
-        self.phase = "learning"
-        self.first = state.step if self.first is None else self.first
-        self.measure(state)
         if state.validated:
             self.look_for_words(state)
         self.changed()
@@ -180,48 +188,72 @@ class Monitor:
         if self.clip is None or self.looking > WORDS_SHARE * (began - self.began):
             return
         with torch.inference_mode():
-            known = vocabularies(replace(self.embedding, vectors=state.mean), self.clip, NEIGHBOURS)
+            known = vocabularies(replace(self.embedding, vectors=state.mean), self.clip, NEIGHBORS)
         tokens = (one.token for found in known.values() for row in found.nearest for one in row)
-        self.near = [shortened(token, LONGEST_WORD) for token in dict.fromkeys(tokens)][:MOST_WORDS]
-        self.looking += time.perf_counter() - began
+        near = [shortened(token, LONGEST_WORD) for token in dict.fromkeys(tokens)][:MOST_WORDS]
+        with self.lock:
+            self.near = near
+            self.looking += time.perf_counter() - began
 
-    def picture(self, step: int, drawn: Tensor, vectors: Vectors) -> None:
+    def image(self, step: int, drawn: Tensor, vectors: Vectors) -> None:
         """A preview `[h, w, 3]` in 0..1 of the word after a step."""
-        path = Path(folder_paths.get_temp_directory(), PICTURES, f"{self.run}-{step}.jpg")
+        path = Path(folder_paths.get_temp_directory(), IMAGES, f"{self.run}-{step}.jpg")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels(drawn)).save(path, quality=92)
         except OSError as error:
-            self.tell(f"The preview at step {step} cannot be shown: {error}")
+            self.tell(f"The preview at step {step} cannot be shown ({reason(error)}).")
             return
-        self.pictures[step], self.words[step] = path, vectors
-        for gone in set(self.pictures) - set(kept(self.pictures)):
-            self.pictures.pop(gone).unlink(missing_ok=True)
-            if not milestone(gone):
-                del self.words[gone]
+        with self.lock:
+            self.images[step], self.words[step] = path, vectors
+            gone = set(self.images) - set(kept(self.images))
+            paths = [self.images.pop(one) for one in gone]
+            for one in gone:
+                if not milestone(one):
+                    del self.words[one]
+        discard(*paths)
+        self.changed()
+
+    def previewed(self, problem: str) -> None:
+        """A preview has been drawn, or could not be."""
+        with self.lock:
+            self.drawing, self.missed = False, shortened(problem, LONGEST_NOTE)
+            self.phase = "learning"
         self.changed()
 
     def stored_at(self, step: int, name: str) -> None:
-        """The run is on disk up to a step, under a name."""
-        self.stored, self.stored_as = step, name
+        """The run is on disk up to a step, 0 for none, under a name."""
+        with self.lock:
+            self.stored, self.stored_as = step, name
 
     def end(self, report: str) -> None:
         """The run has given its word."""
-        self.phase, self.report = "done", shortened(report, LONGEST_REPORT)
-        if self.state:
-            self.note_state(self.state)
-            self.validations = tuple(self.state.history)
-            self.why = why_ended(self.state)
-            self.best = self.state.choice.step
-            self.reached = gained(self.state, self.state.kept_loss(self.keep))
+        with self.lock:
+            self.phase, self.report = "done", shortened(report, LONGEST_REPORT)
+            if self.state:
+                self.note_state(self.state)
+                self.validations = tuple(self.state.history)
+                self.why = why_ended(self.state)
+                self.best = self.state.choice.step
+                self.reached = gained(self.state, self.state.kept_loss(self.keep))
 
     # What the page asks
 
-    def draw_asked(self) -> bool:
-        """Whether somebody has asked for a picture since the last time."""
-        asked = self.draw.is_set()
-        self.draw.clear()
-        return asked
+    def should_preview(self) -> bool:
+        """Whether somebody has asked for a preview since the last time."""
+        with self.lock:
+            self.drawing = self.draw.is_set()
+            self.draw.clear()
+            return self.drawing
+
+    def should_stop(self) -> bool:
+        """Whether somebody has pressed Stop and keep."""
+        return self.stop.is_set()
+
+    def asked(self) -> list[str]:
+        """What was asked for and is still to come."""
+        waits = {"stop": self.stop.is_set(), "preview": self.draw.is_set() or self.drawing}
+        return [name for name, still in waits.items() if still and not self.over]
 
     @property
     def over(self) -> bool:
@@ -233,21 +265,31 @@ class Monitor:
         this run has done so already, give that one. ValueError for vectors that are not kept.
         """
         with self.saving:
-            at, vectors = (self.step, self.word) if step is None else (step, self.words.get(step))
+            with self.lock:
+                at = self.step if step is None else step
+                vectors = self.word if step is None else self.words.get(at)
             if vectors is None or self.state is None:
                 when = "yet" if step is None else f"of step {step}"
                 raise ValueError(f"No vectors of '{self.embedding.placeholder}' are there {when}.")
-            if at not in self.saved or not self.is_there(self.saved[at]):
-                self.saved[at] = self.written(at, vectors)
+            name = self.saved.get(at)
+            if name is None or not self.is_there(name):
+                name = self.written(at, vectors)
+            with self.lock:
+                self.saved[at] = name
         self.changed()
-        return Saved(at, self.saved[at])
+        return Saved(at, name)
 
     def written(self, step: int, vectors: Vectors) -> str:
-        """The name of a new file with these vectors."""
+        """The name of a new file with these vectors; the plain one is for what the run gives at its
+        end, so that Save Embedding behind it finds it free.
+        """
         assert self.state is not None and self.settings is not None
         state = self.state.as_of(step, dict(vectors))
         word = learned_word(self.embedding, state, self.settings, "last")
-        (path,) = save_embedding(word, "", "standard", Export(picture=self.sample(step)), False)
+        last = self.best if self.keep == "best" else self.step
+        given = self.phase == "done" and step == last
+        name = word.placeholder if given else f"{word.placeholder}-step{step}"
+        (path,) = save_embedding(word, name, "standard", Export(image=self.sample(step)), False)
         return path.stem
 
     def is_there(self, name: str) -> bool:
@@ -256,16 +298,15 @@ class Monitor:
 
     def sample(self, step: int) -> Image.Image | None:
         """The preview of a step, as the thumbnail of a file."""
-        path = self.pictures.get(step)
+        path = self.images.get(step)
         if path is None or not path.is_file():
             return None
-        with Image.open(path) as opened:
+        with Image.open(path, formats=("JPEG",)) as opened:
             return opened.convert("RGB")
 
     def forget(self) -> None:
-        """Remove what is kept of the pictures."""
-        for path in self.pictures.values():
-            path.unlink(missing_ok=True)
+        """Remove what is kept of the images."""
+        discard(*self.images.values())
 
     # What it says
 
@@ -273,15 +314,20 @@ class Monitor:
         """Where the run is, JSON-ready, in some 20 kB at most; of two, the one with the later
         `moment` is newer.
         """
+        with self.lock:
+            return self.shown()
+
+    def shown(self) -> dict[str, Any]:
+        """The same, for whoever has the lock."""
         losses = self.state.losses[: self.step] if self.state else []
-        start = self.embedding.initialiser if self.embedding.has_origin else ""
+        start = self.embedding.initializer if self.embedding.has_origin else ""
         return {
-            "moment": time.time(),
+            "moment": next(moments),
             "run": self.run,
             "node": self.node_id,
             "workflow": self.workflow,
             "word": self.embedding.placeholder,
-            "initialiser": start,
+            "initializer": start,
             "phase": self.phase,
             "why": self.why,
             "step": self.step,
@@ -292,14 +338,16 @@ class Monitor:
             "best": self.best,
             "stored": self.stored,
             "stored_as": self.stored_as,
-            "losses": stretches(losses, MOST_POINTS),
+            "losses": downsampled_means(losses, MOST_POINTS),
             "validations": shares(self.state, self.validations, MOST_POINTS) if self.state else [],
             "nearest": self.near,
-            "pictures": {str(step): path.name for step, path in sorted(self.pictures.items())},
+            "images": {str(step): path.name for step, path in sorted(self.images.items())},
             "kept": sorted(self.words),
             "saved": {str(step): name for step, name in self.saved.items()},
             "notes": self.notes,
             "report": self.report,
+            "asked": self.asked(),
+            "missed": self.missed,
             "line": self.line(),
         }
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -9,9 +10,11 @@ from aiohttp import web
 from server import PromptServer
 
 from ...word.formats import file_advice
-from .followed_runs import known
-from .monitor import Monitor
-from .stored_runs import last_run, runs_of
+from .known_runs import known
+from .monitor import Monitor, moments
+from .own_pages import Route, failure, for_own_commands, for_own_pages
+from .queued_prompt import listen_to_queue
+from .stored_runs import last_run, runs_of, stored_run
 
 ROOT = "/textual_inversion"
 LONGEST_BODY = 1024  # bytes
@@ -27,16 +30,20 @@ def add_routes() -> None:
     """Offer the routes; without a server (a script, a test) nobody asks."""
     host: PromptServer | None = getattr(PromptServer, "instance", None)
     if host is not None:
-        host.routes.get(f"{ROOT}/state")(state)
-        host.routes.get(f"{ROOT}/runs")(runs)
+        listen_to_queue()
+        host.routes.get(f"{ROOT}/state")(for_own_pages(state))
+        host.routes.get(f"{ROOT}/runs")(for_own_pages(runs))
         for name, command in COMMANDS.items():
             host.routes.post(f"{ROOT}/{name}")(answering(command))
 
 
 async def state(request: web.Request) -> web.Response:
     """`{"runs": [...]}`: those that train and the last ones, the youngest last; of a server that
-    has trained nothing yet, the run that was stored last.
+    has trained nothing yet, the run that was stored last. With `?stored=my-cat-0123456789abcdef`
+    that stored run, if it is there.
     """
+    if name := request.query.get("stored"):
+        return web.json_response({"runs": await asyncio.to_thread(stored_run, name)})
     found = [monitor.snapshot() for monitor in known()]
     return web.json_response({"runs": found or await asyncio.to_thread(last_run)})
 
@@ -48,19 +55,34 @@ async def runs(request: web.Request) -> web.Response:
 
 
 async def stop(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """End the trainings after their current step: `{"stopped": [ids]}`."""
-    found = training(wanted)
-    for monitor in found:
-        monitor.stop.set()
-    return {"stopped": [monitor.node_id for monitor in found]}
+    """End the trainings after their current step: `{"stopped": [ids], "moment": 7}`; news of a
+    later moment have `stop` among what is `asked` until they have ended.
+    """
+    moment, found = wished(wanted, lambda monitor: monitor.stop)
+    return {"stopped": found, "moment": moment}
 
 
 async def preview(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw the word after the current step: `{"asked": [ids]}`."""
+    """Draw the word after the current step: `{"asked": [ids], "moment": 7}`; news of a later moment
+    have `preview` among what is `asked` until it has been drawn, or could not be.
+    """
+    moment, found = wished(wanted, lambda monitor: monitor.draw)
+    return {"asked": found, "moment": moment}
+
+
+def wished(
+    wanted: Mapping[str, Any], wish: Callable[[Monitor], threading.Event]
+) -> tuple[int, list[str]]:
+    """Note a wish with the trainings that are asked for: a moment after which their news have it,
+    and the ids of their nodes.
+    """
     found = training(wanted)
     for monitor in found:
-        monitor.draw.set()
-    return {"asked": [monitor.node_id for monitor in found]}
+        wish(monitor).set()
+    moment = next(moments)
+    for monitor in found:
+        monitor.changed()
+    return moment, [monitor.node_id for monitor in found]
 
 
 async def save(wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,9 +119,10 @@ def where(wanted: Mapping[str, Any]) -> str:
     return "in this ComfyUI" if node is None else f"on node '{node}'"
 
 
-def answering(command: Command) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """The route of a command. It answers `{"error": text}` with 404 for what is not there, with 400
-    for a body that is not understood, and with 500 for a file that cannot be written.
+def answering(command: Command) -> Route:
+    """The route of a command, for JSON of our own pages. It answers `{"error": text}` with 404 for
+    what is not there, with 400 for a body that is not understood, and with 500 for a file that
+    cannot be written.
     """
 
     async def answer(request: web.Request) -> web.Response:
@@ -107,20 +130,15 @@ def answering(command: Command) -> Callable[[web.Request], Awaitable[web.Respons
         try:
             wanted = understood(body)
         except ValueError as error:
-            return failure(400, error)
+            return failure(400, str(error))
         try:
             return web.json_response(await command(wanted))
         except (NothingThere, ValueError) as error:
-            return failure(404, error)
+            return failure(404, str(error))
         except RuntimeError as error:  # The disk is full, or not for us.
-            return failure(500, error)
+            return failure(500, str(error))
 
-    return answer
-
-
-def failure(status: int, error: Exception) -> web.Response:
-    """An answer that says what is wrong."""
-    return web.json_response({"error": str(error)}, status=status)
+    return for_own_commands(answer)
 
 
 def understood(body: bytes) -> dict[str, Any]:

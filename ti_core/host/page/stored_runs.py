@@ -1,10 +1,12 @@
 """Runs of the store, as the page shows them."""
 
 import re
+from contextlib import suppress
 from typing import Any
 
-from ...store.run_store import last_states
-from ...training.curves import rounded, shares, stretches
+from ...store.checkpoint import restored
+from ...store.run_store import all_checkpoints, contents, last_states
+from ...training.curves import downsampled_means, rounded, shares
 from ...training.report import why_ended
 from ...training.run import RunState
 from ..run_key import folder_start, runs_folder
@@ -12,17 +14,14 @@ from .monitor import MOST_POINTS
 
 MOST_RUNS = 20
 MOST_SHARES = 100  # points of a run that is only compared
-KEY = re.compile(r"[0-9a-f]{16}(?:-v\d+)?")
+KEY = r"[0-9a-f]{16}(?:-v\d+)?"
 
 
 def runs_of(word: str) -> list[dict[str, Any]]:
     """The stored runs of a word, the youngest first: how each was made, and how it went."""
-    start = folder_start(word)
-    return [
-        {"run": name, **compared(state)}
-        for name, state in last_states(runs_folder(), start, MOST_RUNS)
-        if KEY.fullmatch(name.removeprefix(start))
-    ]
+    whole = re.compile(re.escape(folder_start(word)) + KEY)
+    found = last_states(runs_folder(), whole.fullmatch, MOST_RUNS)
+    return [{"run": name, **compared(state)} for name, state in found]
 
 
 def compared(state: RunState) -> dict[str, Any]:
@@ -37,7 +36,15 @@ def compared(state: RunState) -> dict[str, Any]:
 
 def last_run() -> list[dict[str, Any]]:
     """The run that was stored last, as `Monitor.snapshot` shows one; without its words."""
-    return [drawn(name, state) for name, state in last_states(runs_folder(), "", 1)]
+    return [drawn(name, state) for name, state in last_states(runs_folder(), bool, 1)]
+
+
+def stored_run(name: str) -> list[dict[str, Any]]:
+    """The run of that name as `last_run` gives one; none where it is gone, or cannot be read."""
+    with suppress(OSError, ValueError, IndexError, StopIteration):
+        folder = next(one for one in runs_folder().iterdir() if one.name == name)
+        return [drawn(name, restored(contents(all_checkpoints(folder)[-1]), None))]
+    return []
 
 
 def drawn(name: str, state: RunState) -> dict[str, Any]:
@@ -49,7 +56,7 @@ def drawn(name: str, state: RunState) -> dict[str, Any]:
         "node": state.about.get("node", ""),
         "workflow": state.about.get("workflow", ""),
         "word": state.about.get("word", ""),
-        "initialiser": state.about.get("initialiser", ""),
+        "initializer": state.about.get("initializer", ""),
         "phase": "done" if state.ended else "stored",
         "why": why_ended(state) if state.ended else "",
         "step": state.step,
@@ -60,7 +67,16 @@ def drawn(name: str, state: RunState) -> dict[str, Any]:
         "best": state.choice.step,
         "stored": state.step,
         "stored_as": name,
-        "losses": stretches(state.losses, MOST_POINTS),
+        "losses": downsampled_means(state.losses, MOST_POINTS),
         "validations": validations,
-        **{"nearest": [], "pictures": {}, "kept": [], "saved": {}, "notes": [], "report": ""},
+        **{
+            "nearest": [],
+            "images": {},
+            "kept": [],
+            "saved": {},
+            "notes": [],
+            "report": "",
+            "asked": [],
+            "missed": "",
+        },
     }

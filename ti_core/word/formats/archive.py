@@ -17,17 +17,18 @@ NO_CHECKSUM = 0  # torch writes that if it is told to compute none.
 
 
 class Entry(NamedTuple):
-    """Where the bytes of a file inside the archive lie, and their CRC-32."""
+    """Where the bytes of a file inside the archive lie, their CRC-32, and whether they lie there as
+    they are.
+    """
 
     header: int
     size: int
     checksum: int
+    plain: bool
 
 
 class Archive:
-    """The stored (never compressed) entries of a zip archive, which torch writes and nothing else
-    is taken for.
-    """
+    """The entries of a zip archive; only stored ones, as torch writes them, can be read."""
 
     def __init__(self, file: FileBytes):
         self.file = file
@@ -54,6 +55,8 @@ class Archive:
         if name not in self.entries:
             raise ValueError(f"the part '{name[:80]}' is missing")
         entry = self.entries[name]
+        if not entry.plain:
+            raise ValueError("it is compressed or damaged, and not an archive written by torch")
         if start < 0 or size < 0 or start + size > entry.size:
             raise ValueError("a tensor reaches beyond the values that are stored for it")
         lengths = struct.unpack("<2H", self.file.at(entry.header, LOCAL_SIZE)[-4:])
@@ -71,9 +74,10 @@ def read_entries(directory: bytes, budget: Budget) -> list[tuple[str, Entry]]:
         fields = ENTRY.unpack_from(directory, at)
         method, checksum, stored, size, header = fields[4], *fields[7:10], fields[-1]
         name_size, extra_size, comment_size = fields[10:13]
-        if fields[0] != b"PK\1\2" or method != 0 or stored != size or UNKNOWN in (size, header):
-            raise ValueError("it is compressed or damaged, and not an archive written by torch")
+        if fields[0] != b"PK\1\2":
+            raise ValueError("it is damaged (its list of parts)")
+        plain = method == 0 and stored == size and UNKNOWN not in (size, header)
         name = directory[at + ENTRY.size : at + ENTRY.size + name_size].decode(errors="replace")
-        found.append((name, Entry(header, size, checksum)))
+        found.append((name, Entry(header, size, checksum, plain)))
         at += ENTRY.size + name_size + extra_size + comment_size
     return found

@@ -1,4 +1,4 @@
-"""AUTOMATIC1111's embeddings: a dict around one tensor, by torch.save or inside a picture."""
+"""AUTOMATIC1111's embeddings: a dict around one tensor, by torch.save or inside an image."""
 
 from .contents import Contents, Draft, Stored, string_items
 from .facts import name_of
@@ -19,8 +19,10 @@ def read(contents: Contents) -> list[Draft] | None:
     if len(tensors) != 1 or not isinstance(tensors[0], Stored):
         raise ValueError("its 'string_to_param' does not hold exactly one tensor")
     known = dict(string_items(data))
-    facts = {
-        ours: known[key] for key, ours in FACTS.items() if isinstance(known.get(key), str | int)
+    facts = {  # 0 steps are those that nobody knew.
+        ours: known[key]
+        for key, ours in FACTS.items()
+        if isinstance(known.get(key), str | int) and known[key] != 0
     }
     recipe = known.get(RECIPE)
     facts |= recipe_in(recipe, contents.file) if isinstance(recipe, str) else {}

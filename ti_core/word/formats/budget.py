@@ -5,11 +5,11 @@ from typing import Literal
 Kind = Literal["bytes", "letters", "parts", "entries", "values"]
 
 # What embeddings need: 75 vectors for every encoder of the largest models are 0.8 million values,
-# and 3 MB as the text of a picture; the header of a LoRA of 3,000 tensors has 0.4 MB and 40,000
+# and 3 MB as the text of an image; the header of a LoRA of 3,000 tensors has 0.4 MB and 40,000
 # parts. At these limits a file takes less than a second and 64 MB.
 LIMITS: dict[Kind, int] = {
     "bytes": 64 << 20,  # read from the file
-    "letters": 10 << 20,  # of headers, pickles, directories, JSON and the texts of pictures
+    "letters": 10 << 20,  # of headers, pickles, directories, JSON and the texts of images
     "parts": 100_000,  # objects made: instructions of a pickle, texts and brackets of JSON
     "entries": 400_000,  # put into lists, dicts and tuples
     "values": 1 << 21,  # of vectors

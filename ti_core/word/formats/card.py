@@ -1,4 +1,4 @@
-"""The picture to share: a sample with the word, its base model and its figures written on it."""
+"""The image to share: a sample with the word, its base model and its figures written on it."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -12,11 +12,11 @@ TITLE_SHARE, FOOTER_SHARE = 12, 24
 SHADE = 150
 
 
-def card(embedding: Embedding, picture: Image.Image | None) -> Image.Image:
+def card(embedding: Embedding, image: Image.Image | None) -> Image.Image:
     """An RGB card: the sample, or the vectors' own pattern where there is none; above it the word,
     below it base model, hash, vectors and steps.
     """
-    base = at_card_size(picture or pattern(embedding)).convert("RGBA")
+    base = at_card_size(image or pattern(embedding)).convert("RGBA")
     height = base.height
     title, footer = height // TITLE_SHARE, height // FOOTER_SHARE
     shade = Image.new("RGBA", base.size, (0, 0, 0, 0))
@@ -40,25 +40,25 @@ def footer_text(embedding: Embedding) -> str:
     return "   ".join(part for part in parts if part)
 
 
-def draw_line(picture: Image.Image, text: str, top: int, size: int) -> None:
+def draw_line(image: Image.Image, text: str, top: int, size: int) -> None:
     """A line of text, made smaller until it fits the width."""
-    draw = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(image)
     wide = draw.textlength(text, font=ImageFont.load_default(size))
-    room = picture.width - size
+    room = image.width - size
     font = ImageFont.load_default(max(6, int(size * min(1.0, room / max(wide, 1)))))
     draw.text((size // 2, top), text, font=font, fill="white")
 
 
-def at_card_size(picture: Image.Image) -> Image.Image:
-    """The picture at a size that suits a card."""
-    longest, shortest = max(picture.size), min(picture.size)
+def at_card_size(image: Image.Image) -> Image.Image:
+    """The image at a size that suits a card."""
+    longest, shortest = max(image.size), min(image.size)
     scale = min(MAX_SIDE / longest, max(1.0, MIN_SIDE / shortest))
-    size = (max(16, round(picture.width * scale)), max(16, round(picture.height * scale)))
-    return picture if scale == 1.0 else picture.resize(size, Image.Resampling.LANCZOS)
+    size = (max(16, round(image.width * scale)), max(16, round(image.height * scale)))
+    return image if scale == 1.0 else image.resize(size, Image.Resampling.LANCZOS)
 
 
 def pattern(embedding: Embedding) -> Image.Image:
-    """The vectors as bands of grey."""
+    """The vectors as bands of gray."""
     bands = []
     for rows in embedding.vectors.values():
         size = rows.detach().abs()

@@ -15,6 +15,7 @@ MAX_FILE = 2 << 30  # A LoRA of the largest models, with words in it, stays belo
 MAX_JSON = 4 << 20
 HELD = 1 << 20  # A file up to this size is read once and held.
 NUMBERS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+PLAIN = (str, int, float, type(None))
 CHANGED = "The file has changed since it was written: {} Download it again."
 
 
@@ -29,8 +30,6 @@ class FileBytes:
         self.budget = Budget()
         self.notes: list[str] = []
         self.held: bytes | None = None
-        if self.length > MAX_FILE:
-            raise ValueError(f"it has {self.length} bytes, but at most {MAX_FILE} are read")
 
     def at(self, start: int, size: int) -> bytes:
         """Some bytes of the file; ValueError where they would lie outside."""
@@ -84,26 +83,35 @@ class Contents:
     data: object
     file: FileBytes
     metadata: Mapping[str, str] = field(default_factory=dict)
+    is_image: bool = False
 
     @property
     def tensors(self) -> dict[str, Stored]:
-        """The tensors at the top level, by name; empty if there is anything else but tensors."""
+        """The tensors at the top level, by name; empty if there is anything else but these and
+        plain values, such as a name and a number of steps.
+        """
         if not isinstance(self.data, dict):
             return {}
-        named = dict(string_items(self.data))
+        items = string_items(self.data)
+        named = {name: kept for name, kept in items if not isinstance(kept, PLAIN)}
         tensors = {name: kept for name, kept in named.items() if isinstance(kept, Stored)}
         return tensors if len(tensors) == len(named) else {}
 
 
 @dataclass(frozen=True)
 class Draft:
-    """One word as a layout finds it: tensors with their encoder keys (None where only the width
-    tells), and facts about how they were made.
+    """One word as a layout finds it: tensors with what the file calls their encoders (None where
+    only the width tells), and facts about how they were made. `beside` says that the file is that
+    of something else, as of a LoRA; `file` is the one whose name counts, if it is not the file at
+    hand; `outside` are the encoders for which the file has vectors that stand behind them.
     """
 
     name: str
     tensors: tuple[tuple[str | None, Stored], ...]
     facts: Mapping[str, object] = field(default_factory=dict)
+    beside: bool = False
+    file: Path | None = None
+    outside: frozenset[str | None] = frozenset()
 
 
 def string_items(data: Mapping[object, object]) -> Iterator[tuple[str, object]]:

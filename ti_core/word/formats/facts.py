@@ -4,13 +4,13 @@ stranger's file is data, and must not break a card, a writer or a prompt, nor na
 
 from collections.abc import Callable, Mapping
 
-from ...taming import cleaned, one_line, tamed
+from ...untrusted_text import cleaned, escaped_untrusted, one_line
 
-WRITTEN_BY_PEOPLE = "modelspec"  # Author, licence, description: their lines stay.
+WRITTEN_BY_PEOPLE = "modelspec"  # Author, license, description: their lines stay.
 LONGEST_NAME = 200
 LONGEST_TEXT = 4000
-LONGEST_PICTURE = 1 << 18  # A thumbnail, as a data address.
-PICTURE_START = "data:image/"
+LONGEST_IMAGE = 1 << 18  # A thumbnail, as a data address.
+IMAGE_START = "data:image/"
 MOST_ENTRIES = 1000
 DEEPEST = 16
 LARGEST = 1 << 63
@@ -21,19 +21,19 @@ def name_of(value: object) -> str:
     return one_line(value, LONGEST_NAME) if isinstance(value, str) else ""
 
 
-def initialiser_of(value: object) -> str:
-    """An initialiser, which goes into prompts: one line, at most 200 characters, tamed as captions
+def initializer_of(value: object) -> str:
+    """An initializer, which goes into prompts: one line, at most 200 characters, tamed as captions
     are. A backslash at its end would escape what stands behind it.
     """
-    return tamed(name_of(value), weights=False).rstrip("\\ ").strip() if value else ""
+    return escaped_untrusted(name_of(value), weights=False).rstrip("\\ ").strip() if value else ""
 
 
-def facts_of(told: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+def facts_of(stated: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
     """What a file tells of itself, and the names of what is left out because no writer could take
     it: numbers that are infinite or beyond 64 bits, and what is nested too deeply or too long.
     """
     facts: dict[str, object] = {}
-    entries = list(told.items())
+    entries = list(stated.items())
     left_out = [name_of(key) for key, _ in entries[MOST_ENTRIES:]]
     for key, value in entries[:MOST_ENTRIES]:
         try:
@@ -64,7 +64,7 @@ def line(text: str) -> str:
 
 
 def lines(text: str) -> str:
-    """A text with its lines; a picture whole, or not at all."""
-    if text.startswith(PICTURE_START):
-        return cleaned(text, LONGEST_PICTURE) if len(text) <= LONGEST_PICTURE else ""
+    """A text with its lines; an image whole, or not at all."""
+    if text.startswith(IMAGE_START):
+        return cleaned(text, LONGEST_IMAGE) if len(text) <= LONGEST_IMAGE else ""
     return cleaned(text, LONGEST_TEXT)

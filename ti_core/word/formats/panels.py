@@ -1,8 +1,8 @@
-"""AUTOMATIC1111's panels beside a picture: bytes in the low halves of the colours, which survive
+"""AUTOMATIC1111's panels beside an image: bytes in the low halves of the colors, which survive
 whatever strips a file's text, as long as the pixels stay exact.
 
 Left panel: the low four bits of every byte, right panel: the high four, each combined with a fixed
-random sequence; one black column on either side of the picture.
+random sequence; one black column on either side of the image.
 """
 
 import functools
@@ -18,19 +18,19 @@ TILE = 8
 PIECE = 1 << 14
 
 
-def with_panels(picture: Image.Image, payload: bytes, shades: Pixels) -> Image.Image:
-    """An RGB picture between two panels that carry the payload; `shades` colours their tiles."""
+def with_panels(image: Image.Image, payload: bytes, shades: Pixels) -> Image.Image:
+    """An RGB image between two panels that carry the payload; `shades` colors their tiles."""
     data = np.frombuffer(payload, np.uint8)
-    height = picture.height
+    height = image.height
     low = panel(data & 0x0F, height, shades)
     high = panel(data >> 4, height, shades[::-1])
     divider = np.zeros((height, 1, CHANNELS), np.uint8)
-    parts = [low, divider, np.asarray(picture.convert("RGB")), divider, high]
+    parts = [low, divider, np.asarray(image.convert("RGB")), divider, high]
     return Image.fromarray(np.concatenate(parts, axis=1))
 
 
 def panel(nibbles: Pixels, height: int, shades: Pixels) -> Pixels:
-    """Half bytes as pixels `[height, n, 3]`, repeated to fill it; tiles of colour in the other
+    """Half bytes as pixels `[height, n, 3]`, repeated to fill it; tiles of color in the other
     half.
     """
     size = len(nibbles) + height - len(nibbles) % height
@@ -40,14 +40,14 @@ def panel(nibbles: Pixels, height: int, shades: Pixels) -> Pixels:
 
 
 def tiles(height: int, width: int, shades: Pixels) -> Pixels:
-    """Grey tiles `[height, width, 1]` in the high halves."""
+    """Gray tiles `[height, width, 1]` in the high halves."""
     rows, columns = np.ogrid[:height, :width]
     index = columns // TILE * (height // TILE + 1) + rows // TILE
     return (shades[index % len(shades)] & 0xF0)[..., None]
 
 
 def payload_of(pixels: Pixels, most: int) -> bytes | None:
-    """The first `most` bytes that the panels of a picture `[h, w, 3]` carry, with repeats behind;
+    """The first `most` bytes that the panels of an image `[h, w, 3]` carry, with repeats behind;
     None if there are no panels.
     """
     halves = without_border(pixels) & 0x0F
@@ -62,7 +62,7 @@ def payload_of(pixels: Pixels, most: int) -> bytes | None:
 
 
 def without_border(pixels: Pixels) -> Pixels:
-    """Cut off the outer rows and columns in which no pixel has all three colours."""
+    """Cut off the outer rows and columns in which no pixel has all three colors."""
     lit: NDArray[np.bool_] = np.all(pixels, axis=2)
     rows, columns = (np.flatnonzero(np.any(lit, axis=axis)) for axis in (1, 0))
     if not len(rows):

@@ -24,7 +24,7 @@ class Chunk(NamedTuple):
 
 
 def chunks_of(data: bytes, file: FileBytes) -> list[Chunk]:
-    """The chunks up to the picture's end; ValueError where it is missing."""
+    """The chunks up to the image's end; ValueError where it is missing."""
     found, at = [], len(SIGNATURE)
     while not found or found[-1].kind != b"IEND":
         file.budget.spend("parts")
@@ -38,7 +38,7 @@ def chunks_of(data: bytes, file: FileBytes) -> list[Chunk]:
 
 
 def only_pixels(data: bytes, chunks: list[Chunk]) -> bytes:
-    """The picture without whatever is no pixels: profiles and texts could unpack to gigabytes."""
+    """The image without whatever is no pixels: profiles and texts could unpack to gigabytes."""
     view = memoryview(data)
     kept = (one for one in chunks if one.kind in PIXELS)
     parts = (view[one.start - HEAD.size : one.end + CHECKSUM.size] for one in kept)

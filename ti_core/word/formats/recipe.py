@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
@@ -11,9 +12,10 @@ import safetensors.torch
 from PIL import Image
 from torch import Tensor
 
+from ...quoted import quoted
 from ..embedding import Embedding
 from ..families import family
-from .contents import FileBytes, json_of
+from .contents import Contents, FileBytes, json_of
 
 RECIPE = "textual_inversion"
 STANDARD = "modelspec."
@@ -23,6 +25,18 @@ VERSION = 1
 KEPT = ("author", "description", "license", "tags", "usage_hint", "resolution", "encoder_layer")
 KEPT += ("is_negative_embedding", "thumbnail")
 PREDICTIONS = {"eps": "epsilon"}
+# What kohya's scripts, and others after them, call what a recipe holds.
+TRAINER = {
+    "ss_training_type": "training_type",
+    "ss_sd_model_name": "base_model",
+    "ss_base_model_version": "base_model_version",
+    "ss_new_sd_model_hash": "base_model_hash",
+    "ss_steps": "steps",
+    "ss_learning_rate": "learning_rate",
+    "ss_seed": "seed",
+}
+PLAIN_NUMBER = re.compile(r"\d{1,15}")
+CONTEXT = "learned_context"
 HEADER_LENGTH = 8
 THUMBNAIL_SIDE = 256
 
@@ -52,8 +66,8 @@ def file_metadata(embedding: Embedding, now: datetime | None = None) -> dict[str
 
 
 def recipe_of(embedding: Embedding) -> dict[str, object]:
-    """How the embedding was made; a file that only guesses its initialiser does not tell one."""
-    origin = {"initialiser": embedding.initialiser} if embedding.has_origin else {}
+    """How the embedding was made; a file that only guesses its initializer does not tell one."""
+    origin = {"initializer": embedding.initializer} if embedding.has_origin else {}
     recipe = {**origin, **embedding.provenance}
     return {
         **recipe,
@@ -70,7 +84,31 @@ def read_recipe(metadata: Mapping[str, str], file: FileBytes) -> dict[str, objec
     if kept := {name: value for name, value in standard.items() if value}:
         found["modelspec"] = kept
     made_by = metadata.get(f"{STANDARD}implementation_version")
-    return {**({"made_with": made_by} if made_by else {}), **found}
+    return {**trainer_facts(metadata), **({"made_with": made_by} if made_by else {}), **found}
+
+
+def trainer_facts(metadata: Mapping[str, str]) -> dict[str, object]:
+    """What the scripts of kohya, and those made after them, tell of a training."""
+    stated = {ours: metadata[theirs] for theirs, ours in TRAINER.items() if theirs in metadata}
+    return {
+        name: int(text) if PLAIN_NUMBER.fullmatch(text) else text for name, text in stated.items()
+    }
+
+
+def note_of_context(contents: Contents) -> None:
+    """Note of rows that were trained to stand behind a text encoder, that they do not there."""
+    metadata = contents.metadata
+    if not any(
+        CONTEXT in name or CONTEXT in metadata[name] for name in metadata if name[:3] == "ss_"
+    ):
+        return
+    kind = metadata.get("ss_training_type") or CONTEXT
+    contents.file.note(
+        f"It is a learned context of another trainer ({quoted(kind)}), not a word: its vectors "
+        f"were trained for use after the text encoder, next to the encoded prompt. ComfyUI and "
+        f"these nodes insert the vectors of an embedding file before the encoder, where they mean "
+        f"something else."
+    )
 
 
 def recipe_in(text: str, file: FileBytes) -> dict[str, object]:
@@ -93,9 +131,9 @@ def with_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dic
     return {HASH: f"0x{digest}", **metadata}
 
 
-def thumbnail_address(picture: Image.Image) -> str:
+def thumbnail_address(image: Image.Image) -> str:
     """A small JPEG as a data address, as the model metadata standard wants it."""
-    small = picture.convert("RGB")
+    small = image.convert("RGB")
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     file = io.BytesIO()
     small.save(file, "JPEG", quality=85)

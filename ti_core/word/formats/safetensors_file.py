@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -24,6 +24,11 @@ DAMAGED = "its safetensors header is damaged"
 DIGEST = re.compile(r"(?:0x)?([0-9a-f]{64})", re.IGNORECASE)
 PIECE = 1 << 20
 MAX_HASHED = 16 << 20
+
+
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file begins with the length of a header that a file can have, and the header."""
+    return start[LENGTH : LENGTH + 1] == b"{" and start[LENGTH - 3 : LENGTH] == b"\0\0\0"
 
 
 class Place(NamedTuple):
@@ -67,11 +72,16 @@ def is_count(number: object) -> bool:
     return type(number) is int and number >= 0
 
 
-def check_order(places: Iterable[Place], size: int) -> None:
+def check_order(places: Collection[Place], size: int) -> None:
     """Raise ValueError unless the tensors lie one behind the other and fill the file."""
+    wanted = max((place.end for place in places), default=0)
+    if wanted > size:
+        raise ValueError(
+            f"it is cut off: {wanted - size} of the {wanted} bytes of its values are missing"
+        )
     spans = [(0, 0), *sorted((place.start, place.end) for place in places), (size, size)]
     if any(end != start for (_, end), (start, _) in pairwise(spans)):
-        raise ValueError("parts of it are missing or overlap; the file is damaged or cut off")
+        raise ValueError("parts of it are missing or overlap; the file is damaged")
 
 
 def stored(file: FileBytes, values: int, place: Place) -> Stored:
@@ -94,12 +104,14 @@ def check_hash(
     behind its header, or of the tensors in the order that the trainer had them in, as kohya's
     scripts take it: with two tensors, that may be the other one.
     """
-    told = DIGEST.fullmatch(metadata.get(HASH, ""))
-    if told is None:
+    stored_hash = DIGEST.fullmatch(metadata.get(HASH, ""))
+    if stored_hash is None:
         return
     if file.length - values > MAX_HASHED:
         file.note(f"The hash in the file was not checked: it has over {MAX_HASHED} bytes.")
-    elif all(digest(file, values, order) != told[1].lower() for order in (places, places[::-1])):
+    elif all(
+        digest(file, values, order) != stored_hash[1].lower() for order in (places, places[::-1])
+    ):
         file.note(CHANGED.format("the hash in its metadata is that of other values."))
 
 

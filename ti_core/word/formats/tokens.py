@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from .contents import Contents, Draft
+from .mistaken import Mistaken, is_part_of_model, said_of_tensors
 
 MAX_WORDS = 64
 FIRST, SECOND = "learned_embeds", "learned_embeds_2"
@@ -13,11 +14,9 @@ def read(contents: Contents) -> list[Draft] | None:
     tensors = contents.tensors
     if not tensors:
         return None
-    if len(tensors) > MAX_WORDS or any(len(kept.shape) > 2 for kept in tensors.values()):
-        raise ValueError(
-            f"its tensors are those of a model, or of a LoRA without a bundled embedding (the "
-            f"first is '{next(iter(tensors))[:60]}')"
-        )
+    shapes_of_model = any(len(kept.shape) > 2 for kept in tensors.values())
+    if len(tensors) > MAX_WORDS or shapes_of_model or is_part_of_model(tensors):
+        raise Mistaken(said_of_tensors(tensors))
     return [Draft(name, ((None, kept),)) for name, kept in tensors.items()]
 
 
@@ -32,7 +31,8 @@ def partner(path: Path) -> Path | None:
         others = [stem.replace(FIRST, SECOND, 1)]
     else:
         others = [stem.removesuffix("_2")] if stem.endswith("_2") else [f"{stem}_2"]
-    near = (path.with_stem(other) for other in others)
+    endings = dict.fromkeys((path.suffix, path.suffix.lower(), path.suffix.upper()))
+    near = (path.with_name(f"{other}{ending}") for other in others for ending in endings)
     return next((found for found in near if found.is_file() and lies_beside(found, path)), None)
 
 

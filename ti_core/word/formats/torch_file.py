@@ -15,6 +15,7 @@ from torch import Tensor
 from .archive import Archive
 from .budget import Budget
 from .contents import Contents, FileBytes, Stored, tensor_of
+from .mistaken import Mistaken, said_of_archive
 from .pickles import Name, PickleReader
 
 MAX_PICKLE = 2 << 20
@@ -54,8 +55,12 @@ def read_archive(file: FileBytes) -> object:
     """The object of a zip archive."""
     archive = Archive(file)
     pickle = next((name for name in archive.entries if name.endswith("data.pkl")), None)
-    if pickle is None or archive.entries[pickle].size > MAX_PICKLE:
-        raise ValueError("it is an archive without a pickle of an embedding's size")
+    if pickle is None:
+        raise Mistaken(said_of_archive(list(archive.entries)))
+    if archive.entries[pickle].size > MAX_PICKLE:
+        raise Mistaken(
+            "it describes more tensors than an embedding: it is a model. Choose another file"
+        )
     root = pickle.removesuffix("data.pkl")
 
     def storage(kind: Name, key: str, location: str, count: int, *more: Any) -> TorchStorage:

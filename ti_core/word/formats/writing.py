@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NamedTuple
 
 import safetensors.torch
@@ -13,22 +14,23 @@ from torch import Tensor
 from ..embedding import Embedding
 from ..families import family, host_reading, in_order
 from .card import card
-from .embedding_picture import with_embedding
+from .embedding_image import with_embedding
+from .other_tools import COMFYUI, in_words, tools_for
 from .recipe import RECIPE, file_metadata, thumbnail_address, with_hash
 from .storage import Files
+from .torch_archive import archive_bytes
 
 NumberType = Literal["fp32", "fp16"]
 NUMBER_TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
 SINGLE = ({"clip_l"}, {"clip_h"})
 SDXL = {"clip_l", "clip_g"}
-ALL_UIS = "ComfyUI, AUTOMATIC1111, Forge, SD.Next, InvokeAI"
-KNOWN_WIDELY = {"clip_l", "clip_g", "clip_h", "t5xxl", "llama"}
-READ_BY_HOST = ("same", "signs", "blanks")
 OUR_WAY = "Load Embedding and Apply Embedding to CLIP"
-OURS = f"this pack ({OUR_WAY})"
+OURS = "this pack"
 HOST_READS = {
-    "signs": "As 'embedding:name' ComfyUI puts a blank between the word and a comma, full stop or "
-    "other sign behind it.",
+    "signs": (
+        "As 'embedding:name' ComfyUI inserts a space between the word and a following comma, full "
+        "stop or other sign."
+    ),
     "blanks": "As 'embedding:name' ComfyUI changes blanks and newlines around the word.",
     "letters": "ComfyUI reads 'embedding:name' as letters with these text encoders.",
     "error": "A prompt with 'embedding:name' ends in an error of ComfyUI with these text encoders.",
@@ -39,10 +41,10 @@ OUR_NAME_FOR_T5, THEIR_NAME_FOR_T5 = "t5xxl", "t5"
 
 @dataclass(frozen=True)
 class Export:
-    """How to write: number format, a sample picture, and text for a picture's own chunks."""
+    """How to write: number format, a sample image, and text for an image's own chunks."""
 
     storage: NumberType = "fp32"
-    picture: Image.Image | None = None
+    image: Image.Image | None = None
     text: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -82,8 +84,8 @@ def standard_tensors(embedding: Embedding, storage: NumberType = "fp32") -> dict
 def standard(embedding: Embedding, export: Export) -> Files:
     """The file that most tools read."""
     metadata = file_metadata(embedding)
-    if export.picture is not None:
-        metadata["modelspec.thumbnail"] = thumbnail_address(export.picture)
+    if export.image is not None:
+        metadata["modelspec.thumbnail"] = thumbnail_address(export.image)
     return {
         ".safetensors": safetensors_bytes(standard_tensors(embedding, export.storage), metadata)
     }
@@ -121,13 +123,11 @@ def diffusers(embedding: Embedding, export: Export) -> Files:
 
 def automatic1111(embedding: Embedding, export: Export) -> Files:
     """AUTOMATIC1111's own .pt."""
-    file = io.BytesIO()
-    torch.save(automatic1111_data(embedding, export.storage), file)
-    return {".pt": file.getvalue()}
+    return {".pt": archive_bytes(automatic1111_data(embedding, export.storage))}
 
 
 def automatic1111_data(embedding: Embedding, storage: NumberType) -> dict[str, object]:
-    """The dict that AUTOMATIC1111 reads from .pt files and pictures: its own for one encoder, and
+    """The dict that AUTOMATIC1111 reads from .pt files and images: its own for one encoder, and
     nothing but the two tensors for SDXL, because it takes every entry for one.
     """
     rows = {key: value.clone() for key, value in stored_rows(embedding, storage).items()}
@@ -143,7 +143,7 @@ def automatic1111_data(embedding: Embedding, storage: NumberType) -> dict[str, o
         "string_to_token": {"*": 265},
         "string_to_param": {"*": next(iter(rows.values()))},
         "name": embedding.placeholder,
-        "step": made.get("steps"),
+        "step": made.get("steps") or 0,  # Of unknown steps 0: ai-toolkit takes no None.
         "sd_checkpoint": short_hash(made.get("base_model_hash")),
         "sd_checkpoint_name": made.get("base_model"),
         RECIPE: file_metadata(embedding)[RECIPE],
@@ -155,36 +155,24 @@ def short_hash(digest: object) -> str | None:
     return digest[:10] if isinstance(digest, str) else None
 
 
-def share_picture(embedding: Embedding, export: Export) -> Files:
+def share_image(embedding: Embedding, export: Export) -> Files:
     """A PNG card that carries the embedding as AUTOMATIC1111 reads it."""
     data = automatic1111_data(embedding, export.storage)
     rows = next(iter(embedding.vectors.values()))
     metadata = {**file_metadata(embedding), **export.text}
-    picture, chunks = with_embedding(card(embedding, export.picture), data, rows, metadata)
+    image, chunks = with_embedding(card(embedding, export.image), data, rows, metadata)
     file = io.BytesIO()
-    picture.save(file, "PNG", pnginfo=chunks)
+    image.save(file, "PNG", pnginfo=chunks)
     return {".png": file.getvalue()}
 
 
-def is_classic(embedding: Embedding) -> bool:
-    """Whether it is for SD 1.x or 2.x, which every tool knows."""
-    return set(embedding.vectors) in SINGLE
-
-
-def standard_readers(embedding: Embedding) -> str:
-    """Who reads the default file."""
-    if is_classic(embedding):
-        return f"{ALL_UIS}, kohya; diffusers with token="
-    if set(embedding.vectors) == SDXL:
-        return f"{ALL_UIS}, kohya, OneTrainer; diffusers, one call per encoder"
-    others = "OneTrainer; diffusers, one call per encoder" if is_known_widely(embedding) else OURS
-    host = "ComfyUI, " if host_reading(embedding.vectors) in (None, *READ_BY_HOST) else ""
-    return host + others
-
-
-def is_known_widely(embedding: Embedding) -> bool:
-    """Whether other trainers and libraries have a place for its text encoders."""
-    return embedding.vectors.keys() <= KNOWN_WIDELY
+def readers(format: str, embedding: Embedding) -> str:
+    """Who reads a format that holds these vectors; empty where it has no place for them."""
+    tools = tools_for(format, embedding.vectors)
+    if tools is None:
+        return ""
+    ours = [] if COMFYUI in tools else [OURS]
+    return "; ".join(filter(None, [in_words(tools), *ours]))
 
 
 def file_advice(embedding: Embedding) -> str:
@@ -197,36 +185,13 @@ def file_advice(embedding: Embedding) -> str:
     return f"{HOST_READS[reading]} To use the word exactly as it was trained, take {OUR_WAY}."
 
 
-def automatic1111_readers(embedding: Embedding) -> str:
-    """Who reads AUTOMATIC1111's .pt."""
-    if is_classic(embedding):
-        return f"{ALL_UIS}, OneTrainer; diffusers"
-    return "AUTOMATIC1111, Forge, ComfyUI" if set(embedding.vectors) == SDXL else ""
-
-
-def diffusers_readers(embedding: Embedding) -> str:
-    """Who reads diffusers' files."""
-    others = "ComfyUI, AUTOMATIC1111, Forge, SD.Next" if is_classic(embedding) else "this pack"
-    return f"diffusers, {others}" if is_known_widely(embedding) else others
-
-
-def onetrainer_readers(embedding: Embedding) -> str:
-    """Who reads OneTrainer's keys."""
-    everywhere = is_classic(embedding) or set(embedding.vectors) == SDXL
-    others = "ComfyUI, AUTOMATIC1111, Forge, SD.Next" if everywhere else "this pack"
-    return f"OneTrainer, {others}" if is_known_widely(embedding) else others
-
-
-def picture_readers(embedding: Embedding) -> str:
-    """Who reads the picture."""
-    fits = is_classic(embedding) or set(embedding.vectors) == SDXL
-    return "AUTOMATIC1111, Forge, this pack" if fits else ""
-
-
 FORMATS: dict[str, Format] = {
-    "standard": Format(standard, standard_readers),
-    "automatic1111": Format(automatic1111, automatic1111_readers),
-    "diffusers": Format(diffusers, diffusers_readers),
-    "onetrainer": Format(onetrainer, onetrainer_readers),
-    "share picture": Format(share_picture, picture_readers),
+    name: Format(write, partial(readers, name))
+    for name, write in {
+        "standard": standard,
+        "automatic1111": automatic1111,
+        "diffusers": diffusers,
+        "onetrainer": onetrainer,
+        "share image": share_image,
+    }.items()
 }

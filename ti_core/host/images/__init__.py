@@ -1,0 +1,1 @@
+"""Images and captions from the host's folders and graphs."""

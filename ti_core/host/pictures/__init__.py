@@ -1,1 +1,0 @@
-"""Pictures and captions from the host's folders and graphs."""
