@@ -5,9 +5,9 @@
 Builds the host's own networks on torch's meta device, where tensors have sizes and no contents,
 runs a forward and a backward pass, and counts the bytes that are alive: kept between the two, and
 at the peak, with and without recomputation of the blocks. Attention counts as a fused kernel. From
-these figures `ti_core/host/models/plan.py` takes its rates. Writes them, and what the planner makes
-of them on cards of several sizes, to benchmarks/results/activations.md; all of it is computed, none
-measured on a card.
+these figures `ti_core/host/models/memory.py` takes its rates. Writes them, and what the planner
+makes of them on cards of several sizes, to benchmarks/results/activations.md; all of it is
+computed, none measured on a card.
 """
 
 import os
@@ -36,7 +36,7 @@ from torch.multiprocessing.reductions import StorageWeakRef  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from ti_core.host.models.gradients import blocks, forwards, mutates, recomputed  # noqa: E402
-from ti_core.host.models.plan import (  # noqa: E402
+from ti_core.host.models.memory import (  # noqa: E402
     Activations,
     Weights,
     activations,

@@ -12,10 +12,9 @@ from small_families import FAMILIES
 from small_models import SDXL_UNET, SMALL_UNET, patcher
 
 from ti_core.host.learn import LearnSettings, Models, learn
-from ti_core.host.models import borrow
+from ti_core.host.models import memory
 from ti_core.host.models.borrow import BorrowSettings, borrowed, check_kind
-from ti_core.host.models.memory import needed
-from ti_core.host.models.plan import Activations
+from ti_core.host.models.memory import Activations, needed
 
 
 def test_a_clip_with_hooks_is_refused(loaded: Loaded):
@@ -32,7 +31,7 @@ def test_a_clip_with_hooks_is_refused(loaded: Loaded):
 def test_checkpointing_is_chosen_when_the_memory_would_not_suffice(
     loaded: Loaded, monkeypatch: pytest.MonkeyPatch, choice: Any, free: int, expected: bool
 ):
-    monkeypatch.setattr(borrow, "budget", lambda model: free)
+    monkeypatch.setattr(memory, "budget", lambda model: free)
     lent = BorrowSettings(1, checkpointing=choice)
     with borrowed(loaded.model, loaded.clip, word(loaded.clip), (4, 8, 8), lent) as frozen:
         assert frozen.checkpointed == expected

@@ -11,8 +11,15 @@ from small import Loaded, word
 from test_gradients import leaves, loss_and_gradient
 
 from ti_core.host.models.borrow import BorrowSettings, borrowed
-from ti_core.host.models.memory import needed, text_activations
-from ti_core.host.models.plan import Activations, Plan, Weights, activations, planned
+from ti_core.host.models.memory import (
+    Activations,
+    Plan,
+    Weights,
+    activations,
+    needed,
+    planned,
+    text_activations,
+)
 
 GIB = 2**30
 SDXL = Weights(int(4.78 * GIB), int(1.52 * GIB))

@@ -4,8 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import comfy.model_management as memory
 import torch
@@ -18,16 +17,8 @@ from .compatibility import end_prefetches, interrupts_unmasked, is_interrupt, su
 from .fetched import unpin_all
 from .gradients import attention_with_backward, mutates, training_flag
 from .host_model import HostModel, prediction
-from .memory import (
-    budget,
-    native_dtypes,
-    needed,
-    out_of_memory,
-    release_memory,
-    weights_of,
-)
+from .memory import native_dtypes, out_of_memory, release_memory, training_plan
 from .patches import OVERRIDE, called_wrappers
-from .plan import Activations, Plan, planned
 from .text import check_fits
 
 log = logging.getLogger(__name__)
@@ -76,32 +67,23 @@ def borrowed(
     options = own_model.model_options.setdefault("transformer_options", {})
     options[OVERRIDE] = attention_with_backward
     merge_wrappers(own_model)
-    plan = training_plan(own_model, own_clip, settings, latent_shape)
-
-    def load(activations: int) -> None:
-        # Under the host's own inference mode, because a patch may write into weights that are
-        # inference tensors (ComfyUI issue 13527).
-        memory.load_models_gpu(in_order(own_model, own_clip.patcher), memory_required=activations)
-        own_model.pre_run()
-
-    def free(
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is not None:
-            for module in (own_model.model, own_clip.cond_stage_model):
-                unpin_all(module)
-            surely(end_prefetches)
-
+    recompute = {"on": True, "off": False}.get(settings.checkpointing)
+    if mutates(own_model.model.diffusion_model):
+        recompute = True
+    rows, room = settings.rows, settings.room
+    plan = training_plan(own_model, own_clip, rows, latent_shape, room, recompute)
     with interrupts_unmasked(), ExitStack() as afterwards:  # Each of them, whatever the last did.
         afterwards.callback(surely, give_back, model, clip)
         afterwards.callback(surely, own_model.cleanup)
-        afterwards.push(free)
-        load(plan.activations)
-        with torch.inference_mode(False), torch.enable_grad(), training_flag():
-            how = (settings.rows, settings.offload, settings.guidance)
-            yield HostModel(own_model, own_clip, embedding, plan, load, *how)
+        try:
+            with torch.inference_mode(False), torch.enable_grad(), training_flag():
+                how = (rows, settings.offload, settings.guidance)
+                yield HostModel(own_model, own_clip, embedding, plan, *how)
+        except BaseException:
+            for module in (own_model.model, own_clip.cond_stage_model):
+                unpin_all(module)
+            surely(end_prefetches)
+            raise
 
 
 def check_hooks(clip: CLIP) -> None:
@@ -171,25 +153,6 @@ def merge_wrappers(model: ModelPatcher) -> None:
     options, wrappers = model.model_options["transformer_options"], called_wrappers(model.wrappers)
     merge_nested_dicts(options.setdefault("wrappers", {}), wrappers, copy_dict1=False)
     merge_nested_dicts(options.setdefault("callbacks", {}), model.callbacks, copy_dict1=False)
-
-
-def training_plan(
-    model: Any, clip: CLIP, settings: BorrowSettings, latent_shape: Sequence[int]
-) -> Plan:
-    """What a step takes, and what of the models stays on the device meanwhile."""
-    took = needed(model, clip, settings.rows, latent_shape)
-    again = {"on": True, "off": False}.get(settings.checkpointing)
-    if mutates(model.model.diffusion_model):
-        again = True
-    wanted = Activations(*(int(one * settings.room) for one in took))
-    return planned(weights_of(model, clip), wanted, budget(model), again)
-
-
-def in_order(model: ModelPatcher, encoders: ModelPatcher) -> list[ModelPatcher]:
-    """Both, so that what does not fit is first of all the encoders: the host loads the last of a
-    list first, and moves first what it has loaded first under dynamic VRAM.
-    """
-    return [model, encoders] if model.is_dynamic() else [encoders, model]
 
 
 def give_back(model: ModelPatcher, clip: CLIP) -> None:

@@ -73,18 +73,44 @@ def weights(modules: Iterable[nn.Module]) -> Iterator[tuple[dict[str, Any], str,
                         yield slots, name, cast(Tensor, tensor)
 
 
-def recompute(
-    function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor, mutates: bool
-) -> tuple[Tensor, ...]:
-    """Call `function`, remember only its inputs, and run it again in the backward pass, with the
-    same random numbers.
+def recomputed(forward: Callable[..., Any], mutates: bool) -> Callable[..., Any]:
+    """`forward` with gradient checkpointing, for any nesting of tensors in arguments and results:
+    only the arguments are kept, and the backward pass runs it again with the same random numbers.
 
-    `mutates` says that the function changes tensors in place that autograd has saved (core
-    clip_model.py CLIPLayer, t5.py, flux/layers.py); with these the stock
-    `torch.utils.checkpoint` under `allow_mutation_on_saved_tensors` gives wrong gradients without
-    an error.
+    `mutates` says that it changes tensors in place that autograd has saved (core clip_model.py
+    CLIPLayer, t5.py, flux/layers.py); with these the stock `torch.utils.checkpoint` under
+    `allow_mutation_on_saved_tensors` gives wrong gradients without an error.
+
+    Dicts among the arguments are copied at the call: the UNet changes `transformer_options` as it
+    runs, and block patches read their position from it.
     """
-    return cast(Any, _Recompute).apply(function, mutates, *inputs)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given, arguments = tree_flatten((args, kwargs))
+        tensors = [leaf for leaf in given if isinstance(leaf, Tensor)]
+        if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in tensors):
+            return forward(*args, **kwargs)
+        made: list[Any] = []
+        results: Any = None
+
+        def run(*inputs: Tensor) -> tuple[Tensor, ...]:
+            nonlocal made, results
+            args, kwargs = tree_unflatten(exchanged(given, inputs), arguments)
+            made, results = tree_flatten(forward(*args, **kwargs))
+            return tuple(leaf for leaf in made if isinstance(leaf, Tensor))
+
+        outputs = cast(Any, _Recompute).apply(run, mutates, *tensors)
+        whole = tree_unflatten(exchanged(made, outputs), results)
+        made = []  # Hold no activations until the backward pass.
+        return whole
+
+    return call
+
+
+def exchanged(leaves: list[Any], tensors: Iterable[Tensor]) -> list[Any]:
+    """The leaves, with other tensors in the places of their tensors."""
+    fresh = iter(tensors)
+    return [next(fresh) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
 
 
 class _Recompute(torch.autograd.Function):
@@ -157,41 +183,6 @@ def out_of_place(layer: CLIPLayer) -> Callable[..., Tensor]:
         return x + layer.mlp(layer.layer_norm2(x))
 
     return forward
-
-
-def recomputed(forward: Callable[..., Any], mutates: bool) -> Callable[..., Any]:
-    """`forward` with gradient checkpointing, for any nesting of tensors in arguments and results.
-
-    Dicts among the arguments are copied at the call: the UNet changes `transformer_options` as it
-    runs, and block patches read their position from it.
-    """
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        given, arguments = tree_flatten((args, kwargs))
-        tensors = [leaf for leaf in given if isinstance(leaf, Tensor)]
-        if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in tensors):
-            return forward(*args, **kwargs)
-        made: list[Any] = []
-        results: Any = None
-
-        def run(*inputs: Tensor) -> tuple[Tensor, ...]:
-            nonlocal made, results
-            args, kwargs = tree_unflatten(exchanged(given, inputs), arguments)
-            made, results = tree_flatten(forward(*args, **kwargs))
-            return tuple(leaf for leaf in made if isinstance(leaf, Tensor))
-
-        outputs = recompute(run, *tensors, mutates=mutates)
-        whole = tree_unflatten(exchanged(made, outputs), results)
-        made = []  # Hold no activations until the backward pass.
-        return whole
-
-    return call
-
-
-def exchanged(leaves: list[Any], tensors: Iterable[Tensor]) -> list[Any]:
-    """The leaves, with other tensors in the places of their tensors."""
-    fresh = iter(tensors)
-    return [next(fresh) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """The host's models as the engine wants them: captions to conditioning, noisy latents to x0."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import comfy.model_management as memory
 import comfy.model_sampling as sampling
 import torch
 from comfy.clip_model import CLIPLayer
@@ -29,9 +30,8 @@ from .gradients import (
     recomputed,
     training_flag,
 )
-from .memory import out_of_memory
+from .memory import Plan, out_of_memory
 from .patches import WRAPPER, PatchError, acting, named, trained_through
-from .plan import Plan
 from .random_numbers import drawing
 from .streaming_check import GradientProbe, gradient_probes
 from .text import Word, encoders, with_word
@@ -42,8 +42,6 @@ FP16_LOSS_SCALE = 2.0**14
 # Where a step takes less than this share of its memory, the models are loaded again, with some room
 # beside what it took.
 ENOUGH, MARGIN = 0.8, 1.1
-
-
 # Choices of ModelSamplingDiscrete, by the host's class (core nodes_model_advanced.py:64).
 SAMPLED_OTHERWISE = {
     "LCM": "lcm",
@@ -64,7 +62,6 @@ class HostModel:
         clip: CLIP,
         embedding: Embedding,
         plan: Plan,
-        load: Callable[[int], None],
         rows: int,
         offload: bool,
         guidance: float = 1.0,
@@ -76,7 +73,6 @@ class HostModel:
         self.options = model.model_options
         self.plan = plan
         self.patcher = model
-        self.load = load
         self.streamed = Streamed(timed=True)
         self.watching: list[GradientProbe] = []
         self.rows = rows
@@ -84,12 +80,13 @@ class HostModel:
         self.patches = acting(model)
         self.offload = offload
         self.guidance = guidance
+        self.weight_aliases = differentiable()
+        self.load(plan.activations)
         schedule = self.model.model_sampling
         self.sigmas: Tensor = schedule.sigmas.detach().float().cpu().clone()
         self.prediction: Prediction = prediction(schedule)
         self.sigma_data = float(getattr(schedule, "sigma_data", 1.0))
         self.loss_scale = FP16_LOSS_SCALE if self.compute_dtype == torch.float16 else 1.0
-        self.lend()
         self.vocabulary_norms = {
             key: encoders(clip)[key].vocabulary_norm() for key in embedding.vectors
         }
@@ -107,28 +104,48 @@ class HostModel:
     def usual_levels(self, shape: Sequence[int]) -> NoiseLevels:
         return usual_levels(self.patcher, shape)
 
-    def lend(self) -> None:
-        """Find out how the host holds the weights; it may hold them otherwise after each load."""
-        self.weight_aliases = differentiable(self.model, self.clip.cond_stage_model)
-        self.replaced_forwards = dict(self.trainable_forwards())
+    def load(self, activations: int) -> None:
+        """Load both models through the host, which keeps so many bytes free for a step."""
+        self.weight_aliases.forget()
+        # What does not fit is to be first of all the encoders: the host loads the last of a list
+        # first, and moves first what it has loaded first under dynamic VRAM.
+        both = [self.clip.patcher, self.patcher]
+        # In inference mode, because a patch may write into weights that are inference tensors
+        # (ComfyUI issue 13527).
+        with torch.inference_mode(), training_flag(False):
+            memory.load_models_gpu(
+                both[::-1] if self.patcher.is_dynamic() else both, memory_required=activations
+            )
+            self.patcher.pre_run()
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Find out how the host holds the weights, which each load may change, and which modules
+        need another forward to be trained through: those whose weights are fetched, what works in
+        place, and what is to be checkpointed.
+        """
+        network, text = self.model.diffusion_model, self.clip.cond_stage_model
+        self.weight_aliases = differentiable(self.model, text)
+        found = dict([*fetching_forwards(text), *fetching_forwards(self.model)])
+        for module in text.modules():
+            if isinstance(module, CLIPLayer):
+                forward = out_of_place(module)
+                found[module] = recomputed(forward, False) if self.checkpointed else forward
+        for encoder in text.children():
+            if not any(isinstance(module, CLIPLayer) for module in encoder.modules()):
+                found |= {one: recomputed(one.forward, True) for one in listed_blocks(encoder)}
+        in_place = mutates(network)
+        if self.checkpointed or in_place:
+            found |= {one: recomputed(one.forward, in_place) for one in blocks(network)}
+        self.replaced_forwards = found
 
     @contextmanager
     def differentiable(self, seed: int = 0) -> Iterator[None]:
         keeping = save_on_cpu() if self.offload else nullcontext()
         self.seed = seed
         try:
-            with self.weight_aliases, self.fetching(), self.blamed(), keeping:
+            with self.weight_aliases, self.fetching(), keeping:
                 yield
-        finally:
-            self.seed = 0
-        self.streamed.calls += 1
-        self.streamed.timed = False  # In the first call only: the device waits for it.
-
-    @contextmanager
-    def blamed(self) -> Iterator[None]:
-        """Name the patches of the model in an error that may be theirs."""
-        try:
-            yield
         except RuntimeError as error:
             patches = named(self.patches)
             if not patches or isinstance(error, PatchError) or out_of_memory(error):
@@ -137,6 +154,10 @@ class HostModel:
                 f"{error} The model comes with patches ({', '.join(patches)}). If it trains "
                 f"without them, connect the model from before their nodes."
             ) from error
+        finally:
+            self.seed = 0
+        self.streamed.calls += 1
+        self.streamed.timed = False  # In the first call only: the device waits for it.
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
@@ -155,7 +176,7 @@ class HostModel:
         """Raise RuntimeError if the gradient through that block is another one than through weights
         that stay.
         """
-        self.lend()
+        self.prepare()  # Without the probes.
         for seen in [one for one in self.watching if one.given is not None]:
             with self.weight_aliases, with_backward():
                 seen.check(self.fetching(), mutates(self.model.diffusion_model))
@@ -171,10 +192,7 @@ class HostModel:
         took = int(MARGIN * (peak - held))
         if took < ENOUGH * self.plan.activations:
             self.plan = self.plan._replace(activations=took)
-            self.weight_aliases.forget()
-            with torch.inference_mode(), training_flag(False):
-                self.load(took)
-            self.lend()
+            self.load(took)
 
     @contextmanager
     def set_aside(self) -> Iterator[None]:
@@ -183,33 +201,9 @@ class HostModel:
         """
         self.weight_aliases.forget()
         self.patcher.cleanup()
-        with torch.inference_mode():
-            with training_flag(False):
-                yield
-            self.load(self.plan.activations)
-        self.lend()
-
-    def trainable_forwards(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
-        """The modules that need another forward to be trained through: those whose weights are
-        fetched, what works in place, and what is to be checkpointed.
-        """
-        yield from fetching_forwards(self.clip.cond_stage_model)
-        yield from fetching_forwards(self.model)
-        for module in self.clip.cond_stage_model.modules():
-            if isinstance(module, CLIPLayer):
-                forward = out_of_place(module)
-                yield module, recomputed(forward, mutates=False) if self.checkpointed else forward
-        for encoder in self.clip.cond_stage_model.children():
-            if not any(isinstance(module, CLIPLayer) for module in encoder.modules()):
-                yield from (
-                    (block, recomputed(block.forward, mutates=True))
-                    for block in listed_blocks(encoder)
-                )
-        network = self.model.diffusion_model
-        if self.checkpointed or mutates(network):
-            yield from (
-                (block, recomputed(block.forward, mutates(network))) for block in blocks(network)
-            )
+        with torch.inference_mode(), training_flag(False):
+            yield
+        self.load(self.plan.activations)
 
     def encode(
         self, captions: Sequence[str], vectors: Mapping[str, Tensor]
@@ -227,9 +221,9 @@ class HostModel:
         # the diffusion model.
         clip.load_model = lambda tokens={}: clip.patcher
         with with_backward():
-            said = [(one, *places(one, [self.embedding.placeholder])) for one in captions]
-            known = {one: conditioning(clip, one[0]) for one in dict.fromkeys(said)}
-        return [known[one] for one in said]
+            read = [(one, *places(one, [self.embedding.placeholder])) for one in captions]
+            known = {one: conditioning(clip, one[0]) for one in dict.fromkeys(read)}
+        return [known[one] for one in read]
 
     def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         return self.model.model_sampling.noise_scaling(sigma, noise, latents).to(self.device)

@@ -1,8 +1,9 @@
-"""What training takes of the device's memory, and what is left of it."""
+"""What a training step takes of the device's memory, and how many weights stay there meanwhile."""
 
 import gc
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_management as memory
 import torch
@@ -10,32 +11,125 @@ from comfy.clip_model import CLIPLayer
 from comfy.sd import CLIP
 
 from .compatibility import end_prefetches
-from .plan import Activations, Weights, activations
 
+KIB = 2**10
 # Numbers that a CLIP layer keeps for the backward pass, per token and width: what its linears,
 # norms and attention are given, and four times the width between them.
 NUMBERS_PER_LAYER = 18
 TOKENS = 77
 
 
-def compute_dtype(model: Any) -> torch.dtype:
-    """What the diffusion model will compute in, patches included that are not loaded yet."""
-    return model.get_model_object("manual_cast_dtype") or model.model.get_dtype()
+class Rate(NamedTuple):
+    """KiB of activations per latent pixel and byte of the compute dtype: at the peak of a step that
+    keeps them all, and of one whose blocks run again. Both the same: they always run again.
+    """
+
+    full: float
+    lean: float
+
+
+# By the host's class of model, counted on real-size networks by benchmarks/activations.py.
+RATES = {
+    "BaseModel": Rate(91, 24),
+    "SDXL": Rate(154, 27),
+    "SD3": Rate(26, 26),
+    "Flux": Rate(126, 126),
+    "Lumina2": Rate(91, 91),
+    "QwenImage": Rate(108, 108),
+}
+# Of another model, by the host's estimate for sampling (memory_usage_factor), the highest ratio of
+# those.
+PER_FACTOR = Rate(192, 60)
+
+
+class Weights(NamedTuple):
+    """Bytes of the diffusion model's weights and of the text encoders'."""
+
+    network: int
+    encoders: int
+
+
+class Activations(NamedTuple):
+    """Bytes that a step needs beyond the weights: with everything kept, and with blocks that run
+    again.
+    """
+
+    full: int
+    lean: int
+
+
+class Plan(NamedTuple):
+    """How a step goes: whether blocks run again, bytes of activations, of weights that stay on the
+    device, and of those that are copied to it in every pass.
+    """
+
+    recompute: bool
+    activations: int
+    resident: int
+    streamed: int
+
+    @property
+    def peak(self) -> int:
+        """Bytes on the device at the peak."""
+        return self.resident + self.activations
+
+    @property
+    def traffic(self) -> int:
+        """Bytes of weights that a step copies to the device: forward, again, and backward."""
+        return self.streamed * (3 if self.recompute else 2)
+
+
+def training_plan(
+    model: Any,
+    clip: CLIP,
+    rows: int,
+    latent_shape: Sequence[int],
+    room: float = 1.0,
+    recompute: bool | None = None,
+) -> Plan:
+    """How a step of `rows` samples goes, with `room` times the memory that it is estimated to take;
+    for `recompute` see `planned`. Weights count on a device of its own; the CPU holds them anyway.
+    """
+    on_cpu = memory.is_device_cpu(model.load_device)
+    weights = Weights(0, 0) if on_cpu else Weights(model.model_size(), clip.patcher.model_size())
+    estimated = needed(model, clip, rows, latent_shape)
+    wanted = Activations(*(int(one * room) for one in estimated))
+    return planned(weights, wanted, budget(model), recompute)
+
+
+def planned(weights: Weights, needed: Activations, budget: int, recompute: bool | None) -> Plan:
+    """What to do with `budget` bytes of a device. `recompute` None: only if the rest would not fit,
+    because that costs less than weights that are copied in every step.
+    """
+    total = weights.network + weights.encoders
+    again = total + needed.full > budget if recompute is None else recompute
+    again = again or needed.full == needed.lean
+    took = needed.lean if again else needed.full
+    resident = max(0, min(total, budget - took))
+    return Plan(again, took, resident, total - resident)
 
 
 def needed(model: Any, clip: CLIP, rows: int, latent_shape: Sequence[int]) -> Activations:
     """Bytes that a training step needs beyond the weights; the host's own estimate is for sampling,
     which keeps no activations.
     """
-    found = activations(
-        type(model.model).__name__,
-        model.model.memory_usage_factor,
-        rows,
-        latent_shape,
-        memory.dtype_size(compute_dtype(model)),
-    )
+    # Patches included that are not loaded yet.
+    dtype = model.get_model_object("manual_cast_dtype") or model.model.get_dtype()
+    kind, factor = type(model.model).__name__, model.model.memory_usage_factor
+    found = activations(kind, factor, rows, latent_shape, memory.dtype_size(dtype))
     text = rows * text_activations(clip)
     return Activations(found.full + text, found.lean + text // NUMBERS_PER_LAYER)
+
+
+def activations(
+    kind: str, factor: float, rows: int, latent_shape: Sequence[int], size: int
+) -> Activations:
+    """Of `rows` latents `[c, ...]` through a model of a `kind`, computed in `size` bytes a number;
+    `factor` is the host's memory_usage_factor.
+    """
+    pixels = rows * math.prod(latent_shape[1:])
+    full, lean = RATES.get(kind) or (factor * rate for rate in PER_FACTOR)
+    return Activations(int(pixels * size * full * KIB), int(pixels * size * lean * KIB))
 
 
 def text_activations(clip: CLIP) -> int:
@@ -45,13 +139,6 @@ def text_activations(clip: CLIP) -> int:
     layers = [m for m in clip.cond_stage_model.modules() if isinstance(m, CLIPLayer)]
     widths = sum(layer.layer_norm1.normalized_shape[0] for layer in layers)
     return 4 * TOKENS * NUMBERS_PER_LAYER * widths
-
-
-def weights_of(model: Any, clip: CLIP) -> Weights:
-    """Bytes of weights that a device of its own has to hold; the CPU holds them anyway."""
-    if memory.is_device_cpu(model.load_device):
-        return Weights(0, 0)
-    return Weights(model.model_size(), clip.patcher.model_size())
 
 
 def budget(model: Any) -> int:
