@@ -35,7 +35,12 @@ from torch import Tensor  # noqa: E402
 from torch.multiprocessing.reductions import StorageWeakRef  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
-from ti_core.host.models.gradients import blocks, forwards, mutates, recomputed  # noqa: E402
+from ti_core.host.models.gradients import (  # noqa: E402
+    blocks,
+    checkpointed,
+    replacing_forwards,
+    works_in_place,
+)
 from ti_core.host.models.memory import (  # noqa: E402
     Activations,
     Weights,
@@ -194,9 +199,10 @@ def memory_of(tensor: Tensor) -> tuple[int, int]:
 
 @contextmanager
 def recomputing(network: Any, chosen: bool) -> Iterator[None]:
-    """As `HostModel` lends a network whose blocks run again in the backward pass."""
-    found = [(block, recomputed(block.forward, mutates(network))) for block in blocks(network)]
-    with forwards(found) if chosen else nullcontext():
+    """As in `HostModel`, a network whose blocks run again in the backward pass."""
+    in_place = works_in_place(network)
+    found = [(block, checkpointed(block.forward, in_place)) for block in blocks(network)]
+    with replacing_forwards(found) if chosen else nullcontext():
         yield
 
 
@@ -208,7 +214,7 @@ def network_of(subject: Subject) -> Any:
     return family.get_model({}, "", device=torch.device("meta")).diffusion_model
 
 
-def counted(subject: Subject, network: Any, recompute: bool) -> tuple[int, int]:
+def counted(subject: Subject, network: Any, checkpointing: bool) -> tuple[int, int]:
     """Bytes that are kept between forward and backward, and bytes at the peak, weights apart."""
 
     def made(*shape: int) -> Tensor:
@@ -223,7 +229,7 @@ def counted(subject: Subject, network: Any, recompute: bool) -> tuple[int, int]:
     if subject.family is families.ZImage:
         given["num_tokens"] = subject.tokens  # type: ignore[assignment]
     with (
-        recomputing(network, recompute),
+        recomputing(network, checkpointing),
         Alive((*network.parameters(), *network.buffers())) as alive,
     ):
         out = network(x, made(1), context=context, transformer_options=options, **given)
@@ -262,7 +268,7 @@ def main() -> None:
     for subject in SUBJECTS:
         network = network_of(subject)
         held = sum(one.nbytes for one in network.parameters())
-        kept, peak = (0, 0) if mutates(network) else counted(subject, network, False)
+        kept, peak = (0, 0) if works_in_place(network) else counted(subject, network, False)
         lean = counted(subject, network, True)[1]
         counts.append(count_row(subject, kept, peak, lean, held))
         plans.append(plan_row(subject, held))
@@ -301,7 +307,7 @@ def plan_row(subject: Subject, held: int) -> str:
         )
         fits = plan.activations <= card * GIB - TAKEN
         figures = (plan.resident, plan.traffic, plan.peak)
-        text = " / ".join(f"{one / GIB:.1f}" for one in figures) + (" *" if plan.recompute else "")
+        text = " / ".join(f"{one / GIB:.1f}" for one in figures) + " *" * plan.checkpointing
         cells.append(text if fits else "too small")
     return f"| {subject.name} | " + " | ".join(cells) + " |"
 

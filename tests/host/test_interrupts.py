@@ -13,8 +13,8 @@ from small import Loaded, concept
 from test_learn import differences, run, sampled, state
 
 from ti_core.host.models import borrow
-from ti_core.host.models.compatibility import interrupts_unmasked, is_interrupt, surely
-from ti_core.host.models.patches import trainable
+from ti_core.host.models.compatibility import even_if_interrupted, interrupts_unmasked, is_interrupt
+from ti_core.host.models.patches import differentiable_patch
 
 REPO = Path(__file__).parents[2]
 BROAD = {"Exception", "BaseException"}
@@ -114,7 +114,7 @@ def test_what_tidies_up_is_done_although_cancel_falls_into_it(interrupt: BaseExc
             raise interrupt
 
     with pytest.raises(type(interrupt)):
-        surely(tidy, "all")
+        even_if_interrupted(tidy, "all")
     assert done == ["all", "all"]
 
 
@@ -123,7 +123,7 @@ def test_a_patch_that_is_cancelled_is_not_blamed(interrupt: BaseException):
         raise interrupt
 
     with pytest.raises(type(interrupt)), torch.inference_mode(False), torch.enable_grad():
-        trainable(patch, False)(torch.zeros(1))
+        differentiable_patch(patch, False)(torch.zeros(1))
 
 
 @contextmanager

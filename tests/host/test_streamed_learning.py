@@ -18,7 +18,7 @@ from test_learn import differences, sampled, state
 from torch import Tensor
 
 from ti_core.host.learn import Learned, LearnSettings, Models, learn
-from ti_core.host.models import fetched
+from ti_core.host.models import streamed_weights
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.page.previews import Previews
 from ti_core.training.preview_images import PreviewSettings
@@ -162,8 +162,8 @@ def parts_of(loaded: Loaded) -> tuple[Any, Any]:
 def test_a_wrong_gradient_through_streamed_weights_ends_before_the_first_step(
     loaded: Loaded, name: str, monkeypatch: pytest.MonkeyPatch
 ):
-    right = fetched.linear_backward
-    monkeypatch.setattr(fetched, "linear_backward", lambda *given: 1.1 * right(*given))
+    right = streamed_weights.linear_backward
+    monkeypatch.setattr(streamed_weights, "linear_backward", lambda *given: 1.1 * right(*given))
     seen: list[int] = []
     with world(name, loaded) as (models, _):
         with pytest.raises(RuntimeError, match=r"input_blocks\.1\.1 \(SpatialTransformer\)"):

@@ -82,8 +82,8 @@ class Batches:
         return itertools.chain.from_iterable(map(self.of_step, itertools.count()))
 
     def batch(self, step: int, number: int, at_quantiles: Tensor) -> Batch:
-        """The batch with a number among all, at these shares `[b]` of the noise levels. It shares
-        the template, so that with templates alone the text encoder runs once.
+        """The batch with a number among all, at quantiles `[b]` of the noise levels. Its samples
+        have one template, so that with templates alone the text encoder runs once.
         """
         group, objective = self.rounds.group(number), self.settings.objective
         looks, words = self.draws(Stream.LATENTS, number), self.draws(Stream.WORDING, number)
@@ -120,7 +120,7 @@ def offset_like(noise: Tensor, draws: torch.Generator) -> Tensor:
 def timesteps_at(
     model: FrozenModel, objective: Objective, latents: Tensor, at_quantiles: Tensor
 ) -> Tensor:
-    """Where in the schedule these shares `[b]` of all noise levels lie, for latents `[b, ...]`."""
+    """Timesteps at quantiles `[b]` of the noise levels, for latents `[b, ...]`."""
     levels = objective.levels(model.usual_levels(latents.shape[1:]))
     return levels.positions(at_quantiles, len(model.sigmas))
 

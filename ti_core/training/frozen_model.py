@@ -75,7 +75,7 @@ class FrozenModel(Protocol):
         conditioning: Sequence[Any],
         crop_origins: Sequence[CropOrigin] = (),
     ) -> Tensor:
-        """Predicted x0 `[b, ...]`; each sample sees its own caption, and is told how its image
-        was cut, if that is known.
+        """Predicted x0 `[b, ...]`; each sample has its own caption, and the place that was
+        cut out of its image, if that is known.
         """
         ...

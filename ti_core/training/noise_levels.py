@@ -22,21 +22,21 @@ class NoiseLevels:
     end: float = 1.0
 
     def __str__(self) -> str:
-        said = self.shape
+        text = self.shape
         if self.shape != "uniform":
-            said += f" (mean {self.mean:.2f}, spread {self.spread:.2f})"
+            text += f" (mean {self.mean:.2f}, spread {self.spread:.2f})"
         whole = (self.start, self.end) == (0.0, 1.0)
-        return said if whole else f"{said}, {self.start:g} to {self.end:g} of the schedule"
+        return text if whole else f"{text}, {self.start:g} to {self.end:g} of the schedule"
 
     def below(self, places: Tensor) -> Tensor:
-        """The share of the whole distribution below each place (its CDF)."""
+        """The part of the whole distribution below each place (its CDF)."""
         if self.shape == "uniform":
             return places
         values = places.logit() if self.shape == "logit-normal" else places
         return torch.special.ndtr((values - self.mean) / self.spread)
 
     def places(self, at_quantiles: Tensor) -> Tensor:
-        """Quantiles: the places below which these shares of what is drawn lie (inverse CDF)."""
+        """The places of these quantiles of what is drawn (inverse CDF)."""
         first, last = self.below(torch.tensor([self.start, self.end], dtype=torch.double))
         whole = first + (last - first) * at_quantiles.double()
         if self.shape == "uniform":
@@ -50,11 +50,11 @@ class NoiseLevels:
 
 
 def stratified(count: int, generator: torch.Generator) -> Tensor:
-    """`count` shares in 0..1, one in each of `count` equal strata, in random order `[count]`."""
+    """`count` quantiles, one in each of `count` equal strata, in random order `[count]`."""
     strata = torch.arange(count) + torch.rand(count, generator=generator)
     return (strata / count)[torch.randperm(count, generator=generator)]
 
 
 def quantiles(count: int) -> Tensor:
-    """`count` shares in 0..1, at the middles of equal strata `[count]`."""
+    """`count` quantiles, at the middles of equal strata `[count]`."""
     return (torch.arange(count, dtype=torch.double) + 0.5) / count

@@ -17,7 +17,7 @@ MOST_SNR = 1000.0  # that 'debiased' knows of, as in other trainers
 class Objective:
     """What a run asks of the word: noise levels ('auto': those that the family is trained on) from
     `start` to `end` of the schedule, how much each counts, the strength of offset noise, and the
-    guidance that a distilled model is told.
+    guidance that a distilled model is given.
     """
 
     noise_levels: Literal["auto", "uniform", "logit-normal"] = "auto"

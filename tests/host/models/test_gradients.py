@@ -28,7 +28,7 @@ from torch.autograd.graph import allow_mutation_on_saved_tensors
 from torch.utils.checkpoint import checkpoint
 
 from ti_core.host.models.borrow import BorrowSettings, borrowed
-from ti_core.host.models.gradients import differentiable, out_of_place, recomputed, weights
+from ti_core.host.models.gradients import checkpointed, differentiable, out_of_place, weights
 from ti_core.host.models.host_model import HostModel
 from ti_core.training.batches import Batch, batch_loss
 from ti_core.word.embedding import Embedding
@@ -270,7 +270,7 @@ def test_recomputation_is_right_where_the_stock_one_is_silently_wrong():
         with allow_mutation_on_saved_tensors():
             wrong: Any = checkpoint(block, x * 1.0, use_reentrant=False)
             stock = torch.autograd.grad(wrong.square().sum(), x)[0]
-        ours = torch.autograd.grad(recomputed(block, True)(x * 1.0).square().sum(), x)[0]
+        ours = torch.autograd.grad(checkpointed(block, True)(x * 1.0).square().sum(), x)[0]
     torch.testing.assert_close(ours, truth)
     assert not torch.allclose(stock, truth, rtol=1e-3)
 
@@ -289,7 +289,7 @@ def test_recomputation_reaches_tensors_in_nested_arguments_and_results():
         def block(x: Tensor, pair: tuple[Tensor, dict[str, Tensor]], scale: float) -> Any:
             return {"out": (x * pair[0], None), "more": pair[1]["c"] * scale}
 
-        made = recomputed(block, False)(a, (b, {"c": c}), scale=2.0)
+        made = checkpointed(block, False)(a, (b, {"c": c}), scale=2.0)
         assert made["out"][1] is None
         (made["out"][0].sum() + made["more"].sum()).backward()
     grads = [leaf.grad for leaf in (a, b, c)]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ti_core.concept.placeholder import filled_in, with_placeholder
 from ti_core.host.models.overlay import REFERENCE, Word, overlaid, parts, shared_start
-from ti_core.host.models.text import lists_of_words
+from ti_core.host.models.text import list_names
 from ti_core.word.families import host_reading
 
 NAMES = sorted(host_tokenizers.classes())
@@ -60,7 +60,7 @@ def host_tokenizer(name: str) -> Any:
 
 def word_for(tokenizer: Any, initializer: str, count: int = 3) -> Word:
     """A word with vectors for every encoder that a word reaches."""
-    keys = lists_of_words(tokenizer, [part.embedding_key for _, part in parts(tokenizer)])
+    keys = list_names(tokenizer, [part.embedding_key for _, part in parts(tokenizer)])
     widths = {part.embedding_key: part.embedding_size for _, part in parts(tokenizer)}
     return Word(initializer, {key: torch.randn(count, widths[key]) for key in keys})
 
@@ -136,7 +136,7 @@ def test_the_tokens_around_a_word_are_those_around_its_initializer(name: str, pl
     word = word_for(tokenizer, "cat")
     known = overlaid(tokenizer, placeholder, word)
     assert word.vectors, "no encoder reads the word"
-    lists = lists_of_words(tokenizer, word.vectors)
+    lists = list_names(tokenizer, word.vectors)
     of_list = {
         lists[part.embedding_key]: part
         for _, part in parts(tokenizer)
@@ -182,7 +182,7 @@ def test_a_reference_is_read_as_the_host_reads_a_file_of_that_name(name: str):
     tokenizer = host_tokenizer(name)
     word = word_for(tokenizer, "cat")
     known = overlaid(tokenizer, FILE, word)
-    lists = set(lists_of_words(tokenizer, word.vectors).values()) - NUMBERS_ALONE.get(name, set())
+    lists = set(list_names(tokenizer, word.vectors).values()) - NUMBERS_ALONE.get(name, set())
     path = Path(folder()) / f"{FILE}.safetensors"
     try:
         save_file({key: rows.contiguous() for key, rows in word.vectors.items()}, path)
@@ -239,7 +239,7 @@ def test_whatever_the_host_reads_as_a_reference_gives_the_same_tokens(name: str,
     tokenizer = host_tokenizer(name)
     word = word_for(tokenizer, "cat", count)
     known = overlaid(tokenizer, FILE, word)
-    lists = set(lists_of_words(tokenizer, word.vectors).values())
+    lists = set(list_names(tokenizer, word.vectors).values())
     path = Path(folder()) / f"{FILE}.safetensors"
     pairs = enumerate(itertools.product(BEFORE, BEHIND))
     made = [
@@ -276,7 +276,7 @@ def test_a_slot_is_all_its_vectors_and_nothing_around_it_is_lost(name: str):
     tokenizer = host_tokenizer(name)
     word = word_for(tokenizer, "cat")
     known = overlaid(tokenizer, "my-cat", word)
-    lists = lists_of_words(tokenizer, word.vectors)
+    lists = list_names(tokenizer, word.vectors)
     for text in TOUCHED:
         by_us = dict(token_lists(known.tokenize_with_weights(with_placeholder(text, "my-cat"))))
         for key, one in lists.items():
@@ -357,7 +357,7 @@ TOLD_OTHERWISE = {"minimax.MiniMaxH3Tokenizer", "anima.AnimaTokenizer"}
 def host_reads(tokenizer: Any, word: Word) -> str:
     """How the host reads a file of the word, beside the word read bare."""
     known = overlaid(tokenizer, FILE, word)
-    lists = set(lists_of_words(tokenizer, word.vectors).values())
+    lists = set(list_names(tokenizer, word.vectors).values())
     found = []
     for text in ("a photo of {} on a table", "a photo of {}, on a table"):
         try:

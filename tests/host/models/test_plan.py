@@ -38,7 +38,7 @@ def test_a_large_card_holds_all_and_computes_nothing_twice():
 
 def test_blocks_run_again_before_weights_are_streamed():
     plan = planned(SDXL, sdxl(1024), 8 * GIB, None)
-    assert plan.recompute
+    assert plan.checkpointing
     assert plan.streamed == 0
     assert plan.peak <= 8 * GIB
 

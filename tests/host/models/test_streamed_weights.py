@@ -26,10 +26,10 @@ from tiny_checkpoint import randomized
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from ti_core.host.models import fetched, host_model
+from ti_core.host.models import host_model, streamed_weights
 from ti_core.host.models.borrow import BorrowSettings, borrowed
-from ti_core.host.models.fetched import fetching, fetching_forwards, private_casts
-from ti_core.host.models.gradients import differentiable, forwards
+from ti_core.host.models.gradients import differentiable, replacing_forwards
+from ti_core.host.models.streamed_weights import private_casts, streaming_forwards, with_streaming
 from ti_core.training.batches import batch_loss
 
 Pair = tuple[ModelPatcher, CLIP]
@@ -127,7 +127,7 @@ def test_dynamic_vram_gives_the_same_gradient(family: str, world: str, checkpoin
 @pytest.fixture()
 def aliases_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the pack did before it fetched weights again."""
-    monkeypatch.setattr(host_model, "fetching_forwards", lambda root: ())
+    monkeypatch.setattr(host_model, "streaming_forwards", lambda root: ())
     monkeypatch.setattr(host_model, "private_casts", nullcontext)
 
 
@@ -322,7 +322,7 @@ def test_the_fast_linear_for_fp8_trains_and_leaves_its_input_alone():
     layer.bias = nn.Parameter(torch.zeros(16), requires_grad=False)
     with torch.inference_mode(False), torch.enable_grad():
         x = torch.full((2, 16), 500.0).requires_grad_()
-        fetching(layer, layer.forward)(x).sum().backward()
+        with_streaming(layer, layer.forward)(x).sum().backward()
     assert x.eq(500.0).all()
     assert x.grad is not None and x.grad.eq(16.0).all()
 
@@ -375,7 +375,7 @@ def test_no_copy_of_a_weight_in_another_storage_is_kept_for_the_backward_pass(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ):
     """Without recomputation, which would keep none of anything; and it stays as it is stored."""
-    monkeypatch.setattr(fetched, "SMALL", 0)  # All weights of this model are small.
+    monkeypatch.setattr(streamed_weights, "SMALL", 0)  # All weights of this model are small.
     model, clip = FAMILIES["SD 1"][0]() if kind == "fp16 text encoder" else models("SD 1")
     state = model.model.diffusion_model.state_dict()
     if kind == "fp16 text encoder":
@@ -452,7 +452,7 @@ def test_blocks_that_the_host_fetches_ahead_train(monkeypatch: pytest.MonkeyPatc
             with torch.inference_mode(False), torch.enable_grad():
                 x = torch.linspace(-1, 1, 256).view(2, 128).requires_grad_()
                 lent = differentiable(network)
-                with lent, forwards(fetching_forwards(network)), private_casts():
+                with lent, replacing_forwards(streaming_forwards(network)), private_casts():
                     network(x).sum().backward()
             found.append(x.grad)
         assert card.pinned == 0

@@ -12,7 +12,7 @@ from comfy.ops import manual_cast
 from tiny_checkpoint import randomized
 from torch import Tensor, nn
 
-from ti_core.host.models.gradients import recomputed
+from ti_core.host.models.gradients import checkpointed
 from ti_core.host.models.with_backward import with_backward
 
 TOKENS, HEADS, WIDTH = 5, 2, 8
@@ -52,7 +52,7 @@ def loss(forward: Callable[..., Any], x: Tensor, turn: Tensor) -> Tensor:
 def test_the_gradient_through_a_kernel_without_backward_agrees_with_differences(again: bool):
     module, turn = rotating_attention()
     x = torch.randn(1, TOKENS, HEADS * WIDTH, generator=torch.Generator().manual_seed(1))
-    forward = recomputed(module.forward, mutates=True) if again else module.forward
+    forward = checkpointed(module.forward, in_place=True) if again else module.forward
     leaf = x.clone().requires_grad_()
     # Autograd runs the backward passes of a GPU in a thread of its own, where no mode is entered.
     backward = threading.Thread(target=loss(forward, leaf, turn).backward)

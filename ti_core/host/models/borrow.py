@@ -13,12 +13,12 @@ from comfy.patcher_extension import merge_nested_dicts
 from comfy.sd import CLIP
 
 from ...word.embedding import Embedding
-from .compatibility import end_prefetches, interrupts_unmasked, is_interrupt, surely
-from .fetched import unpin_all
-from .gradients import attention_with_backward, mutates, training_flag
+from .compatibility import end_prefetches, even_if_interrupted, interrupts_unmasked, is_interrupt
+from .gradients import attention_with_backward, training_flag, works_in_place
 from .host_model import HostModel, prediction
 from .memory import native_dtypes, out_of_memory, release_memory, training_plan
 from .patches import OVERRIDE, called_wrappers
+from .streamed_weights import unpin_all
 from .text import check_fits
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ FROM_A_IMAGE = {"HunyuanVideoI2V", "HunyuanVideoSkyreelsI2V", "SVD_img2vid"}
 class BorrowSettings:
     """How to run the borrowed models; `rows` is how many samples are denoised together, `offload`
     keeps what the backward pass needs in the host's memory, `room` is what a step is given of the
-    memory that it is estimated to take; `guidance` is told to models that were distilled with it.
+    memory that it is estimated to take; `guidance` is an input of distilled models.
     """
 
     rows: int
@@ -67,14 +67,14 @@ def borrowed(
     options = own_model.model_options.setdefault("transformer_options", {})
     options[OVERRIDE] = attention_with_backward
     merge_wrappers(own_model)
-    recompute = {"on": True, "off": False}.get(settings.checkpointing)
-    if mutates(own_model.model.diffusion_model):
-        recompute = True
+    checkpointing = {"on": True, "off": False}.get(settings.checkpointing)
+    if works_in_place(own_model.model.diffusion_model):
+        checkpointing = True
     rows, room = settings.rows, settings.room
-    plan = training_plan(own_model, own_clip, rows, latent_shape, room, recompute)
+    plan = training_plan(own_model, own_clip, rows, latent_shape, room, checkpointing)
     with interrupts_unmasked(), ExitStack() as afterwards:  # Each of them, whatever the last did.
-        afterwards.callback(surely, give_back, model, clip)
-        afterwards.callback(surely, own_model.cleanup)
+        afterwards.callback(even_if_interrupted, give_back, model, clip)
+        afterwards.callback(even_if_interrupted, own_model.cleanup)
         try:
             with torch.inference_mode(False), torch.enable_grad(), training_flag():
                 how = (rows, settings.offload, settings.guidance)
@@ -82,7 +82,7 @@ def borrowed(
         except BaseException:
             for module in (own_model.model, own_clip.cond_stage_model):
                 unpin_all(module)
-            surely(end_prefetches)
+            even_if_interrupted(end_prefetches)
             raise
 
 
@@ -112,7 +112,7 @@ def check_kind(model: ModelPatcher) -> None:
 
 
 def empty_condition(model: ModelPatcher) -> str:
-    """What to tell of a model that hears an image beside the text, which training does not have;
+    """A note on a model that is given an image beside the text, which training does not have;
     '' for others.
     """
     if "IP2P" not in [kind.__name__ for kind in type(model.model).__mro__]:

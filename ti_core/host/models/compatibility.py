@@ -20,7 +20,7 @@ CHANGED = {
         "does not ask for it; `attention_with_backward` does not."
     ),
     "comfy.sd1_clip.SDTokenizer._try_get_embedding": (
-        "0.28 returns the name, too; `embedding_found` gives what is expected."
+        "0.28 returns the name, too; `embedding_result` gives what is expected."
     ),
     "comfy.sd1_clip.SDTokenizer.tokenize_with_weights": (
         "0.28 leaves the blank or line break before `embedding:` in the text; CLIP and T5 do not "
@@ -95,7 +95,7 @@ def interrupts_unmasked() -> Iterator[None]:
         raise interrupt from None
 
 
-def surely(call: Callable[..., object], *values: object) -> None:
+def even_if_interrupted(call: Callable[..., object], *values: object) -> None:
     """Make a call that tidies up; where the host's Cancel falls into it, once more before that goes
     on.
     """
@@ -117,7 +117,7 @@ def is_within_directory(root: str, path: str) -> bool:
         return False
 
 
-def embedding_found(rows: Any, name: str, leftover: str) -> tuple[Any, ...]:
+def embedding_result(rows: Any, name: str, leftover: str) -> tuple[Any, ...]:
     """What `SDTokenizer._try_get_embedding` returns: rows, name and leftover text since 0.28
     (sd1_clip.py:543), rows and leftover before.
     """

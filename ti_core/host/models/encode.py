@@ -18,7 +18,7 @@ from ...quoted import quoted
 from ...training.latents import Gaussian, Latents, expected, sampled
 
 LATENT_STREAM = 24
-NAMED = 5  # images in an error
+MOST_NAMED = 5  # images in an error
 
 
 def encode_images(
@@ -40,7 +40,7 @@ def encode_images(
         for image in images:
             throw_exception_if_processing_interrupted()
             if choice == "deterministic":
-                latents.append(own(latent_format.process_in(encoded(vae, image))[0]))
+                latents.append(on_cpu(latent_format.process_in(encoded(vae, image))[0]))
                 continue
             found = distribution(vae, latent_format, image)
             latents.append(found if choice == "random" else sampled(found, draws))
@@ -62,8 +62,8 @@ def check_latents(latents: Sequence[Latents], concept: Concept, vae: Any) -> Non
         return
     first = expected(latents[next(iter(wrong.values()))])
     what = "the same number everywhere" if first.isfinite().all() else "NaN or infinity"
-    names = ", ".join(list(map(quoted, wrong))[:NAMED])
-    more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+    names = ", ".join(list(map(quoted, wrong))[:MOST_NAMED])
+    more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
     raise ValueError(
         f"The VAE turns {counted(len(wrong), 'image')} ({names}{more}) into {what}. It runs in "
         f"{precision_of(vae)}. {remedy_for(vae)}"
@@ -105,7 +105,7 @@ def encoded(vae: Any, image: Tensor) -> Tensor:
         return vae.encode(in_floats(image)[None])
 
 
-def own(latents: Tensor) -> Tensor:
+def on_cpu(latents: Tensor) -> Tensor:
     """A normal tensor, fp32 on the CPU."""
     with torch.inference_mode(False):
         return latents.to("cpu", torch.float32, copy=True)
@@ -119,8 +119,8 @@ def distribution(vae: Any, latent_format: Any, image: Tensor) -> Gaussian:
         mean, spread = encoded(vae, image).float().chunk(2, dim=1)
     with torch.inference_mode():
         middle = latent_format.process_in(mean)
-        beside = latent_format.process_in(mean + spread)
-    return Gaussian(own(middle[0]), own((beside - middle)[0].abs()))
+        one_spread_off = latent_format.process_in(mean + spread)
+    return Gaussian(on_cpu(middle[0]), on_cpu((one_spread_off - middle)[0].abs()))
 
 
 class Moments(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import allow_mutation_on_saved_tensors
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from .random_numbers import drawing, states
+from .random_numbers import drawing_from, generator_states
 from .with_backward import alias, with_backward
 
 
@@ -73,11 +73,11 @@ def weights(modules: Iterable[nn.Module]) -> Iterator[tuple[dict[str, Any], str,
                         yield slots, name, cast(Tensor, tensor)
 
 
-def recomputed(forward: Callable[..., Any], mutates: bool) -> Callable[..., Any]:
+def checkpointed(forward: Callable[..., Any], in_place: bool) -> Callable[..., Any]:
     """`forward` with gradient checkpointing, for any nesting of tensors in arguments and results:
     only the arguments are kept, and the backward pass runs it again with the same random numbers.
 
-    `mutates` says that it changes tensors in place that autograd has saved (core clip_model.py
+    `in_place` says that it changes tensors in place that autograd has saved (core clip_model.py
     CLIPLayer, t5.py, flux/layers.py); with these the stock `torch.utils.checkpoint` under
     `allow_mutation_on_saved_tensors` gives wrong gradients without an error.
 
@@ -99,7 +99,7 @@ def recomputed(forward: Callable[..., Any], mutates: bool) -> Callable[..., Any]
             made, results = tree_flatten(forward(*args, **kwargs))
             return tuple(leaf for leaf in made if isinstance(leaf, Tensor))
 
-        outputs = cast(Any, _Recompute).apply(run, mutates, *tensors)
+        outputs = cast(Any, _Checkpoint).apply(run, in_place, *tensors)
         whole = tree_unflatten(exchanged(made, outputs), results)
         made = []  # Hold no activations until the backward pass.
         return whole
@@ -113,12 +113,12 @@ def exchanged(leaves: list[Any], tensors: Iterable[Tensor]) -> list[Any]:
     return [next(fresh) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
 
 
-class _Recompute(torch.autograd.Function):
+class _Checkpoint(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, function: Callable[..., tuple[Tensor, ...]], mutates: bool, *inputs: Tensor
+        ctx: Any, function: Callable[..., tuple[Tensor, ...]], in_place: bool, *inputs: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.function, ctx.mutates, ctx.drawn = function, mutates, states()
+        ctx.function, ctx.in_place, ctx.random_states = function, in_place, generator_states()
         ctx.save_for_backward(*inputs)
         outputs = function(*(tensor.clone() for tensor in inputs))
         ctx.mark_non_differentiable(
@@ -136,8 +136,8 @@ class _Recompute(torch.autograd.Function):
         with (
             torch.enable_grad(),
             with_backward(),
-            drawing(ctx.drawn),
-            allow_mutation_on_saved_tensors() if ctx.mutates else nullcontext(),
+            drawing_from(ctx.random_states),
+            allow_mutation_on_saved_tensors() if ctx.in_place else nullcontext(),
         ):
             outputs = ctx.function(*(leaf.clone() for leaf in leaves))
             reached = [
@@ -158,11 +158,11 @@ class _Recompute(torch.autograd.Function):
 
 
 @contextmanager
-def forwards(replacements: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
+def replacing_forwards(forwards: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
     """Give modules another `forward` for the length of the block."""
     replaced: list[tuple[nn.Module, Any]] = []
     try:
-        for module, forward in replacements:
+        for module, forward in forwards:
             replaced.append((module, module.__dict__.get("forward")))
             module.__dict__["forward"] = forward  # nn.Module.__setattr__ takes its time.
         yield
@@ -206,7 +206,7 @@ def attention_with_backward(function: Callable[..., Tensor], *args: Any, **kwarg
     return kernel(*args, **kwargs)
 
 
-def mutates(network: nn.Module) -> bool:
+def works_in_place(network: nn.Module) -> bool:
     """Whether the network changes in place what autograd has saved; the UNet of SD 1, 2 and XL does
     not.
     """

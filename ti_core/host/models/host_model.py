@@ -19,20 +19,20 @@ from ...concept.placeholder import places
 from ...training.noise_levels import NoiseLevels
 from ...training.objective import Prediction
 from ...word.embedding import Embedding
-from .fetched import Streamed, fetching_forwards, private_casts
 from .gradients import (
     blocks,
+    checkpointed,
     differentiable,
-    forwards,
     listed_blocks,
-    mutates,
     out_of_place,
-    recomputed,
+    replacing_forwards,
     training_flag,
+    works_in_place,
 )
 from .memory import Plan, out_of_memory
-from .patches import WRAPPER, PatchError, acting, named, trained_through
-from .random_numbers import drawing
+from .patches import WRAPPER, PatchError, names_of, patches_in_effect, with_differentiable_patches
+from .random_numbers import drawing_from
+from .streamed_weights import Streamed, private_casts, streaming_forwards
 from .streaming_check import GradientProbe, gradient_probes
 from .text import Word, encoders, with_word
 from .usual_levels import usual_levels
@@ -41,7 +41,7 @@ from .with_backward import with_backward
 FP16_LOSS_SCALE = 2.0**14
 # Where a step takes less than this share of its memory, the models are loaded again, with some room
 # beside what it took.
-ENOUGH, MARGIN = 0.8, 1.1
+RELOAD_BELOW, MARGIN = 0.8, 1.1
 # Choices of ModelSamplingDiscrete, by the host's class (core nodes_model_advanced.py:64).
 SAMPLED_OTHERWISE = {
     "LCM": "lcm",
@@ -74,10 +74,10 @@ class HostModel:
         self.plan = plan
         self.patcher = model
         self.streamed = Streamed(timed=True)
-        self.watching: list[GradientProbe] = []
+        self.probes: list[GradientProbe] = []
         self.rows = rows
         self.seed = 0
-        self.patches = acting(model)
+        self.patches = patches_in_effect(model)
         self.offload = offload
         self.guidance = guidance
         self.weight_aliases = differentiable()
@@ -99,7 +99,7 @@ class HostModel:
     @property
     def checkpointed(self) -> bool:
         """Whether blocks run again in the backward pass."""
-        return self.plan.recompute
+        return self.plan.checkpointing
 
     def usual_levels(self, shape: Sequence[int]) -> NoiseLevels:
         return usual_levels(self.patcher, shape)
@@ -126,17 +126,17 @@ class HostModel:
         """
         network, text = self.model.diffusion_model, self.clip.cond_stage_model
         self.weight_aliases = differentiable(self.model, text)
-        found = dict([*fetching_forwards(text), *fetching_forwards(self.model)])
+        found = dict([*streaming_forwards(text), *streaming_forwards(self.model)])
         for module in text.modules():
             if isinstance(module, CLIPLayer):
                 forward = out_of_place(module)
-                found[module] = recomputed(forward, False) if self.checkpointed else forward
+                found[module] = checkpointed(forward, False) if self.checkpointed else forward
         for encoder in text.children():
             if not any(isinstance(module, CLIPLayer) for module in encoder.modules()):
-                found |= {one: recomputed(one.forward, True) for one in listed_blocks(encoder)}
-        in_place = mutates(network)
+                found |= {one: checkpointed(one.forward, True) for one in listed_blocks(encoder)}
+        in_place = works_in_place(network)
         if self.checkpointed or in_place:
-            found |= {one: recomputed(one.forward, in_place) for one in blocks(network)}
+            found |= {one: checkpointed(one.forward, in_place) for one in blocks(network)}
         self.replaced_forwards = found
 
     @contextmanager
@@ -144,10 +144,10 @@ class HostModel:
         keeping = save_on_cpu() if self.offload else nullcontext()
         self.seed = seed
         try:
-            with self.weight_aliases, self.fetching(), keeping:
+            with self.weight_aliases, self.streaming(), keeping:
                 yield
         except RuntimeError as error:
-            patches = named(self.patches)
+            patches = names_of(self.patches)
             if not patches or isinstance(error, PatchError) or out_of_memory(error):
                 raise
             raise RuntimeError(
@@ -160,27 +160,27 @@ class HostModel:
         self.streamed.timed = False  # In the first call only: the device waits for it.
 
     @contextmanager
-    def fetching(self) -> Iterator[None]:
+    def streaming(self) -> Iterator[None]:
         """Ask the host for every weight that does not stay, whenever it is used."""
-        with forwards(self.replaced_forwards.items()), private_casts(self.streamed):
+        with replacing_forwards(self.replaced_forwards.items()), private_casts(self.streamed):
             yield
 
     def watch_streaming(self) -> None:
         """Remember what the first block whose weights are fetched is given in the next step."""
-        self.watching = gradient_probes(self.model.diffusion_model, self.compute_dtype)
-        for witness in self.watching:
-            witness.forward = self.replaced_forwards.get(witness.block, witness.forward)
-            self.replaced_forwards[witness.block] = witness
+        self.probes = gradient_probes(self.model.diffusion_model, self.compute_dtype)
+        for probe in self.probes:
+            probe.forward = self.replaced_forwards.get(probe.block, probe.forward)
+            self.replaced_forwards[probe.block] = probe
 
     def check_streaming(self) -> None:
         """Raise RuntimeError if the gradient through that block is another one than through weights
         that stay.
         """
-        self.prepare()  # Without the probes.
-        for seen in [one for one in self.watching if one.given is not None]:
+        self.prepare()  # Takes the probes off.
+        for probe in [one for one in self.probes if one.given is not None]:
             with self.weight_aliases, with_backward():
-                seen.check(self.fetching(), mutates(self.model.diffusion_model))
-        self.watching = []
+                probe.check(self.streaming(), works_in_place(self.model.diffusion_model))
+        self.probes = []
 
     def settle(self, peak: int | None) -> None:
         """Load more of the weights if a step took much less memory than it was given; `peak` is
@@ -190,7 +190,7 @@ class HostModel:
         if peak is None or self.patcher.is_dynamic() or not self.streamed.bytes:
             return
         took = int(MARGIN * (peak - held))
-        if took < ENOUGH * self.plan.activations:
+        if took < RELOAD_BELOW * self.plan.activations:
             self.plan = self.plan._replace(activations=took)
             self.load(took)
 
@@ -242,7 +242,7 @@ class HostModel:
         # Patches may decide by the noise level of the first sample for all (PatchModelAddDownscale,
         # and whatever acts in a part of the sampling).
         alone = [[row] for row in range(len(conds))]
-        groups = alone if named(self.patches) else together(conds)
+        groups = alone if names_of(self.patches) else batchable(conds)
         with with_backward():
             parts = [
                 self.apply(noisy[rows], sigma[rows], [conds[row] for row in rows])
@@ -255,14 +255,14 @@ class HostModel:
         self, cond: Mapping[str, Any], noisy: Tensor, crop_origin: CropOrigin | None = None
     ) -> dict[str, Any]:
         """The model's own conditioning objects for one sample, as
-        `comfy.samplers.encode_model_conds` prepares them, with what a trainer tells beside: how
-        the image was cut (core model_base.py:509, SDXL), and the guidance.
+        `comfy.samplers.encode_model_conds` prepares them, and with what trainers add: how the
+        image was cut (core model_base.py:509, SDXL), and the guidance.
         """
         size = {"width": noisy.shape[-1] * 8, "height": noisy.shape[-2] * 8}
         given = {
             **size,
             **(sdxl_size_conditioning(crop_origin, size) if crop_origin else {}),
-            **({"guidance": self.guidance} if guided(self.model.diffusion_model) else {}),
+            **({"guidance": self.guidance} if takes_guidance(self.model.diffusion_model) else {}),
             **cond,
             "noise": noisy,
             "latent_image": noisy,
@@ -280,7 +280,7 @@ class HostModel:
         """One call of the diffusion model, as `comfy.samplers.calc_cond_batch` makes it."""
         sigma = sigma.to(self.device)
         held = self.options.get("transformer_options", {})
-        options = trained_through(held, mutates(self.model.diffusion_model))
+        options = with_differentiable_patches(held, works_in_place(self.model.diffusion_model))
         options.update(
             cond_or_uncond=[0] * len(conds),
             uuids=[self.patcher.patches_uuid] * len(conds),
@@ -288,7 +288,7 @@ class HostModel:
         )
         arguments = {**cond_cat(list(conds)), "transformer_options": options}
         wrapper: Any = self.options.get(WRAPPER)
-        with drawing(self.seed):  # Whatever shares the call: a sample alone, or a whole batch.
+        with drawing_from(self.seed):  # Whatever shares the call: a sample alone, or a whole batch.
             if wrapper is None:
                 return self.model.apply_model(noisy, sigma, **arguments)
             given = {"input": noisy, "timestep": sigma, "c": arguments}
@@ -309,9 +309,9 @@ def sdxl_size_conditioning(crop_origin: CropOrigin, size: Mapping[str, int]) -> 
     }
 
 
-def guided(network: nn.Module) -> bool:
-    """Whether a diffusion model was distilled to be told its guidance, as Flux dev and Hunyuan
-    were; Chroma has such an input too, but was trained with 0 there.
+def takes_guidance(network: nn.Module) -> bool:
+    """Whether a diffusion model takes its guidance as an input, as the distilled Flux dev and
+    Hunyuan do; Chroma has such an input too, but was trained with 0 there.
     """
     return bool(getattr(getattr(network, "params", None), "guidance_embed", False))
 
@@ -346,11 +346,11 @@ def prediction(schedule: Any) -> Prediction:
     )
 
 
-def together(conds: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+def batchable(conds: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     """Group samples whose conditioning the host can put into one call."""
     groups: list[list[int]] = []
     for row, cond in enumerate(conds):
-        fitting = next((group for group in groups if joins(conds[group[0]], cond)), None)
+        fitting = next((group for group in groups if can_concat_all(conds[group[0]], cond)), None)
         if fitting is None:
             groups.append([row])
         else:
@@ -358,7 +358,7 @@ def together(conds: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     return groups
 
 
-def joins(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def can_concat_all(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two samples' conditioning can be concatenated."""
     return one.keys() == other.keys() and all(
         value.can_concat(other[name]) for name, value in one.items()

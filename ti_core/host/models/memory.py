@@ -63,7 +63,7 @@ class Plan(NamedTuple):
     device, and of those that are copied to it in every pass.
     """
 
-    recompute: bool
+    checkpointing: bool
     activations: int
     resident: int
     streamed: int
@@ -76,7 +76,7 @@ class Plan(NamedTuple):
     @property
     def traffic(self) -> int:
         """Bytes of weights that a step copies to the device: forward, again, and backward."""
-        return self.streamed * (3 if self.recompute else 2)
+        return self.streamed * (3 if self.checkpointing else 2)
 
 
 def training_plan(
@@ -85,24 +85,24 @@ def training_plan(
     rows: int,
     latent_shape: Sequence[int],
     room: float = 1.0,
-    recompute: bool | None = None,
+    checkpointing: bool | None = None,
 ) -> Plan:
     """How a step of `rows` samples goes, with `room` times the memory that it is estimated to take;
-    for `recompute` see `planned`. Weights count on a device of its own; the CPU holds them anyway.
+    for `checkpointing` see `planned`. The CPU holds the weights anyway, so that they do not count.
     """
     on_cpu = memory.is_device_cpu(model.load_device)
     weights = Weights(0, 0) if on_cpu else Weights(model.model_size(), clip.patcher.model_size())
     estimated = needed(model, clip, rows, latent_shape)
     wanted = Activations(*(int(one * room) for one in estimated))
-    return planned(weights, wanted, budget(model), recompute)
+    return planned(weights, wanted, budget(model), checkpointing)
 
 
-def planned(weights: Weights, needed: Activations, budget: int, recompute: bool | None) -> Plan:
-    """What to do with `budget` bytes of a device. `recompute` None: only if the rest would not fit,
-    because that costs less than weights that are copied in every step.
+def planned(weights: Weights, needed: Activations, budget: int, checkpointing: bool | None) -> Plan:
+    """What to do with `budget` bytes of a device. `checkpointing` None: only if the rest would
+    not fit, because that costs less than weights that are copied in every step.
     """
     total = weights.network + weights.encoders
-    again = total + needed.full > budget if recompute is None else recompute
+    again = total + needed.full > budget if checkpointing is None else checkpointing
     again = again or needed.full == needed.lean
     took = needed.lean if again else needed.full
     resident = max(0, min(total, budget - took))

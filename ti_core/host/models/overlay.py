@@ -1,11 +1,11 @@
 """Words that stand for vectors, in the token lists of the host's tokenizers.
 
 A word is read in four moves. A mark is written where it stands in the user's text, which can have
-none of its own; the host puts
-weights, templates and system prompts around it. Where an encoder's tokenizer meets a mark, it
-reads an ordinary word in its place, whose tokens become numbers above every vocabulary. When the
-outermost tokenizer has returned, the numbers become vectors. So nothing of the host ever sees a
-vector among the tokens that it searches, and the tokens around a word are those around any word.
+none of its own; the host puts weights, templates and system prompts around it. Where an encoder's
+tokenizer meets a mark, it reads an ordinary word in its place, whose tokens become numbers above
+every vocabulary. When the outermost tokenizer has returned, the numbers become vectors. So nothing
+of the host ever sees a vector among the tokens that it searches, and the tokens around a word are
+those around any word.
 """
 
 import copy
@@ -23,7 +23,7 @@ from torch import Tensor
 from ...concept.placeholder import REFERENCE as REFERENCE_PATTERN
 from ...concept.placeholder import fold, places
 from ...marks import WORD, unmarked
-from .compatibility import embedding_found
+from .compatibility import embedding_result
 
 Listener: TypeAlias = Callable[[str], None]
 
@@ -32,12 +32,12 @@ FIRST_NUMBER = 1 << 24  # above the vocabulary of every tokenizer
 # the apostrophe of a possessive for a quotation mark unless a letter stands before it.
 MARK = re.compile(rf"{WORD}\d+x")
 REFERENCE = "embedding:"
-# A word, bare or by reference.
-SAID = re.compile(rf"(?:{REFERENCE_PATTERN.pattern})?(?P<mark>{MARK.pattern})", re.IGNORECASE)
+# A marked word, bare or by reference.
+MARKED = re.compile(rf"(?:{REFERENCE_PATTERN.pattern})?(?P<mark>{MARK.pattern})", re.IGNORECASE)
 # The same without a mark where it is a reference that the host finds by itself.
-NOT_READ = re.compile(rf"(?<![^\s()]){REFERENCE_PATTERN.pattern}{MARK.pattern}|(?i:{SAID.pattern})")
+UNREAD = re.compile(rf"(?<![^\s()]){REFERENCE_PATTERN.pattern}{MARK.pattern}|(?i:{MARKED.pattern})")
 # A reference behind its colon, as the host hands it over.
-NAMED = re.compile(SAID.pattern.replace(REFERENCE, "", 1))
+REFERRED_WORD = re.compile(MARKED.pattern.replace(REFERENCE, "", 1))
 STAND_IN, OTHER_STAND_IN = "cat", "dog"  # ordinary words without a letter in common
 
 
@@ -76,7 +76,7 @@ class Lexicon:
             end = stop
         return "".join([*pieces, plain[end:]])
 
-    def put_into(self, text: str, key: str) -> str:
+    def with_texts(self, text: str, key: str) -> str:
         """A marked text with the words' own texts where an encoder has no vectors for them."""
 
         def written(match: re.Match[str]) -> str:
@@ -84,7 +84,7 @@ class Lexicon:
             known = (mark, key) in self.numbers
             return match[0] if known else self.words[self.names[mark]].text
 
-        return SAID.sub(written, text)
+        return MARKED.sub(written, text)
 
     def vector(self, number: int) -> Tensor:
         """The vector `[dim]` that a number stands for."""
@@ -94,8 +94,8 @@ class Lexicon:
 
 def with_word(clip: CLIP, name: str, word: Word, listener: Listener | None = None) -> CLIP:
     """A clone of the CLIP in whose prompts `name` stands for `word`; the given CLIP and its
-    tokenizer stay as they are. `listener` is told of every prompt, and so are those of the given
-    CLIP; without one nobody is.
+    tokenizer stay as they are. `listener` is called with every prompt, and so are those of the
+    given CLIP; without one nobody is.
     """
     clone = clip.clone()
     clone.tokenizer = overlaid(clip.tokenizer, name, word)
@@ -171,13 +171,13 @@ class Overlay:
         """Raise ValueError unless every word of the text is in the token list of every encoder that
         it has vectors for; the host would encode the prompt without it.
         """
-        said = Counter(MARK.findall(marked))
-        if not said:
+        expected = Counter(MARK.findall(marked))
+        if not expected:
             return
         arrived = Counter(numbers_in(tokens))
         keys = {part.embedding_key for _, part in parts(self)}
         for (mark, key), numbers in self.lexicon.numbers.items():
-            if key in keys and any(arrived[number] < said[mark] for number in numbers):
+            if key in keys and any(arrived[number] < expected[mark] for number in numbers):
                 raise ValueError(
                     f"The word '{self.lexicon.names[mark]}' did not reach the text encoder {key}: "
                     f"its tokenizer cut the prompt off before the word, or spelled it letter by "
@@ -224,26 +224,26 @@ class OverlaidPart:
     embedding_directory: Any
 
     def tokenize_with_weights(self, text: str, *args: Any, **kwargs: Any) -> Any:
-        as_read = self.as_read(text) if MARK.search(text) else text
-        return super().tokenize_with_weights(as_read, *args, **kwargs)  # type: ignore[misc]
+        rewritten = self.rewritten(text) if MARK.search(text) else text
+        return super().tokenize_with_weights(rewritten, *args, **kwargs)  # type: ignore[misc]
 
-    def as_read(self, text: str) -> str:
+    def rewritten(self, text: str) -> str:
         """The text with each mark in the form in which this encoder reads it."""
-        filled = self.lexicon.put_into(text, self.embedding_key)
+        filled = self.lexicon.with_texts(text, self.embedding_key)
         if self.embedding_directory is None:
-            return SAID.sub(r"\g<mark>", filled)
-        if not blind_to_blanks(self.tokenizer.raw):
+            return MARKED.sub(r"\g<mark>", filled)
+        if not ignores_blanks(self.tokenizer.raw):
             return filled
 
         def written(match: re.Match[str]) -> str:
             return f" {REFERENCE}{match['mark']} " if match["mark"] else match[0]
 
-        return NOT_READ.sub(written, filled)
+        return UNREAD.sub(written, filled)
 
     def _try_get_embedding(self, embedding_name: str) -> tuple[Any, ...]:
         if not embedding_name.strip():
-            return embedding_found(None, "", "")  # Without a name the host fails.
-        found = NAMED.match(embedding_name)
+            return embedding_result(None, "", "")  # Without a name the host fails.
+        found = REFERRED_WORD.match(embedding_name)
         if found is None:
             return super()._try_get_embedding(embedding_name)  # type: ignore[misc]
         # What stands behind the name goes on as with a file (core sd1_clip.py:543).
@@ -254,7 +254,7 @@ class OverlaidPart:
             rest = f"{behind[len(glued) :]} {rest}" if rest else behind[len(glued) :]
         leftover = f"{glued} {rest}" if glued else rest
         numbers = Numbers(self.lexicon.numbers[found["mark"], self.embedding_key])
-        return embedding_found(numbers, found["mark"], leftover)
+        return embedding_result(numbers, found["mark"], leftover)
 
 
 class Numbers(tuple[int, ...]):
@@ -271,15 +271,15 @@ def bare_tokenizer(part: SDTokenizer) -> Any:
     return raw.raw if isinstance(raw, WholeText) else raw
 
 
-def blind_to_blanks(raw: Any) -> bool:
+def ignores_blanks(raw: Any) -> bool:
     """Whether the tokens of a text are those of its pieces, wherever it is cut beside a word: so it
     is with CLIP.
     """
-    pieces = [inner_ids(raw, piece) for piece in ("a ", STAND_IN, "'s \n", STAND_IN, ", b")]
-    return inner_ids(raw, f"a {STAND_IN}'s \n{STAND_IN}, b") == sum(pieces, [])
+    pieces = [plain_ids(raw, piece) for piece in ("a ", STAND_IN, "'s \n", STAND_IN, ", b")]
+    return plain_ids(raw, f"a {STAND_IN}'s \n{STAND_IN}, b") == sum(pieces, [])
 
 
-def inner_ids(raw: Any, text: str) -> list[int]:
+def plain_ids(raw: Any, text: str) -> list[int]:
     """Ids of a text without those that the tokenizer puts around every text."""
     around = raw("")["input_ids"]
     ids = raw(text)["input_ids"]
@@ -304,7 +304,7 @@ class WholeText:
         return getattr(self.raw, name)
 
     def __call__(self, text: str, *args: Any, **kwargs: Any) -> Any:
-        pieces = SAID.split(self.lexicon.put_into(text, self.key))
+        pieces = MARKED.split(self.lexicon.with_texts(text, self.key))
         marks = pieces[1::2]
         if not marks:
             return self.raw(pieces[0], *args, **kwargs)

@@ -55,18 +55,18 @@ def name_of(patch: Any) -> str:
     return owners[0] if owners else name
 
 
-def leaves(held: Any) -> Iterator[Any]:
+def leaves(nested: Any) -> Iterator[Any]:
     """The patches in dicts and lists of them."""
-    if isinstance(held, Mapping):
-        held = list(held.values())
-    if not isinstance(held, list | tuple):
-        yield held
+    if isinstance(nested, Mapping):
+        nested = list(nested.values())
+    if not isinstance(nested, list | tuple):
+        yield nested
         return
-    for one in held:
+    for one in nested:
         yield from leaves(one)
 
 
-def named(patches: Any) -> list[str]:
+def names_of(patches: Any) -> list[str]:
     """The names of patches in dicts and lists, each once."""
     return list(dict.fromkeys(name_of(one) for one in leaves(patches) if one is not None))
 
@@ -74,16 +74,16 @@ def named(patches: Any) -> list[str]:
 def without_effect(model: ModelPatcher) -> list[str]:
     """The patches that act on guidance or on a whole sampling, which training does not have."""
     options, called = model.model_options, called_wrappers(model.wrappers)
-    found = named([options[name] for name in GUIDANCE if name in options])
+    found = names_of([options[name] for name in GUIDANCE if name in options])
     for kind, keyed in model.wrappers.items():
-        for key, held in keyed.items():
+        for key, nested in keyed.items():
             if key not in called.get(kind, {}):
-                found += [str(key)] if key else named(held)
+                found += [str(key)] if key else names_of(nested)
     own = options.get("transformer_options", {}).get(OVERRIDE)
-    return list(dict.fromkeys([*found, *named([own])]))
+    return list(dict.fromkeys([*found, *names_of([own])]))
 
 
-def acting(model: ModelPatcher) -> dict[str, Any]:
+def patches_in_effect(model: ModelPatcher) -> dict[str, Any]:
     """The patches that act in a call of the model: those of its blocks, and what wraps it."""
     options = model.model_options.get("transformer_options", {})
     found = {kind: options.get(kind, {}) for kind in BLOCKS}
@@ -99,32 +99,32 @@ def called_wrappers(wrappers: Mapping[str, Mapping[Any, Any]]) -> dict[str, dict
     aside = {key for kind in SAMPLING for key in wrappers.get(kind, {}) if key is not None}
     aside.add(COMPILED)
     return {
-        kind: {key: held for key, held in wrappers.get(kind, {}).items() if key not in aside}
+        kind: {key: nested for key, nested in wrappers.get(kind, {}).items() if key not in aside}
         for kind in CALLS
     }
 
 
-def trained_through(options: Mapping[str, Any], mutating: bool) -> dict[str, Any]:
+def with_differentiable_patches(options: Mapping[str, Any], in_place: bool) -> dict[str, Any]:
     """`transformer_options` whose patches can be trained through, or say that they cannot;
-    `mutating` is a network whose blocks may change anything in place, and so may its patches.
+    `in_place` is a network whose blocks may change anything in place, and so may its patches.
     """
     found = dict(options)
     for kind in BLOCKS:
         if kind in found:
-            found[kind] = wrapped(found[kind], mutating)
+            found[kind] = differentiable_patches(found[kind], in_place)
     return found
 
 
-def wrapped(held: Any, mutating: bool) -> Any:
-    """The same dicts and lists with `trainable` patches."""
-    if isinstance(held, Mapping):
-        return {name: wrapped(one, mutating) for name, one in held.items()}
-    if isinstance(held, list):
-        return [wrapped(one, mutating) for one in held]
-    return trainable(held, mutating) if callable(held) else held
+def differentiable_patches(nested: Any, in_place: bool) -> Any:
+    """The same dicts and lists with each patch as `differentiable_patch` makes it."""
+    if isinstance(nested, Mapping):
+        return {name: differentiable_patches(one, in_place) for name, one in nested.items()}
+    if isinstance(nested, list):
+        return [differentiable_patches(one, in_place) for one in nested]
+    return differentiable_patch(nested, in_place) if callable(nested) else nested
 
 
-def trainable(patch: Callable[..., Any], mutating: bool) -> Callable[..., Any]:
+def differentiable_patch(patch: Callable[..., Any], in_place: bool) -> Callable[..., Any]:
     """A patch that may write into what it is given after it has used it (FreeU_V2, core
     nodes_freelunch.py), and that is named where it cannot be trained through.
     """
@@ -135,20 +135,20 @@ def trainable(patch: Callable[..., Any], mutating: bool) -> Callable[..., Any]:
             return patch(*args, **kwargs)
         given = [one.clone() if isinstance(one, Tensor) else one for one in args]
         try:
-            with nullcontext() if mutating else copies_saved(patch, given):
+            with nullcontext() if in_place else saving_copies(patch, given):
                 results = patch(*given, **kwargs)
         except Exception as error:
             if is_interrupt(error) or isinstance(error, PatchError) or out_of_memory(error):
                 raise
-            raise refusal(patch, str(error)) from error
-        if asked(args) and not asked(results):
-            raise refusal(patch, "its result has no gradient")
+            raise patch_error(patch, str(error)) from error
+        if requires_gradient(args) and not requires_gradient(results):
+            raise patch_error(patch, "its result has no gradient")
         return results
 
     return call
 
 
-def copies_saved(patch: Any, given: list[Any]) -> saved_tensors_hooks:
+def saving_copies(patch: Any, given: list[Any]) -> saved_tensors_hooks:
     """Let autograd keep copies of what lies in the memory of some tensors, and name the patch if it
     changes anything else that autograd keeps.
     """
@@ -161,18 +161,18 @@ def copies_saved(patch: Any, given: list[Any]) -> saved_tensors_hooks:
     def kept(saved: tuple[Tensor, int]) -> Tensor:
         tensor, version = saved
         if tensor._version != version:
-            raise refusal(patch, "it changes what it has used")
+            raise patch_error(patch, "it changes what it has used")
         return tensor
 
     return saved_tensors_hooks(keep, kept)
 
 
-def asked(values: Any) -> bool:
+def requires_gradient(values: Any) -> bool:
     """Whether a gradient is asked for any of some nested tensors."""
     return any(tensor.requires_grad for tensor in tensors(values))
 
 
-def refusal(patch: Any, why: str) -> PatchError:
+def patch_error(patch: Any, why: str) -> PatchError:
     """That a patch cannot be trained through, and what to do."""
     return PatchError(
         f"The patch {name_of(patch)} in front of the training cannot be trained through ({why}). "

@@ -11,34 +11,34 @@ from comfy.model_management import get_torch_device
 from torch import Tensor
 
 
-def sources() -> list[Any]:
+def generators() -> list[Any]:
     """The modules of torch's own generators: the CPU's, and that of the device in use."""
     device = getattr(torch, get_torch_device().type, None)
     return [torch.random, *([device] if hasattr(device, "get_rng_state") else [])]
 
 
-def states() -> list[Tensor]:
+def generator_states() -> list[Tensor]:
     """Where torch's own generators stand."""
-    return [source.get_rng_state() for source in sources()]
+    return [source.get_rng_state() for source in generators()]
 
 
 @contextmanager
-def drawing(place: int | list[Tensor]) -> Iterator[None]:
+def drawing_from(start: int | list[Tensor]) -> Iterator[None]:
     """Draw from a seed, or on from some states, inside the block; torch's own generators are
     afterwards as they were.
     """
-    before = states()
+    before = generator_states()
     try:
-        if isinstance(place, int):
-            torch.manual_seed(place)
+        if isinstance(start, int):
+            torch.manual_seed(start)
         else:
-            draw_on(place)
+            set_generators(start)
         yield
     finally:
-        draw_on(before)
+        set_generators(before)
 
 
-def draw_on(places: list[Tensor]) -> None:
+def set_generators(states: list[Tensor]) -> None:
     """Set torch's own generators to some states."""
-    for source, place in zip(sources(), places, strict=True):
-        source.set_rng_state(place)
+    for source, start in zip(generators(), states, strict=True):
+        source.set_rng_state(start)

@@ -13,7 +13,7 @@ import torch
 from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 
-from .gradients import recomputed
+from .gradients import checkpointed
 from .with_backward import alias
 
 AFFINE = ("Linear", "Conv1d", "Conv2d", "Conv3d")  # What `FrozenAffine` can differentiate.
@@ -21,8 +21,8 @@ AFFINE = ("Linear", "Conv1d", "Conv2d", "Conv3d")  # What `FrozenAffine` can dif
 SMALL = 2**20
 
 
-def fetches(module: nn.Module) -> bool:
-    """Whether the host may lend this module's weights for one operation at a time: it streams,
+def may_stream(module: nn.Module) -> bool:
+    """Whether the host may hand out this module's weights for one operation at a time: it streams,
     casts, patches or dequantizes them (core ops.py cast_bias_weight), or has injected a forward
     that does who knows what.
     """
@@ -58,21 +58,21 @@ def uses_parameter_directly(module: Any, dtype: torch.dtype) -> bool:
     )
 
 
-def fetching_forwards(root: nn.Module) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+def streaming_forwards(root: nn.Module) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
     """The modules whose weights may be fetched, with a forward that lets autograd keep none of
     them; small ones are left to `private_casts`.
     """
     for module in root.modules():
         weight = getattr(module, "weight", None)
-        if weight is None or not fetches(module):
+        if weight is None or not may_stream(module):
             continue
         if is_affine(module) or injected(module) or weight.nbytes > SMALL:
-            yield module, fetching(module, module.forward)
+            yield module, with_streaming(module, module.forward)
 
 
-def fetching(module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+def with_streaming(module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
     """`forward` of a module with frozen weights, for any way in which the host hands them out."""
-    slowly = recomputed(forward, mutates=False)
+    slowly = checkpointed(forward, in_place=False)
     affine = is_affine(module)
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -207,7 +207,7 @@ class Streamed:
             f"which took {self.seconds * calls:.2f} s of the first one."
         )
 
-    def lend(self, host: Callable[..., Any], s: Any, input: Any, *more: Any, **options: Any) -> Any:
+    def cast(self, host: Callable[..., Any], s: Any, input: Any, *more: Any, **options: Any) -> Any:
         """`host(s, input, ...)`, noted if the weights were not there."""
         device = more[1] if input is None else input.device
         before, started = getattr(s, "_v_signature", None), self.clock(device)
@@ -218,7 +218,7 @@ class Streamed:
         return found
 
     def clock(self, device: Any) -> float:
-        """Seconds, when the device has done what it was told."""
+        """Seconds, once the device has done all that was queued."""
         if self.timed and device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() if self.timed else 0.0
@@ -238,10 +238,10 @@ def private_casts(streamed: Streamed | None = None) -> Iterator[None]:
     """Give whoever asks the host for weights while gradients are recorded copies of his own, which
     autograd may keep (core ops.py cast_bias_weight hands out buffers that it uses again).
     """
-    original, noted = ops.cast_bias_weight, streamed or Streamed()
+    original, counted = ops.cast_bias_weight, streamed or Streamed()
 
     def host(*asked: Any, **options: Any) -> Any:
-        return noted.lend(original, *asked, **options)
+        return counted.cast(original, *asked, **options)
 
     def cast_bias_weight(
         s: Any,

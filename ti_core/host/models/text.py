@@ -53,7 +53,7 @@ class Encoder:
         than its weight, which may lie elsewhere, unless dynamic VRAM would move the whole table for
         it (core ops.py cast_bias_weight).
         """
-        rows = table(self.model)
+        rows = token_embedding(self.model)
         managed = hasattr(rows, "_v")
         if managed and type(rows.weight) is nn.Parameter and not rows.weight.is_meta:
             return rows.weight[ids].float()
@@ -63,15 +63,15 @@ class Encoder:
 
     def vocabulary_norm(self) -> float:
         """Mean norm of the vectors of the vocabulary's ordinary words."""
-        chunks = torch.arange(table(self.model).weight.shape[0]).split(VOCABULARY_CHUNK)
+        chunks = torch.arange(token_embedding(self.model).weight.shape[0]).split(VOCABULARY_CHUNK)
         return ordinary_norm(
             torch.cat([self.rows(chunk.tolist()).norm(dim=-1) for chunk in chunks])
         )
 
 
-def table(model: Any) -> Any:
+def token_embedding(model: Any) -> Any:
     """The module of an encoder that gives the vectors of tokens; it knows their width, which the
-    host's tokenizers tell wrongly of ERNIE-Image (core flux.py:119).
+    host's tokenizers state wrongly for ERNIE-Image (core flux.py:119).
     """
     return model.transformer.get_input_embeddings()
 
@@ -81,7 +81,7 @@ def encoders(clip: CLIP) -> dict[str, Encoder]:
     pairs = {
         part.embedding_key: (part, model)
         for attribute, part in parts(clip.tokenizer)
-        if isinstance(model := paired(clip, attribute, part), SDClipModel)
+        if isinstance(model := encoder_of(clip, attribute, part), SDClipModel)
     }
     if not pairs:
         raise ValueError(
@@ -90,15 +90,15 @@ def encoders(clip: CLIP) -> dict[str, Encoder]:
             f"the model, as HiDream-O1 and Lens do, or does not belong to an image model. Use the "
             f"CLIP of another model."
         )
-    lists = lists_of_words(clip.tokenizer, pairs)
+    lists = list_names(clip.tokenizer, pairs)
     return {
-        key: Encoder(key, table(model).weight.shape[-1], part, model, lists[key])
+        key: Encoder(key, token_embedding(model).weight.shape[-1], part, model, lists[key])
         for key, (part, model) in pairs.items()
         if key in lists
     }
 
 
-def paired(clip: CLIP, attribute: str, part: SDTokenizer) -> Any:
+def encoder_of(clip: CLIP, attribute: str, part: SDTokenizer) -> Any:
     """The encoder that reads the tokens of a part of the tokenizer, None if there is none: the host
     names a lone one on both sides (core sd1_clip.py:689, 720), several by the same attribute, and
     ByT5 by the key of its embeddings.
@@ -112,7 +112,7 @@ def paired(clip: CLIP, attribute: str, part: SDTokenizer) -> Any:
     return next((found for name in names if (found := getattr(model, name, None))), None)
 
 
-def lists_of_words(tokenizer: Any, keys: Iterable[str]) -> dict[str, str]:
+def list_names(tokenizer: Any, keys: Iterable[str]) -> dict[str, str]:
     """The name of the token list in which a word of a prompt comes to each encoder; an encoder that
     reads something else, as ByT5 reads quoted text, has none.
     """
@@ -149,8 +149,8 @@ def missing_vectors(embedding: Embedding, clip: CLIP) -> str:
     """What to tell of encoders of a CLIP for which the embedding has no vectors, and which read its
     initializer instead; empty if there are none.
     """
-    having, known = embedding.vectors, encoders(clip)
-    return missing_half(embedding.placeholder, having, known, embedding.initializer)
+    held, known = embedding.vectors, encoders(clip)
+    return missing_half(embedding.placeholder, held, known, embedding.initializer)
 
 
 def chosen_encoders(clip: CLIP, keys: str) -> dict[str, Encoder]:
@@ -223,7 +223,8 @@ def special_ids(part: SDTokenizer) -> set[int]:
 def apply_embedding(
     clip: CLIP, embedding: Embedding, strength: float, listener: Listener | None = None
 ) -> CLIP:
-    """A clone of the CLIP whose prompts know the embedding's word; `listener` is told of them."""
+    """A clone of the CLIP whose prompts know the embedding's word; `listener` is called with
+    them."""
     check_fits(embedding, clip)
     if strength != 1.0:
         embedding = with_start(embedding, clip)
@@ -234,7 +235,7 @@ def apply_embedding(
 def with_start(embedding: Embedding, clip: CLIP) -> Embedding:
     """The embedding with a start for every text encoder but CLIP, where none is known the vectors
     of a word that says nothing. Their first layers bring vectors to one length, so that strength as
-    length would do little there; CLIP adds positions first, and hears it.
+    length would do little there; CLIP adds positions first, so that it matters there.
     """
     known = encoders(clip)
     initial = dict(embedding.initial)
