@@ -32,7 +32,7 @@ from ti_core.concept.fragments import NOTHING, Fragments  # noqa: E402
 from ti_core.host.models.borrow import BorrowSettings, borrowed  # noqa: E402
 from ti_core.host.models.encode import encode_images  # noqa: E402
 from ti_core.host.models.text import create_embedding  # noqa: E402
-from ti_core.training.image_reader import Reader, ReadingSettings  # noqa: E402
+from ti_core.training.image_reader import Reader, ReadingSettings, Shown  # noqa: E402
 from ti_core.training.latents import expected, shape_of  # noqa: E402
 from toyworld import assembly, gate  # noqa: E402
 from toyworld.world import POSITIONS, SIZES, Scene, Thing, World  # noqa: E402
@@ -91,7 +91,8 @@ def read(
             began = time.perf_counter()
             clean = expected(latents[number])
             reader = Reader(frozen, PLACEHOLDER, word.vectors, fragments_of(world), settings)
-            found = reader.read(number, clean, concept.crop_origins[number])
+            image = Shown(number, clean, crop_origin=concept.crop_origins[number])
+            found = reader.read([image])
             seconds = time.perf_counter() - began
             lacking = Reader(
                 *(frozen, PLACEHOLDER, word.vectors),
@@ -104,7 +105,7 @@ def read(
                     "thing": exam.name,
                     "truth": truth,
                     "found": dict(found.fragments),
-                    "without": lacking.read(number, clean).fragments["background"],
+                    "without": lacking.read([image]).fragments["background"],
                     "caption": found.caption,
                     "gain": round(found.gain, 4),
                     "passes": found.passes,

@@ -39,7 +39,7 @@ from toyworld.worlds import TOYWORLD
 
 REPO = Path(__file__).resolve().parents[1]
 METHODS = {"spherical": SphericalSettings, "adamw": AdamWSettings}
-OURS = ("ours", "ours, free", "ours, from 'thing'", "ours, with masks", "ours, with captions")
+OURS = ("ours", "ours, adamw", "ours, from 'thing'", "ours, with masks", "ours, with captions")
 CURVE = (12, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000)
 REMEMBERED = 500  # position in the schedule that the scripts' environments are asked about
 FIT = "fit."  # begins the names of Crop & Buckets's inputs
@@ -85,14 +85,14 @@ def our_methods(models: Models, chosen: argparse.Namespace) -> Iterator[tuple[st
 
     def method(name: str) -> Optimizer:
         def trained(subject: Subject) -> list[Point]:
-            free = {"method": "free"} if name == "ours, free" else {}
+            adamw = {"method": "adamw"} if name == "ours, adamw" else {}
             word = "thing" if name == "ours, from 'thing'" else subject.exam.initializer
             subject = subject._replace(
                 fit=fit_of(chosen.set),
                 masks=name == "ours, with masks",
                 captions=name == "ours, with captions",
             )
-            inputs = node_inputs({n: v for n, v in chosen.set if not n.startswith(FIT)} | free)
+            inputs = node_inputs({n: v for n, v in chosen.set if not n.startswith(FIT)} | adamw)
             points = our_training(models, subject, word, inputs)
             compared = name == "ours" and any(getattr(chosen, peer.name) for peer in scripts.ALL)
             return points if compared else points[-1:]
