@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..quoted import quoted
-from ..training.run import MAX_ROLLBACKS, Ended, RunState
+from ..training.run import MAX_OVERSHOOTS, MAX_ROLLBACKS, Ended, RunState
 from ..training.stopping import Validation
 from .digest import digest_of
 
@@ -29,6 +29,7 @@ FACTS = (
     "step",
     "drawn",
     "rollbacks",
+    "overshoots",
     "trouble",
     "closing_trouble",
     "seconds",
@@ -148,7 +149,9 @@ def unpacked_state(
         ended=ending(facts),
         planned=whole_number(facts, "planned"),
         drawn=whole_number(facts, "drawn"),
-        rollbacks=rollbacks(facts),
+        rollbacks=times(facts, "rollbacks", MAX_ROLLBACKS + 1),
+        # Runs that were stored before there were any have none.
+        overshoots=times({"overshoots": 0, **facts}, "overshoots", MAX_OVERSHOOTS),
         trouble=str(facts.get("trouble", "")),
         closing_trouble=str(facts.get("closing_trouble", "")),
         seconds=number(facts, "seconds"),
@@ -238,11 +241,11 @@ def whole_number(facts: Mapping[str, Any], name: str) -> int:
     return int(value)
 
 
-def rollbacks(facts: Mapping[str, Any]) -> int:
-    """How often the run went back."""
-    count = whole_number(facts, "rollbacks")
-    if count > MAX_ROLLBACKS + 1:
-        raise ValueError(f"its rollbacks are {count}")
+def times(facts: Mapping[str, Any], name: str, most: int) -> int:
+    """How often something happened that can happen so often."""
+    count = whole_number(facts, name)
+    if not 0 <= count <= most:
+        raise ValueError(f"its {name} are {count}")
     return count
 
 

@@ -11,7 +11,7 @@ from ..word.vocabulary import Vocabulary
 from .health_checks import embedding_warnings, settings_warnings, turned
 from .loop import is_over
 from .objective import Objective
-from .run import MAX_ROLLBACKS, Ended, Keep, RunState
+from .run import MAX_ROLLBACKS, OVERSHOOT_FACTOR, Ended, Keep, RunState
 from .settings import TrainingSettings
 
 ENDED: dict[Ended, str] = {
@@ -172,6 +172,13 @@ def warnings(concept: Concept, embedding: Embedding, outcome: Outcome) -> list[s
         lines.append(
             f"The run went back to its best vectors and halved the learning rate "
             f"{counted(outcome.state.rollbacks, 'time')}. The last cause: {outcome.state.trouble}"
+        )
+    if outcome.state.overshoots:
+        lines.append(
+            f"The first steps made the word worse than its start "
+            f"({counted(outcome.state.overshoots, 'time')}), so the training went back to the "
+            f"start, and on with {OVERSHOOT_FACTOR**outcome.state.overshoots:g} of the learning "
+            f"rate."
         )
     if outcome.state.closing_trouble:
         lines.append(

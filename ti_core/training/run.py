@@ -7,12 +7,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .stopping import Validation, best_of, significantly_worse
+from .stopping import OVERSHOT, Validation, best_of, significantly_worse
 
 Keep = Literal["best", "last"]
 Ended = Literal["", "steps", "rule", "user", "memory", "not finite"]
 
 MAX_ROLLBACKS = 3
+MAX_OVERSHOOTS = 2
+OVERSHOOT_FACTOR = 0.25  # of the learning rate, after each
 # Polynomial-decay averaging (Shamir and Zhang, arXiv 1212.1824, eta = 3): the mean looks back over
 # about the last quarter of the steps, however many there were.
 DECAY = 3
@@ -31,7 +33,8 @@ class RunState:
     of `validations`: a run that goes on is the one that never ended; `closing_trouble` says why
     that mean could not be validated. `ended` says why the run is at its end, and `planned` of how
     many steps that was; `drawn` counts the steps whose images and noise are used up, those that
-    failed among them; `trouble` says what the last rollback was for; `origin` names what it was
+    failed among them; `trouble` says what the last rollback was for; `overshoots` counts how often
+    the first steps led away from the start, and were taken back; `origin` names what it was
     trained on, and `about` what was asked for, to tell stored runs apart.
     """
 
@@ -53,6 +56,7 @@ class RunState:
     drawn: int = 0
     rollbacks: int = 0
     trouble: str = ""
+    overshoots: int = 0
     seconds: float = 0.0
     origin: dict[str, str] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
@@ -64,8 +68,10 @@ class RunState:
 
     @property
     def rate_factor(self) -> float:
-        """What the learning rate is multiplied by: each rollback halves it."""
-        return 0.5**self.rollbacks
+        """What the learning rate is multiplied by: each rollback halves it, and each overshoot
+        quarters it.
+        """
+        return 0.5**self.rollbacks * OVERSHOOT_FACTOR**self.overshoots
 
     @property
     def validated(self) -> bool:
@@ -93,6 +99,18 @@ class RunState:
             return True
         latest = self.closing_losses if self.closed else self.last_losses
         return significantly_worse(latest, self.best_losses)
+
+    @property
+    def has_overshot(self) -> bool:
+        """Whether the steps so far have only led away from the start: no mean was better, and the
+        one that was validated last is worse, so that the learning rate is too high for this start.
+        """
+        return (
+            self.step > 0
+            and self.overshoots < MAX_OVERSHOOTS
+            and best_of(self.validations).step == 0
+            and significantly_worse(self.last_losses, self.best_losses, OVERSHOT)
+        )
 
     @property
     def choice(self) -> Validation:
@@ -142,11 +160,21 @@ class RunState:
         self.validations.append(Validation(self.step, loss))
         self.last_losses = losses
 
+    def take_back(self) -> None:
+        """Go back to the start after an overshoot; it is validated already."""
+        self.overshoots += 1
+        self.validations.pop()
+        self.go_back()
+
     def roll_back(self, trouble: str) -> None:
-        """Go back to the best word, with a method that remembers nothing of the way on which the
-        run failed; it is validated already.
-        """
+        """Go back to the best word after a step that failed."""
         self.rollbacks, self.trouble = self.rollbacks + 1, trouble
+        self.go_back()
+
+    def go_back(self) -> None:
+        """Go on from the best word, with a method that remembers nothing of the way from there; it
+        is validated already.
+        """
         self.vectors, self.mean = copies(self.best), copies(self.best)
         self.memory, self.closing_losses = {}, NOTHING
         if not self.validated:

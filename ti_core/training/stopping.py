@@ -31,6 +31,10 @@ class StoppingRule:
 # images, as good as the one that this rule chose among all before; the one of the lowest loss was
 # worse by up to 0.4 of the gap, on a dozen samples.
 CLEAR = 2.0
+# The same for first steps that only lead away from the start. Five steps from the true description
+# at a rate that is too high for it were worse by -0.1 to 3.9, five from the bare noun by 0.4 at
+# most (flowworld, four words, two seeds).
+OVERSHOT = 1.0
 # How much of what was learned has to be lost before it is told; a rule of thumb, not measured.
 WORSE = 0.25
 
@@ -40,10 +44,12 @@ def best_of(history: Sequence[Validation]) -> Validation:
     return min(history, key=lambda one: one.loss)
 
 
-def significantly_worse(losses: Tensor, others: Tensor) -> bool:
-    """Whether losses `[n]` are above others `[n]` on the same samples by more than chance."""
+def significantly_worse(losses: Tensor, others: Tensor, errors: float = CLEAR) -> bool:
+    """Whether losses `[n]` are above others `[n]` on the same samples by more than so many standard
+    errors of the mean difference.
+    """
     apart = losses - others
-    return bool(apart.mean() > CLEAR * apart.std() / len(apart) ** 0.5)
+    return bool(apart.mean() > errors * apart.std() / len(apart) ** 0.5)
 
 
 def got_worse(history: Sequence[Validation]) -> bool:
