@@ -15,7 +15,7 @@ from ti_core.training.batches import Batch, NotFinite
 from ti_core.training.loop import is_over, train
 from ti_core.training.optimizers import AdamW, AdamWSettings, SphericalSettings
 from ti_core.training.report import why_ended
-from ti_core.training.run import MAX_ROLLBACKS, NOTHING, Ended, RunState
+from ti_core.training.run import MAX_ROLLBACKS, Ended, RunState
 from ti_core.training.schedule import schedule
 from ti_core.training.settings import TrainingSettings
 from ti_core.training.stopping import StoppingRule, Validation, best_of, significantly_worse
@@ -103,7 +103,7 @@ def test_a_run_of_any_length_gives_nothing_clearly_worse_than_what_it_validated(
         state = ran(chosen)
         fixed = fixed_samples(model, images, latents, "my-cat", chosen)
         given = validation_losses(model, fixed, state.kept("best"))
-        assert not significantly_worse(given, state.best_losses)
+        assert not significantly_worse(given, best_of(state.validations).samples)
         assert float(given.mean()) == pytest.approx(state.kept_loss("best"))
 
 
@@ -116,10 +116,10 @@ def test_the_last_word_is_given_unless_it_is_worse_by_more_than_chance(
     state = ran(settings(2), until=2)
     best = torch.arange(9, dtype=torch.float64)
     last = best + worse + torch.tensor([-1.0, 0.0, 1.0] * 3, dtype=torch.float64) * 1.2
-    state.validations, state.best = [Validation(0, 9.0), Validation(1, 4.0)], {"clip_l": NOTHING}
-    state.best_losses = state.last_losses = best
+    state.validations = [Validation(0, 9.0), Validation(1, 4.0, best)]
+    state.best = {"clip_l": torch.zeros(0, 1)}
     if closing:
-        state.closing_losses = last
+        state.close(last)
     else:
         state.validate(last)
     assert state.choice == Validation(chosen, 4.0 if chosen == 1 else 4.0 + worse)
