@@ -15,7 +15,7 @@ from small import Loaded, concept, load_checkpoint, observer, settings, word
 from test_learn import differences, patched, run, sampled, state
 from torch import Tensor
 
-from ti_core.host import learn as learn_module
+from ti_core.host import attempt
 from ti_core.host.learn import Learned, LearnSettings, Models, learn, next_remedy
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
@@ -29,7 +29,7 @@ from ti_core.training.run import RunState
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A user folder of the test's own, and the runs in it, stored every other step."""
-    monkeypatch.setattr(learn_module, "SAVE_EVERY", 2)
+    monkeypatch.setattr(attempt, "SAVE_EVERY", 2)
     before = folder_paths.get_user_directory()
     folder_paths.set_user_directory(str(tmp_path))
     yield tmp_path / FOLDER

@@ -268,10 +268,10 @@ def measure_start(
 
 def measure_end(model: FrozenModel, fixed: Sequence[Batch], state: RunState) -> None:
     """Validate the last mean; a run that is broken off here has not ended."""
-    if state.validated or state.closed or state.closing_trouble:
+    if state.validated or state.closing or state.closing_trouble:
         return
     try:
-        state.closing_losses = validation_losses(model, fixed, state.mean)
+        state.close(validation_losses(model, fixed, state.mean))
     except NotFinite as error:
         state.closing_trouble = str(error)
     except BaseException:

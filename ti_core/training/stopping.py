@@ -1,17 +1,23 @@
 """When a run has learned what it can: a rule on the validation losses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
+UNKNOWN = torch.zeros(0, dtype=torch.float64)
 
-class Validation(NamedTuple):
-    """The validation loss after so many steps."""
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation loss after so many steps, and the losses `[n]` of the samples whose mean it
+    is; `[0]` where they are not known any more.
+    """
 
     step: int
     loss: float
+    samples: Tensor = field(default=UNKNOWN, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

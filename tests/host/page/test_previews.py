@@ -136,9 +136,8 @@ def test_the_word_that_the_run_gives_is_drawn_at_the_end(
     artist = previews(loaded, made)
     first, mean, best = (dict(made.vectors) for _ in range(3))
     ended = RunState(first, mean, best, 1.0, losses=[0.5] * 5)
-    ended.validations = [Validation(0, 2.0), Validation(3, 1.0)]
-    ended.best_losses = ended.last_losses = torch.tensor([0.9, 1.1])
-    ended.closing_losses = torch.tensor([1.4, 1.6])
+    ended.validations = [Validation(0, 2.0), Validation(3, 1.0, torch.tensor([0.9, 1.1]))]
+    ended.close(torch.tensor([1.4, 1.6]))
     for step in (0, 2):
         artist(step, made.vectors)
     for _ in range(2):  # What is drawn already is not drawn again.

@@ -40,7 +40,7 @@ def test_a_run_can_be_looked_at_as_it_was():
         state.advance(step, 0.1, {}, {"clip_l": zeros(1, 2) + step}, {}, 1.0)
         if step == 5:
             state.validate(tensor([3.0, 3.0]))
-    state.closing_losses = tensor([2.0, 2.0])
+    state.close(tensor([2.0, 2.0]))
     before = state.as_of(6, {"clip_l": zeros(1, 2) + 6})
     assert (before.step, before.choice, before.kept_loss("last")) == (6, Validation(5, 3.0), 3.0)
     assert before.kept("last")["clip_l"].equal(zeros(1, 2) + 6)
