@@ -16,12 +16,12 @@ from ..ti_core.host.models.borrow import BorrowSettings
 from ..ti_core.host.page.kept_results import holds_while, times_given_anew
 from ..ti_core.host.page.known_runs import followed
 from ..ti_core.host.page.monitor import Monitor
+from ..ti_core.host.page.preview_images import PreviewSettings
 from ..ti_core.host.page.previews import PREVIEWS, Previews, on_request
 from ..ti_core.host.referenced import references_hold
 from ..ti_core.host.run_observer import PAGE
 from ..ti_core.training.objective import USUAL, Objective
 from ..ti_core.training.optimizers import AdamWSettings, SphericalSettings
-from ..ti_core.training.preview_images import PreviewSettings
 from ..ti_core.training.schedule import schedule as make_schedule
 from ..ti_core.training.settings import TrainingSettings, check_rate
 from ..ti_core.training.stopping import StoppingRule

@@ -19,7 +19,8 @@ from ti_core.host import attempt
 from ti_core.host.learn import Learned, LearnSettings, Models, learn, next_remedy
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
-from ti_core.host.run_key import FOLDER, run_key
+from ti_core.host.run_folders import FOLDER
+from ti_core.host.run_key import run_key
 from ti_core.store.run_store import checkpoints
 from ti_core.training.batches import Batch, batch_loss
 from ti_core.training.report import ENDED

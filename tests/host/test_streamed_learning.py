@@ -20,8 +20,8 @@ from torch import Tensor
 from ti_core.host.learn import Learned, LearnSettings, Models, learn
 from ti_core.host.models import fetched
 from ti_core.host.models.borrow import BorrowSettings, borrowed
+from ti_core.host.page.preview_images import PreviewSettings
 from ti_core.host.page.previews import Previews
-from ti_core.training.preview_images import PreviewSettings
 
 WORLDS = {
     "partly loaded": None,

@@ -26,7 +26,8 @@ from .models.text import check_fits
 from .nearest_words import vocabularies
 from .page.previews import Previews
 from .provenance import learned_word
-from .run_key import NotReproducible, run_key, run_store
+from .run_folders import run_store
+from .run_key import NotReproducible, run_key
 from .run_observer import Guarded, RunObserver, Unobserved
 from .run_previews import RunPreviews
 
