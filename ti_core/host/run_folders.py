@@ -8,7 +8,8 @@ from pathlib import Path
 import folder_paths
 
 from ..concept.placeholder import fold
-from ..store.run_store import Resume, RunStore
+from ..store.run_store import RunStore
+from ..training.settings import Resume
 
 FOLDER = "textual_inversion_runs"
 

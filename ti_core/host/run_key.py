@@ -29,7 +29,6 @@ def run_key(
     concept: Concept,
     embedding: Embedding,
     settings: TrainingSettings,
-    precision: str,
 ) -> str:
     """A digest of all that a run depends on, of its length only where the learning rates depend on
     that, so that a run may be made longer or shorter. The same in every process.
@@ -44,7 +43,7 @@ def run_key(
     return digest_of(
         (shown, concept.latents),
         (embedding.placeholder, embedding.initializer, embedding.vectors, embedding.initial),
-        (*chosen, settings.hold_out, *rates, precision, settings.objective),
+        (*chosen, settings.hold_out, *rates, settings.precision, settings.objective),
         (described(model), described_clip(clip), described_vae(vae)),
         referenced_embeddings(texts_of(concept), clip),
     )

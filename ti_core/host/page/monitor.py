@@ -285,7 +285,7 @@ class Monitor:
         """
         assert self.state is not None and self.settings is not None
         state = self.state.as_of(step, dict(vectors))
-        word = learned_word(self.embedding, state, self.settings, "last")
+        word = learned_word(self.embedding, state, replace(self.settings, keep="last"))
         last = self.best if self.keep == "best" else self.step
         given = self.phase == "done" and step == last
         name = word.placeholder if given else f"{word.placeholder}-step{step}"
