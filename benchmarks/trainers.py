@@ -22,23 +22,20 @@ from torch import Tensor
 from ti_core.concept.concept import Concept
 from ti_core.concept.fit import FitSettings
 from ti_core.concept.pixels import in_floats
-from ti_core.host.learn import LearnSettings, learn
-from ti_core.host.models.borrow import BorrowSettings
+from ti_core.host.learn import learn
 from ti_core.host.models.text import create_embedding
 from ti_core.host.run_observer import Unobserved
-from ti_core.store.run_store import Resume
 from ti_core.training.objective import Objective
-from ti_core.training.optimizers import AdamWSettings, SphericalSettings
+from ti_core.training.optimizers import METHODS
 from ti_core.training.run import RunState
 from ti_core.training.schedule import schedule
-from ti_core.training.settings import TrainingSettings
+from ti_core.training.settings import Resume, TrainingSettings
 from ti_core.training.stopping import StoppingRule
 from ti_core.word.embedding import Embedding
 from ti_core.word.formats import read_embedding
 from toyworld.worlds import TOYWORLD
 
 REPO = Path(__file__).resolve().parents[1]
-METHODS = {"spherical": SphericalSettings, "adamw": AdamWSettings}
 OURS = ("ours", "ours, adamw", "ours, from 'thing'", "ours, with masks", "ours, with captions")
 CURVE = (12, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000)
 REMEMBERED = 500  # position in the schedule that the scripts' environments are asked about
@@ -143,8 +140,7 @@ def trained(
 ) -> Embedding:
     """Learn; `note` is called after each step."""
     embedding = create_embedding(models.clip, PLACEHOLDER, initializer, inputs["vectors"])
-    lent = BorrowSettings(inputs["batch_size"], inputs["precision"], inputs["checkpointing"])
-    chosen = LearnSettings(settings(inputs, subject.seed), lent, inputs["keep"], resume)
+    chosen = replace(settings(inputs, subject.seed), resume=resume)
     return learn(models, subject.images, embedding, chosen, Notes(note)).embedding
 
 
@@ -162,6 +158,9 @@ def settings(inputs: Mapping[str, Any], seed: int) -> TrainingSettings:
         inputs["hold_out"],
         StoppingRule() if inputs["auto_stop"] else None,
         objective(inputs),
+        inputs["precision"],
+        inputs["checkpointing"],
+        inputs["keep"],
     )
 
 

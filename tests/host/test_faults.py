@@ -24,7 +24,7 @@ from test_learn import differences, state
 from torch import Tensor
 from trainers import pack_module
 
-from ti_core.training.preview_images import PreviewSettings
+from ti_core.host.page.preview_images import PreviewSettings
 
 REPO = Path(__file__).parents[2]
 HOST = Path(str(folder_paths.__file__)).parent

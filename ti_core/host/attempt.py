@@ -13,12 +13,12 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 
 from ..concept.concept import Concept
-from ..store.run_store import SAVE_EVERY, Resume
+from ..store.run_store import SAVE_EVERY
 from ..training.health_checks import check_move, settings_warnings
 from ..training.latents import Latents, shape_of
 from ..training.loop import train
 from ..training.preflight import Preflight, measured_step, preflight_line
-from ..training.run import Keep, RunState
+from ..training.run import RunState
 from ..training.settings import TrainingSettings
 from ..word.embedding import Embedding
 from .faults import HarmlessStore
@@ -42,18 +42,6 @@ class Models(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LearnSettings:
-    """How to train, how to run the borrowed models, what to keep of it, and whether to go on where
-    an earlier run was broken off.
-    """
-
-    training: TrainingSettings
-    borrow: BorrowSettings
-    keep: Keep = "best"
-    resume: Resume = "off"
-
-
-@dataclass(frozen=True)
 class Run:
     """What all attempts at a run share: what is learned on what and how, who watches it, where it
     is stored, and what is noted on the way.
@@ -62,7 +50,7 @@ class Run:
     models: Models
     concept: Concept
     embedding: Embedding
-    settings: LearnSettings
+    settings: TrainingSettings
     observer: RunObserver
     previews: RunPreviews
     store: HarmlessStore
@@ -126,39 +114,39 @@ class Attempt:
         suffices for the largest images before any step is done.
         """
         run, word = self.run, self.run.embedding
-        training, vectors = run.settings.training, word.vectors
+        settings, vectors = run.settings, word.vectors
         if self.state is None:
-            check_move(training, vectors, frozen.vocabulary_norms)
-            for text in settings_warnings(training, vectors, frozen.vocabulary_norms):
+            check_move(settings, vectors, frozen.vocabulary_norms)
+            for text in settings_warnings(settings, vectors, frozen.vocabulary_norms):
                 run.observer.tell(text)
         else:
             vectors = self.state.vectors
         frozen.watch_streaming()
         seconds = measured_step(
-            frozen, run.concept, self.latents, word.placeholder, vectors, training, run.note
+            frozen, run.concept, self.latents, word.placeholder, vectors, settings, run.note
         )
         frozen.check_streaming()
-        parts = math.ceil(training.batch_size / frozen.rows) * training.accumulation
+        parts = math.ceil(settings.batch_size / frozen.rows) * settings.accumulation
         streaming = frozen.streamed.per_step(parts)
         found = Preflight(
             seconds, peak_memory(frozen.device), total_memory(frozen.device), frozen.checkpointed
         )
-        run.observer.tell(preflight_line(found, training.schedule.steps - self.step))
+        run.observer.tell(preflight_line(found, settings.schedule.steps - self.step))
         if streaming:
             run.note(streaming)
         frozen.settle(found.peak)
 
     def train(self, frozen: HostModel) -> None:
         """Train on borrowed models; whatever ends it, its state is stored."""
-        run, training = self.run, self.run.settings.training
+        run, settings = self.run, self.run.settings
         run.observer.enter("measuring")
-        states = train(frozen, run.concept, self.latents, run.embedding, training, self.state)
+        states = train(frozen, run.concept, self.latents, run.embedding, settings, self.state)
         sizes = [shape_of(one) for one in self.latents]
-        known = origin(frozen, run.models.model, sizes, training.objective)
+        known = origin(frozen, run.models.model, sizes, settings.objective)
         try:
             for self.state in states:
                 self.state.origin = self.state.origin or known
-                self.state.about = about(run.embedding, training) | dict(run.observer.about)
+                self.state.about = about(run.embedding, settings) | dict(run.observer.about)
                 run.observer.on_step(self.state)
                 throw_exception_if_processing_interrupted()
                 if self.state.step % SAVE_EVERY == 0:
@@ -167,7 +155,7 @@ class Attempt:
                 if run.observer.should_stop():
                     self.state.ended = "user"
             if self.state:
-                run.previews.finish(frozen, self.state, run.settings.keep)
+                run.previews.finish(frozen, self.state, settings.keep)
         finally:
             if self.state:
                 run.save(self.state)

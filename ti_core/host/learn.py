@@ -12,9 +12,9 @@ from ..training.latents import Latents, shape_of
 from ..training.loop import is_over
 from ..training.report import ENDED, Outcome, training_report
 from ..training.run import RunState
+from ..training.settings import TrainingSettings
 from ..word.embedding import Embedding
 from .attempt import Attempt, Run
-from .attempt import LearnSettings as LearnSettings
 from .attempt import Models as Models
 from .faults import STORE, Faults, HarmlessStore
 from .graph_notes import graph_notes
@@ -26,7 +26,8 @@ from .models.text import check_fits
 from .nearest_words import vocabularies
 from .page.previews import Previews
 from .provenance import learned_word
-from .run_key import NotReproducible, run_key, run_store
+from .run_folders import run_store
+from .run_key import NotReproducible, run_key
 from .run_observer import Guarded, RunObserver, Unobserved
 from .run_previews import RunPreviews
 
@@ -49,7 +50,7 @@ def learn(
     models: Models,
     concept: Concept,
     embedding: Embedding,
-    settings: LearnSettings,
+    settings: TrainingSettings,
     observer: RunObserver | None = None,
     previews: Previews | None = None,
 ) -> Learned:
@@ -76,19 +77,19 @@ def learn(
             run.note(text)
         state = taken_up(run)
         step, peak = state.step if state else 0, None
-        if state is None or not is_over(state, settings.training):
+        if state is None or not is_over(state, settings):
             state, peak = trained(run, state)
         with torch.inference_mode(False):
-            word = learned_word(embedding, state, settings.training, settings.keep, key)
+            word = learned_word(embedding, state, settings, key)
         told = report(run, word, state, step, peak, faults)
-        return Learned(word, state.losses, told, is_over(state, settings.training))
+        return Learned(word, state.losses, told, is_over(state, settings))
 
 
 def key_or_reason(
     models: Models,
     concept: Concept,
     embedding: Embedding,
-    settings: LearnSettings,
+    settings: TrainingSettings,
     faults: Faults,
 ) -> tuple[str, str]:
     """What the run is known by, or '' and what to tell of that; an error is noted as a fault."""
@@ -104,15 +105,15 @@ def key_or_reason(
 
 
 def key_of_run(
-    models: Models, concept: Concept, embedding: Embedding, settings: LearnSettings
+    models: Models, concept: Concept, embedding: Embedding, settings: TrainingSettings
 ) -> str:
     """What the run is known by; see `run_key`."""
-    return run_key(*models, concept, embedding, settings.training, settings.borrow.precision)
+    return run_key(*models, concept, embedding, settings)
 
 
 def taken_up(run: Run) -> RunState | None:
     """The state that is stored, of which the observer is told; None for a run that begins."""
-    vectors, steps = run.embedding.vectors, run.settings.training.schedule.steps
+    vectors, steps = run.embedding.vectors, run.settings.schedule.steps
     with torch.inference_mode(False):  # What is learned is to be normal tensors.
         state = run.store.load(vectors, steps)
     step = state.step if state else 0
@@ -128,10 +129,15 @@ def trained(run: Run, state: RunState | None) -> tuple[RunState, int | None]:
     next remedy. Gives also the peak of memory in bytes, None where nobody counts them. RuntimeError
     where the memory does not suffice for a single step.
     """
-    training = run.settings.training
-    run.store.probe(run.embedding.vectors, training.schedule.steps)
+    settings = run.settings
+    run.store.probe(run.embedding.vectors, settings.schedule.steps)
     latents = encoded(run)
-    borrowing = replace(run.settings.borrow, guidance=training.objective.guidance)
+    borrowing = BorrowSettings(
+        rows=settings.batch_size,
+        precision=settings.precision,
+        checkpointing=settings.checkpointing,
+        guidance=settings.objective.guidance,
+    )
     while not (attempt := Attempt(run, latents, borrowing, state)).succeeds():
         release_memory()
         state = attempt.state
@@ -155,7 +161,7 @@ def encoded(run: Run) -> list[Latents]:
         model.model.latent_format,
         run.concept.crops,
         run.concept.latents,
-        run.settings.training.seed,
+        run.settings.seed,
     )
     check_channels(latents, model)
     check_latents(latents, run.concept, vae)
@@ -179,8 +185,7 @@ def report(
     notes = [*store.findings(), *faults.notes, *run.notes, *run.previews.findings()]
     outcome = Outcome(
         state,
-        run.settings.training,
-        run.settings.keep,
+        run.settings,
         taken_up_at,
         vocabularies(word, run.models.clip, NEIGHBORS),
         peak,

@@ -31,7 +31,7 @@ from ti_core.host.page.requests import (
     state,
 )
 from ti_core.host.page.stored_runs import MOST_RUNS
-from ti_core.host.run_key import run_store
+from ti_core.host.run_folders import run_store
 from ti_core.training.run import RunState
 from ti_core.word.embedding import Embedding
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
+from ti_core.host.page.preview_images import MOST, PreviewSettings
 from ti_core.host.page.previews import LONGEST_SIDE, Previews, on_request, quick_side
 from ti_core.training.loop import train
-from ti_core.training.preview_images import MOST, PreviewSettings
 from ti_core.training.run import RunState
 from ti_core.training.stopping import Validation
 from ti_core.word.embedding import Embedding

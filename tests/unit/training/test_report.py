@@ -27,7 +27,7 @@ def state(after: float) -> RunState:
 
 def outcome(after: float, **changes: Any) -> Outcome:
     settings = TrainingSettings(schedule("0.2", 10), SphericalSettings())
-    made = Outcome(state(after), settings, "best", 0, KNOWN)
+    made = Outcome(state(after), settings, 0, KNOWN)
     return made._replace(**changes)
 
 

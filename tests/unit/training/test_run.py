@@ -134,6 +134,20 @@ def test_the_last_word_is_given_unless_it_is_worse_by_more_than_chance(
     assert state.kept("last")["clip_l"].equal(state.mean["clip_l"])
 
 
+def test_a_run_can_be_looked_at_as_it_was():
+    state = RunState({}, {}, {}, 1.0)
+    state.validate(torch.tensor([4.0, 4.0]))
+    for step in range(1, 9):
+        state.advance(step, 0.1, {}, {"clip_l": torch.zeros(1, 2) + step}, {}, 1.0)
+        if step == 5:
+            state.validate(torch.tensor([3.0, 3.0]))
+    state.close(torch.tensor([2.0, 2.0]))
+    before = state.as_of(6, {"clip_l": torch.zeros(1, 2) + 6})
+    assert (before.step, before.choice, before.kept_loss("last")) == (6, Validation(5, 3.0), 3.0)
+    assert before.kept("last")["clip_l"].equal(torch.zeros(1, 2) + 6)
+    assert state.step == 8
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_what_a_run_gives_after_some_steps_does_not_depend_on_how_many_were_planned(method: Any):
     long = replace(settings(method=method), schedule=schedule("0.05", 400, "auto"))
