@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import comfy.model_management as memory
 import torch
@@ -13,6 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import merge_nested_dicts
 from comfy.sd import CLIP
 
+from ...training.settings import Checkpointing, Precision
 from ...word.embedding import Embedding
 from .compatibility import end_prefetches, interrupts_unmasked, is_interrupt, surely
 from .fetched import unpin_all
@@ -32,8 +33,6 @@ from .text import check_fits
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Checkpointing = Literal["auto", "on", "off"]
 DTYPES: dict[str, torch.dtype] = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,

@@ -27,18 +27,19 @@ def drawing(place: int | list[Tensor]) -> Iterator[None]:
     """Draw from a seed, or on from some states, inside the block; torch's own generators are
     afterwards as they were.
     """
-    before = states()
+    used = sources()  # Asked for once: a Cancel can come out of any question to ComfyUI.
+    before = [source.get_rng_state() for source in used]
     try:
         if isinstance(place, int):
             torch.manual_seed(place)
         else:
-            draw_on(place)
+            set_states(used, place)
         yield
     finally:
-        draw_on(before)
+        set_states(used, before)
 
 
-def draw_on(places: list[Tensor]) -> None:
-    """Set torch's own generators to some states."""
-    for source, place in zip(sources(), places, strict=True):
+def set_states(used: list[Any], places: list[Tensor]) -> None:
+    """Set generators to some states."""
+    for source, place in zip(used, places, strict=True):
         source.set_rng_state(place)
