@@ -1,7 +1,8 @@
 """What does a run give that ends early? The word after so many steps, as it grows.
 
     COMFYUI_PATH=... python benchmarks/anytime.py [--world NAME] [--things N] [--seeds N]
-        [--captions | --auto-captions | --diffusers DIR, or --kohya DIR, with --rate R]
+        [--captions | --auto-captions [--init-words] | --diffusers DIR, or --kohya DIR, with
+        --rate R]
 
 Each word is learned with the defaults of the nodes (and `--set`): first a run of the fewest steps,
 then the same run with more, as somebody does who queues it again; what Stop and keep gives after
@@ -9,11 +10,14 @@ that step, and what a run gives that was planned so, is the same word (tests hol
 20 fresh images says how much of the gap between the initializer and the true description it has
 closed, and that of the run's own validation how well the run itself can tell. `--captions` are of
 each image, and say all but the thing: size, place and background; `--auto-captions` those that the
-model itself finds among all that its world can say, and the time of that is counted. Another
-trainer's script, of a checkout as for learning.py, runs to the last of the steps at that rate and
-reads our templates, which toyworld's captions were made from. Writes anytime-WORLD.json and .md (or
-anytime-WORLD-captions, anytime-WORLD-SCRIPT-RATE) into `--out`, adding to what is there of the same
-setting.
+model itself finds among all that its world can say. With `--init-words` the word starts at the
+color and texture, in front of the shape, that the model finds among those of its world, with a
+vector for each token. What is found counts in the seconds. `--nameless` takes things with a look
+that no word names; they have no true description, so what is given is the share of the
+initializer's loss that is gone. Another trainer's script, of a checkout as for learning.py, runs to
+the last of the steps at that rate and reads our templates, which toyworld's captions were made
+from. Writes anytime-WORLD.json and .md (or anytime-WORLD-captions, anytime-WORLD-SCRIPT-RATE) into
+`--out`, adding to what is there of the same setting.
 """
 
 import argparse
@@ -36,7 +40,7 @@ from examination import PLACEHOLDER, Exam, Models, Spoken, save_images  # noqa: 
 # isort: on
 import folder_paths  # noqa: E402
 import torch  # noqa: E402
-from image_reading import fragments_of  # noqa: E402
+from image_reading import fragments_of, looks_of  # noqa: E402
 from learning import WORK, half_of, pair, sha  # noqa: E402
 from peers import scripts  # noqa: E402
 from peers.scripts import ImageRecipe, Script, Task  # noqa: E402
@@ -44,6 +48,7 @@ from trainers import Subject, converted, node_inputs, trained  # noqa: E402
 
 from ti_core.concept.templates import OBJECT_TEMPLATES  # noqa: E402
 from ti_core.host.auto_captions import captioned  # noqa: E402
+from ti_core.host.init_words import described  # noqa: E402
 from ti_core.host.models.text import create_embedding  # noqa: E402
 from ti_core.training.image_reader import ReadingSettings  # noqa: E402
 from ti_core.word.formats import read_embedding  # noqa: E402
@@ -66,7 +71,7 @@ class Point:
     gap: float
     fresh: float
     validation: float | None = None
-    passes: int = 0  # of the model without a gradient, to find captions
+    passes: int = 0  # of the model without a gradient, to find captions and words
 
 
 def main() -> None:
@@ -80,6 +85,12 @@ def main() -> None:
     if chosen.auto_captions:
         setting |= {"captions": "found by the model"}
         name += "-auto-captions"
+    if chosen.init_words:
+        setting |= {"init words": "found by the model"}
+        name += "-init-words"
+    if chosen.nameless:
+        setting |= {"things": "nameless"}
+        name += "-nameless"
     if script:
         setting |= {"script": script.name, "rate": chosen.rate}
         name += f"-{script.name}-{chosen.rate:g}"
@@ -93,7 +104,8 @@ def main() -> None:
         world = WORLDS[chosen.world]
         pipeline = converted(models, files, WORK / sha(files)) if script else Path()
         for seed in range(chosen.seeds):
-            for _, thing in half_of(world.held_out, chosen.half, chosen.things):
+            things = world.nameless if chosen.nameless else world.held_out
+            for _, thing in half_of(things, chosen.half, chosen.things):
                 exam = Exam(models, world, thing, ())
                 if (exam.name, seed) in known:
                     continue
@@ -101,7 +113,7 @@ def main() -> None:
                 points += (
                     by_script(script, chosen, pipeline, subject)
                     if script
-                    else learned(subject, dict(chosen.set), chosen.steps, chosen.auto_captions)
+                    else learned(subject, chosen)
                 )
                 write(points, setting, file)
     print(file.with_suffix(".md").read_text())
@@ -120,6 +132,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--set", nargs="*", default=[], metavar="INPUT=VALUE", type=pair)
     parser.add_argument("--captions", action="store_true", help="that say all but the thing")
     parser.add_argument("--auto-captions", action="store_true", help="that the model finds")
+    parser.add_argument("--nameless", action="store_true", help="looks that no word names")
+    parser.add_argument("--init-words", action="store_true", help="that the model finds")
     for script in scripts.ALL:
         parser.add_argument(f"--{script.name}", type=Path, metavar="CHECKOUT")
     parser.add_argument("--rate", type=float, help="of the script, before its own scaling")
@@ -130,32 +144,41 @@ def arguments() -> argparse.Namespace:
     return chosen
 
 
-def learned(
-    subject: Subject, changed: Mapping[str, str], steps: Sequence[int], auto_captions: bool
-) -> Iterator[Point]:
+def learned(subject: Subject, chosen: argparse.Namespace) -> Iterator[Point]:
     """The word of a run after each number of steps."""
     exam, started, passes = subject.exam, time.perf_counter(), 0
-    if auto_captions:
-        word = create_embedding(exam.models.clip, PLACEHOLDER, exam.initializer, 1)
+    initializer, changed = exam.initializer, dict(chosen.set)
+    if chosen.init_words:
+        every = (exam.models, subject.images, initializer, looks_of(exam.world))
+        told = described(*every, ReadingSettings())
+        initializer, passes = told.words, told.passes
+        changed = {"vectors": "0", **changed}
+    if chosen.auto_captions:
+        word = create_embedding(exam.models.clip, PLACEHOLDER, initializer, 0)
         every = (exam.models, subject.images, word, fragments_of(exam.world), "")
         found = captioned(*every, ReadingSettings())
-        subject, passes = subject._replace(found=found.concept), found.passes
-    for count in steps:
+        subject, passes = subject._replace(found=found.concept), passes + found.passes
+    for count in chosen.steps:
         inputs = node_inputs({"auto_stop": "False", **changed, "steps": str(count)})
-        word = trained(
-            exam.models, subject, exam.initializer, inputs, lambda state: None, "continue"
-        )
+        word = trained(exam.models, subject, initializer, inputs, lambda state: None, "continue")
         seconds = time.perf_counter() - started
         (fresh,) = exam.losses([Spoken(PLACEHOLDER, word.vectors)])
         validated: dict[str, float] = word.provenance["validation_loss"]  # type: ignore[assignment]
-        gap = exam.gap(fresh)
-        assert gap is not None  # All compositions have a true description.
+        gap = closed(exam, fresh)
         point = Point(
             exam.name, subject.seed, count, seconds, gap, fresh, validated["learned"], passes
         )
         print(json.dumps(asdict(point)), flush=True)
         yield point
         started = time.perf_counter() - seconds  # The judging takes none of the training's time.
+
+
+def closed(exam: Exam, fresh: float) -> float:
+    """The share of the gap that a word has closed, from its loss on fresh images; for what has no
+    true description, the share of the initializer's loss that is gone.
+    """
+    gap = exam.gap(fresh)
+    return 1 - fresh / exam.ends[0] if gap is None else gap
 
 
 def by_script(
@@ -174,8 +197,7 @@ def by_script(
     for count in chosen.steps:
         one = min(saved, key=lambda one: abs(one.step * script.batch - count))
         (fresh,) = exam.losses([Spoken(PLACEHOLDER, read_embedding(one.file).vectors)])
-        gap = exam.gap(fresh)
-        assert gap is not None
+        gap = closed(exam, fresh)
         point = Point(exam.name, subject.seed, count, one.seconds, gap, fresh)
         print(json.dumps(asdict(point)), flush=True)
         yield point
@@ -204,10 +226,11 @@ def table(points: Sequence[Point], setting: Mapping[str, object]) -> str:
     by_steps: dict[int, list[Point]] = defaultdict(list)
     for one in points:
         by_steps[one.steps].append(one)
+    measure = "loss gone" if "things" in setting else "gap closed"
     lines = [
         f"{setting}, {torch.get_num_threads()} threads",
         "",
-        "| samples | words | gap closed | spread | worst | seconds |",
+        f"| samples | words | {measure} | spread | worst | seconds |",
         "|---|---|---|---|---|---|",
     ]
     for steps, some in sorted(by_steps.items()):
@@ -217,7 +240,7 @@ def table(points: Sequence[Point], setting: Mapping[str, object]) -> str:
             f"| {fmean(one.seconds for one in some):.0f} |"
         )
     if read := fmean(one.passes for one in points):
-        lines += ["", f"Finding the captions of a word took {read:.0f} forward passes on average."]
+        lines += ["", f"What the model found for a word took {read:.0f} forward passes on average."]
     fall = f"Largest fall of a run from one row to the next: {largest_fall(points):.3f}."
     found = [rank for run in runs(points) if (rank := agreement(run)) is not None]
     lines += [

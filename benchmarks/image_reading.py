@@ -5,8 +5,9 @@
 For things that the model never saw, five images each: size, position and background are searched
 among all that the world has, with the shape as the init word. Counts how many are right, how many
 are left out, how many are wrong, and the forward passes of an image; and the same with the right
-background taken out of the list, where leaving it out is right. With --out FOLDER, writes
-image-reading-WORLD.json there.
+background taken out of the list, where leaving it out is right. Then color and texture of the thing
+itself, among all of the world, from its five images at once, and without the right two. With --out
+FOLDER, writes image-reading-WORLD.json there.
 """
 
 import argparse
@@ -29,14 +30,17 @@ import torch  # noqa: E402
 from learning import half_of  # noqa: E402
 
 from ti_core.concept.fragments import NOTHING, Fragments  # noqa: E402
+from ti_core.host.init_words import described  # noqa: E402
 from ti_core.host.models.borrow import BorrowSettings, borrowed  # noqa: E402
 from ti_core.host.models.encode import encode_images  # noqa: E402
 from ti_core.host.models.text import create_embedding  # noqa: E402
-from ti_core.training.image_reader import Reader, ReadingSettings  # noqa: E402
+from ti_core.training.image_reader import Reader, ReadingSettings, Shown  # noqa: E402
 from ti_core.training.latents import expected, shape_of  # noqa: E402
 from toyworld import assembly, gate  # noqa: E402
 from toyworld.world import POSITIONS, SIZES, Scene, Thing, World  # noqa: E402
 from toyworld.worlds import WORLDS  # noqa: E402
+
+Row = dict[str, object]
 
 
 def main() -> None:
@@ -49,18 +53,24 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=ReadingSettings().samples)
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
-    world, rows = WORLDS[chosen.world], []
+    world, rows, things = WORLDS[chosen.world], list[Row](), list[Row]()
     with torch.inference_mode(), tempfile.TemporaryDirectory() as user:
         folder_paths.set_user_directory(user)
         models = Models(*gate.loaded(assembly.assembled(chosen.world)))
         for _, thing in half_of(world.held_out, chosen.half, chosen.things):
             rows += read(models, world, thing, ReadingSettings(chosen.samples))
-            print(json.dumps(rows[-1]), flush=True)
-    summary = {"world": chosen.world, "samples": chosen.samples, **summed(rows)}
+            things.append(named(models, world, thing, ReadingSettings(chosen.samples)))
+            print(json.dumps(things[-1]), flush=True)
+    summary = {
+        "world": chosen.world,
+        "samples": chosen.samples,
+        **summed(rows),
+        "things": {"named right": sum(one["found"] == one["thing"] for one in things)},
+    }
     print(json.dumps(summary, indent=2))
     if chosen.out:
         chosen.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"summary": summary, "images": rows}, indent=1)
+        text = json.dumps({"summary": summary, "images": rows, "things": things}, indent=1)
         (chosen.out / f"image-reading-{chosen.world}.json").write_text(text + "\n")
 
 
@@ -75,9 +85,14 @@ def fragments_of(world: World, without: str = "") -> Fragments:
     return Fragments(sentence, slots)
 
 
-def read(
-    models: Models, world: World, thing: Thing, settings: ReadingSettings
-) -> list[dict[str, object]]:
+def looks_of(world: World, without: Sequence[str] = ()) -> Fragments:
+    """All colors and textures of a world, but for some, in front of a shape."""
+    slots = {"color": world.colors, "texture": world.textures}
+    kept = {name: tuple(one for one in some if one not in without) for name, some in slots.items()}
+    return Fragments("[color] [texture] {}", kept)
+
+
+def read(models: Models, world: World, thing: Thing, settings: ReadingSettings) -> list[Row]:
     """What is found in five images of a thing, and what is there."""
     exam = Exam(models, world, thing, ())
     scenes = exam.scenes("shown 0", SHOWN)
@@ -91,7 +106,8 @@ def read(
             began = time.perf_counter()
             clean = expected(latents[number])
             reader = Reader(frozen, PLACEHOLDER, word.vectors, fragments_of(world), settings)
-            found = reader.read(number, clean, concept.crop_origins[number])
+            image = Shown(number, clean, crop_origin=concept.crop_origins[number])
+            found = reader.read([image])
             seconds = time.perf_counter() - began
             lacking = Reader(
                 *(frozen, PLACEHOLDER, word.vectors),
@@ -104,7 +120,7 @@ def read(
                     "thing": exam.name,
                     "truth": truth,
                     "found": dict(found.fragments),
-                    "without": lacking.read(number, clean).fragments["background"],
+                    "without": lacking.read([image]).fragments["background"],
                     "caption": found.caption,
                     "gain": round(found.gain, 4),
                     "passes": found.passes,
@@ -114,7 +130,26 @@ def read(
     return rows
 
 
-def summed(rows: Sequence[dict[str, object]]) -> dict[str, object]:
+def named(models: Models, world: World, thing: Thing, settings: ReadingSettings) -> Row:
+    """What a thing is found to look like, and what it is found to look like without the right words
+    to choose from.
+    """
+    exam = Exam(models, world, thing, ())
+    images = concept_of(world, exam.scenes("shown 0", SHOWN))
+    began = time.perf_counter()
+    found = described(models, images, exam.initializer, looks_of(world), settings)
+    seconds = time.perf_counter() - began
+    lacking = looks_of(world, exam.name.split())
+    return {
+        "thing": exam.name,
+        "found": found.words,
+        "without": described(models, images, exam.initializer, lacking, settings).words,
+        "passes": found.passes,
+        "seconds": round(seconds, 2),
+    }
+
+
+def summed(rows: Sequence[Row]) -> Row:
     """Right, left out and wrong for each slot, and the cost."""
     found: dict[str, object] = {"images": len(rows)}
     for slot in ("background", "position", "size"):

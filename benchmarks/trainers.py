@@ -22,24 +22,21 @@ from torch import Tensor
 from ti_core.concept.concept import Concept
 from ti_core.concept.fit import FitSettings
 from ti_core.concept.pixels import in_floats
-from ti_core.host.learn import LearnSettings, learn
-from ti_core.host.models.borrow import BorrowSettings
+from ti_core.host.learn import learn
 from ti_core.host.models.text import create_embedding
 from ti_core.host.run_observer import Unobserved
-from ti_core.store.run_store import Resume
 from ti_core.training.objective import Objective
-from ti_core.training.optimizers import AdamWSettings, SphericalSettings
+from ti_core.training.optimizers import METHODS
 from ti_core.training.run import RunState
 from ti_core.training.schedule import schedule
-from ti_core.training.settings import TrainingSettings
+from ti_core.training.settings import Resume, TrainingSettings
 from ti_core.training.stopping import StoppingRule
 from ti_core.word.embedding import Embedding
 from ti_core.word.formats import read_embedding
 from toyworld.worlds import TOYWORLD
 
 REPO = Path(__file__).resolve().parents[1]
-METHODS = {"spherical": SphericalSettings, "adamw": AdamWSettings}
-OURS = ("ours", "ours, free", "ours, from 'thing'", "ours, with masks", "ours, with captions")
+OURS = ("ours", "ours, adamw", "ours, from 'thing'", "ours, with masks", "ours, with captions")
 CURVE = (12, 25, 50, 75, 100, 150, 200, 300, 400, 600, 1000)
 REMEMBERED = 500  # position in the schedule that the scripts' environments are asked about
 FIT = "fit."  # begins the names of Crop & Buckets's inputs
@@ -85,14 +82,14 @@ def our_methods(models: Models, chosen: argparse.Namespace) -> Iterator[tuple[st
 
     def method(name: str) -> Optimizer:
         def trained(subject: Subject) -> list[Point]:
-            free = {"method": "free"} if name == "ours, free" else {}
+            adamw = {"method": "adamw"} if name == "ours, adamw" else {}
             word = "thing" if name == "ours, from 'thing'" else subject.exam.initializer
             subject = subject._replace(
                 fit=fit_of(chosen.set),
                 masks=name == "ours, with masks",
                 captions=name == "ours, with captions",
             )
-            inputs = node_inputs({n: v for n, v in chosen.set if not n.startswith(FIT)} | free)
+            inputs = node_inputs({n: v for n, v in chosen.set if not n.startswith(FIT)} | adamw)
             points = our_training(models, subject, word, inputs)
             compared = name == "ours" and any(getattr(chosen, peer.name) for peer in scripts.ALL)
             return points if compared else points[-1:]
@@ -143,8 +140,7 @@ def trained(
 ) -> Embedding:
     """Learn; `note` is called after each step."""
     embedding = create_embedding(models.clip, PLACEHOLDER, initializer, inputs["vectors"])
-    lent = BorrowSettings(inputs["batch_size"], inputs["precision"], inputs["checkpointing"])
-    chosen = LearnSettings(settings(inputs, subject.seed), lent, inputs["keep"], resume)
+    chosen = replace(settings(inputs, subject.seed), resume=resume)
     return learn(models, subject.images, embedding, chosen, Notes(note)).embedding
 
 
@@ -162,6 +158,9 @@ def settings(inputs: Mapping[str, Any], seed: int) -> TrainingSettings:
         inputs["hold_out"],
         StoppingRule() if inputs["auto_stop"] else None,
         objective(inputs),
+        inputs["precision"],
+        inputs["checkpointing"],
+        inputs["keep"],
     )
 
 

@@ -11,6 +11,7 @@ from .concept import ConceptFromKohyaDataset, ConceptJoin, LoadImagesAsConcept
 from .concept_options import ConceptCaptionOptions, ConceptCropAndBuckets, ConceptMaskOptions
 from .embedding import ApplyEmbeddingToCLIP, CreateEmbedding
 from .files import ConvertTextualInversion, LoadTextualInversion, SaveEmbedding
+from .init_word import ConceptInitWord
 from .inspection import InspectTextualInversion
 from .objective import TrainingObjective
 from .previews import TrainingPreviews
@@ -33,6 +34,7 @@ class TextualInversionExtension(ComfyExtension):
             ConceptJoin,
             ConceptFromKohyaDataset,
             ConceptAutoCaption,
+            ConceptInitWord,
             ConceptAudit,
             CreateEmbedding,
             TrainTextualInversion,

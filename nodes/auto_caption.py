@@ -127,7 +127,7 @@ class ConceptAutoCaption(CheckedNode):
             embedding,
             fragments_in(fragments or built_in_text()),
             captions,
-            ReadingSettings(samples, seed=seed),
+            ReadingSettings(samples, seed),
         )
         shown = {"text": [found.report], "ti_captions": [found.lines]}
         return io.NodeOutput(found.concept, found.lines, found.report, ui=shown)

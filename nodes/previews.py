@@ -5,9 +5,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..ti_core.host.page.preview_images import USUAL_SCHEDULER, PreviewSettings
 from ..ti_core.host.page.previews import SAMPLERS, SCHEDULERS
 from ..ti_core.host.page.queued_prompt import this_node
-from ..ti_core.training.preview_images import USUAL_SCHEDULER, PreviewSettings
 from .checked import CheckedNode, checked
 from .sockets import CATEGORY, PreviewsSocket
 from .typed_words import words_of_users

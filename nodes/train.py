@@ -11,17 +11,16 @@ from torch import Tensor
 
 from ..ti_core.concept.concept import Concept
 from ..ti_core.host.faults import Faults
-from ..ti_core.host.learn import Learned, LearnSettings, Models, learn
-from ..ti_core.host.models.borrow import BorrowSettings
+from ..ti_core.host.learn import Learned, Models, learn
 from ..ti_core.host.page.kept_results import holds_while, times_given_anew
 from ..ti_core.host.page.known_runs import followed
 from ..ti_core.host.page.monitor import Monitor
+from ..ti_core.host.page.preview_images import PreviewSettings
 from ..ti_core.host.page.previews import PREVIEWS, Previews, on_request
 from ..ti_core.host.referenced import references_hold
 from ..ti_core.host.run_observer import PAGE
 from ..ti_core.training.objective import USUAL, Objective
-from ..ti_core.training.optimizers import AdamWSettings, SphericalSettings
-from ..ti_core.training.preview_images import PreviewSettings
+from ..ti_core.training.optimizers import METHODS
 from ..ti_core.training.schedule import schedule as make_schedule
 from ..ti_core.training.settings import TrainingSettings, check_rate
 from ..ti_core.training.stopping import StoppingRule
@@ -108,8 +107,6 @@ ADAMW_INPUTS = [
         tooltip="Upper limit for the norm of the gradient. 1 is usual; 0 = off.",
     ),
 ]
-METHODS = {"spherical": SphericalSettings, "adamw": AdamWSettings}
-
 
 ADVANCED_INPUTS = [
     io.Combo.Input(
@@ -348,7 +345,7 @@ class TrainTextualInversion(CheckedNode):
             faults.harmless(followed, monitor, PAGE)(monitor)
             chosen = dict(method)
             settings_type = METHODS[chosen.pop("method")]
-            training = monitor.settings = TrainingSettings(
+            settings = monitor.settings = TrainingSettings(
                 make_schedule(chosen.pop("learning_rate"), steps, schedule, warmup),
                 settings_type(**chosen),
                 batch_size,
@@ -357,9 +354,10 @@ class TrainTextualInversion(CheckedNode):
                 hold_out,
                 StoppingRule() if auto_stop else None,
                 objective,
-            )
-            settings = LearnSettings(
-                training, BorrowSettings(batch_size, precision, checkpointing), keep, resume
+                precision,
+                checkpointing,
+                keep,
+                resume,
             )
             draw_asked = faults.harmless(on_request, None, PREVIEWS)
             artist = (

@@ -179,18 +179,18 @@ Flux.2 klein, Qwen-Image and Lumina 2 are trained the same way: choose their fil
 """
 
 AUTO_CAPTION = """\
-### Let the model caption your images
+### Let the model describe your images
 
-Captions that say where the subject is, and what is around it, leave the subject itself to the \
-word: it learns faster, and obeys prompts better. **Auto Caption** asks the model that you train \
-on what the images show.
+The model that you train on reads your images first. **Find Init Word** says what the subject \
+looks like, so that the word starts close to it. **Auto Caption** says what else each image shows, \
+so that the word learns the subject alone. Then few steps are needed.
 
 1. Drop **3 to 20 images** of one subject, or their folder, onto **Load Images as Concept**.
-2. In **Create Embedding**, set the **trigger word**, and as **init word** what the subject is: \
-*cat*, *vase*, *backpack*.
-3. **Run**.
+2. In **Find Init Word**, set as **noun** what the subject is: *cat*, *vase*, *backpack*.
+3. In **Create Embedding**, set the **trigger word**.
+4. **Run**.
 
-The captions appear in **Auto Caption**. Edit what is wrong, and run again.
+What is found appears on both nodes. Edit what is wrong, and run again.
 """
 
 
@@ -454,14 +454,15 @@ FOR_Z_IMAGE = Template(
 )
 WIDER = 460  # pixels to the right, to make room for a node
 CAPTIONED = Template(
-    "Textual Inversion 7 Embedding with automatic captions",
+    "Textual Inversion 7 Embedding with automatic captions and init word",
     "5d4f63a0-7a3c-4c19-9d55-1c2b8f6e0a17",
     "automatic captions",
     (2, 0, 4),
     (
         note(AUTO_CAPTION),
         checkpoint(SD1),
-        CREATE,
+        Node("looks", "ConceptInitWord", (470, 570), (390, 240)),
+        CREATE._replace(position=(470, 900), widgets={"vectors": 0}),
         Node("captions", "ConceptAutoCaption", (930, 0), (390, 420)),
         *(
             node._replace(position=(node.position[0] + WIDER, node.position[1]))
@@ -473,6 +474,11 @@ CAPTIONED = Template(
     (
         *models(),
         *(link for link in LEARNING if link[0] != "images"),
+        ("model", "MODEL", "looks", "model"),
+        ("model", "CLIP", "looks", "clip"),
+        ("model", "VAE", "looks", "vae"),
+        ("images", "concept", "looks", "concept"),
+        ("looks", "init word", "word", "initializer"),
         ("model", "MODEL", "captions", "model"),
         ("model", "CLIP", "captions", "clip"),
         ("model", "VAE", "captions", "vae"),

@@ -213,8 +213,9 @@ CAPTIONED = (
     ("LoadImagesAsConcept", 0, "ConceptAutoCaption", "concept"),
     ("ConceptAutoCaption", 1, "PreviewAny", "source"),
 )
-FIELD = """() => app.graph.nodes.find(({ type }) => type === 'ConceptAutoCaption').widgets
-    .find(({ name }) => name === 'captions').value"""
+FIELD = """([kind, field]) => app.graph.nodes.find(({ type }) => type === kind).widgets
+    .find(({ name }) => name === field).value"""
+CAPTION_TEXT = ["ConceptAutoCaption", "captions"]
 
 
 def test_captions_that_were_found_can_be_edited_on_the_node(view: View):
@@ -223,14 +224,42 @@ def test_captions_that_were_found_can_be_edited_on_the_node(view: View):
     graph(view, *CAPTIONED, CreateEmbedding={"initializer": "star"}, ConceptAutoCaption=quick)
     run(page)
     says(page, "ConceptAutoCaption", "images read in")
-    lines = page.evaluate(FIELD).splitlines()
+    lines = page.evaluate(FIELD, CAPTION_TEXT).splitlines()
     assert len(lines) > 1 and all(": a photo of {}" in line for line in lines), lines
     edited = "\n".join([lines[0].replace("a photo", "a drawing"), *lines[1:]])
     page.evaluate(SET, {"ConceptAutoCaption": {"captions": edited}})
     run(page)
     says(page, "ConceptAutoCaption", "0 images read")
-    assert page.evaluate(FIELD) == edited
+    assert page.evaluate(FIELD, CAPTION_TEXT) == edited
     page.evaluate(SET, {"ConceptAutoCaption": {"captions": "\n".join(lines[1:])}})
     run(page)
     says(page, "ConceptAutoCaption", "1 image read")
-    assert sorted(page.evaluate(FIELD).splitlines()) == sorted(lines)
+    assert sorted(page.evaluate(FIELD, CAPTION_TEXT).splitlines()) == sorted(lines)
+
+
+DESCRIBED = (
+    ("CheckpointLoaderSimple", 0, "ConceptInitWord", "model"),
+    ("CheckpointLoaderSimple", 1, "ConceptInitWord", "clip"),
+    ("CheckpointLoaderSimple", 2, "ConceptInitWord", "vae"),
+    ("LoadImagesAsConcept", 0, "ConceptInitWord", "concept"),
+    WORD[0],
+    ("ConceptInitWord", 0, "CreateEmbedding", "initializer"),
+    ("CreateEmbedding", 1, "PreviewAny", "source"),
+)
+LOOKS = ["ConceptInitWord", "looks"]
+
+
+def test_an_init_word_that_was_found_can_be_edited_on_the_node(view: View):
+    page = view.page
+    quick = {"noun": "star", "samples": 1, "fragments": "[color] {}\n[color]\npurple\nwhite"}
+    graph(view, *DESCRIBED, ConceptInitWord=quick, CreateEmbedding={"vectors": 0})
+    run(page)
+    says(page, "ConceptInitWord", "images read in")
+    words = page.evaluate(FIELD, LOOKS)
+    assert words in ("star", "purple star", "white star")
+    says(page, "CreateEmbedding", f"starts as '{words}'")
+    page.evaluate(SET, {"ConceptInitWord": {"looks": "golden star"}})
+    run(page)
+    says(page, "ConceptInitWord", "Init word: golden star (from the field)")
+    says(page, "CreateEmbedding", "starts as 'golden star'")
+    assert page.evaluate(FIELD, LOOKS) == "golden star"

@@ -141,7 +141,7 @@ def test_every_node_has_a_help_page_with_a_line_for_each_input_the_advanced_ones
         assert sorted(rows) == sorted(inputs), node_type
         advanced = [is_advanced(inputs[name]) for name in rows]
         assert advanced == sorted(advanced), node_type
-        assert set(schema["output_name"]) <= set(re.findall(r"`(\w+)`", text)), node_type
+        assert set(schema["output_name"]) <= set(re.findall(r"`([\w ]+)`", text)), node_type
 
 
 def shown_name(name: str, spec: list[Any]) -> str:

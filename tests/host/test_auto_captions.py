@@ -12,7 +12,7 @@ from small_families import made_vae
 from ti_core.concept.caption_settings import CaptionSettings
 from ti_core.concept.concept import Concept, ImageInfo
 from ti_core.concept.fragments import Fragments
-from ti_core.host import auto_captions
+from ti_core.host import frozen_reader
 from ti_core.host.auto_captions import Captioned, captioned
 from ti_core.host.learn import Models
 from ti_core.host.models.text import create_embedding
@@ -54,7 +54,7 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*values: Any) -> None:
         raise AssertionError("The model was asked.")
 
-    monkeypatch.setattr(auto_captions, "borrowed", refuse)
+    monkeypatch.setattr(frozen_reader, "borrowed", refuse)
 
 
 def test_the_model_says_where_its_stars_are(demo_models: Loaded):
@@ -122,7 +122,7 @@ def test_a_template_with_a_place_for_captions_stays(demo_models: Loaded, unread:
 def test_too_little_memory_is_answered_with_fewer_captions_at_once(
     demo_models: Loaded, monkeypatch: pytest.MonkeyPatch
 ):
-    real, asked = auto_captions.borrowed, []
+    real, asked = frozen_reader.borrowed, []
 
     def tight(model: Any, clip: Any, word: Any, shape: Any, settings: Any) -> Any:
         asked.append(settings.rows)
@@ -130,7 +130,7 @@ def test_too_little_memory_is_answered_with_fewer_captions_at_once(
             raise comfy.model_management.OOM_EXCEPTION("tight")
         return real(model, clip, word, shape, settings)
 
-    monkeypatch.setattr(auto_captions, "borrowed", tight)
+    monkeypatch.setattr(frozen_reader, "borrowed", tight)
     assert found(demo_models, stars(), samples=1).lines
     assert asked == [16, 8, 4]
 

@@ -24,7 +24,7 @@ from test_learn import differences, state
 from torch import Tensor
 from trainers import pack_module
 
-from ti_core.training.preview_images import PreviewSettings
+from ti_core.host.page.preview_images import PreviewSettings
 
 REPO = Path(__file__).parents[2]
 HOST = Path(str(folder_paths.__file__)).parent
@@ -124,7 +124,7 @@ class Given(NamedTuple):
 @pytest.fixture(autouse=True)
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A store that is written at every step, in folders of its own for each run, and a page."""
-    monkeypatch.setattr(pack_module("ti_core.host.learn"), "SAVE_EVERY", 1)
+    monkeypatch.setattr(pack_module("ti_core.host.attempt"), "SAVE_EVERY", 1)
     monkeypatch.setattr(pack_module("ti_core.host.page.known_runs"), "INTERVAL", 0.0)
     # Nothing depends on the time: the same calls in each run.
     monkeypatch.setattr(pack_module("ti_core.host.page.monitor"), "WORDS_SHARE", 1e9)

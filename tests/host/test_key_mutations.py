@@ -483,7 +483,7 @@ def key_of(loaded: Loaded, caption: str, **caption_settings: Any) -> str:
     crop = torch.zeros(64, 64, 3)
     image = ConceptImage("1.png", (crop,), (None,), caption, CaptionSettings(**caption_settings))
     shown = Concept((image,), "captions")
-    return run_key(*loaded, shown, word(loaded.clip), settings(4), "auto")
+    return run_key(*loaded, shown, word(loaded.clip), settings(4))
 
 
 NAMING: dict[str, tuple[str, dict[str, Any]]] = {

@@ -25,7 +25,7 @@ from small import (
 )
 from torch import Tensor
 
-from ti_core.host.learn import Learned, LearnSettings, Models, learn
+from ti_core.host.learn import Learned, Models, learn
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.gradients import weights
 from ti_core.training.batches import Batch, batch_loss
@@ -41,8 +41,7 @@ DEFAULTED = ("comfy_cast_weights", "weight_function", "bias_function")
 
 def run(loaded: Loaded, steps: int = 3, on_step: Any = None, **changes: Any) -> Learned:
     """A short run as the node makes it."""
-    lent = BorrowSettings(2, changes.pop("precision", "auto"))
-    chosen = LearnSettings(settings(steps, **changes), lent)
+    chosen = settings(steps, **changes)
     watching = observer(on_step=on_step or (lambda state: None))
     return learn(Models(*loaded), concept(), word(loaded.clip), chosen, watching)
 
@@ -322,7 +321,7 @@ def test_the_report_and_the_provenance_tell_what_happened(checkpoint_file: Path)
 
 def test_training_goes_on_from_a_trained_word(loaded: Loaded):
     first = run(loaded, 2).embedding
-    how = LearnSettings(settings(2), BorrowSettings(2), keep="last")
+    how = settings(2, keep="last")
     second = learn(Models(*loaded), concept(), first, how).embedding
     assert second.initial["clip_l"].equal(first.initial["clip_l"])
     assert not second.vectors["clip_l"].equal(first.vectors["clip_l"])
@@ -331,7 +330,7 @@ def test_training_goes_on_from_a_trained_word(loaded: Loaded):
 def test_what_people_wrote_into_a_word_stays_when_it_is_trained_on(loaded: Loaded):
     written = {"author": "somebody", "license": "CC0-1.0"}
     found = replace(word(loaded.clip), provenance={"modelspec": written, "steps": 900})
-    how = LearnSettings(settings(1), BorrowSettings(2))
+    how = settings(1)
     made = learn(Models(*loaded), concept(), found, how).embedding.provenance
     assert made["modelspec"] == written
     assert made["steps"] == 1
@@ -348,7 +347,7 @@ def test_a_vae_of_another_family_is_an_error_before_the_first_step(loaded: Loade
             Models(loaded.model, loaded.clip, SixteenChannels()),
             concept(),
             word(loaded.clip),
-            LearnSettings(settings(1), BorrowSettings(1)),
+            settings(1),
             observer(on_step=steps.append),
         )
     assert steps == []

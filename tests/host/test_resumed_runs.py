@@ -15,11 +15,12 @@ from small import Loaded, concept, load_checkpoint, observer, settings, word
 from test_learn import differences, patched, run, sampled, state
 from torch import Tensor
 
-from ti_core.host import learn as learn_module
-from ti_core.host.learn import Learned, LearnSettings, Models, learn, next_remedy
+from ti_core.host import attempt
+from ti_core.host.learn import Learned, Models, learn, next_remedy
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
-from ti_core.host.run_key import FOLDER, run_key
+from ti_core.host.run_folders import FOLDER
+from ti_core.host.run_key import run_key
 from ti_core.store.run_store import checkpoints
 from ti_core.training.batches import Batch, batch_loss
 from ti_core.training.report import ENDED
@@ -29,7 +30,7 @@ from ti_core.training.run import RunState
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A user folder of the test's own, and the runs in it, stored every other step."""
-    monkeypatch.setattr(learn_module, "SAVE_EVERY", 2)
+    monkeypatch.setattr(attempt, "SAVE_EVERY", 2)
     before = folder_paths.get_user_directory()
     folder_paths.set_user_directory(str(tmp_path))
     yield tmp_path / FOLDER
@@ -38,10 +39,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def stored(loaded: Loaded, steps: int = 4, **more: Any) -> Learned:
     """A run that is kept on disk."""
-    lent = more.pop("lent", BorrowSettings(2))
     told = {name: more.pop(name) for name in ("on_step", "should_stop", "tell") if name in more}
     models = Models(more.pop("model", loaded.model), loaded.clip, loaded.vae)
-    chosen = LearnSettings(settings(steps, **more), lent, resume="continue")
+    chosen = settings(steps, resume="continue", **more)
     return learn(models, concept(), word(loaded.clip), chosen, observer(**told))
 
 
@@ -124,7 +124,7 @@ def key(loaded: Loaded, **changes: Any) -> str:
     model, clip = changes.pop("model", loaded.model), changes.pop("clip", loaded.clip)
     made = changes.pop("word", word(loaded.clip))
     chosen = settings(changes.pop("steps", 4), **changes)
-    return run_key(model, clip, loaded.vae, concept(), made, chosen, "auto")
+    return run_key(model, clip, loaded.vae, concept(), made, chosen)
 
 
 def test_the_key_is_the_same_after_use_and_in_a_newly_loaded_model(checkpoint_file: Path):
@@ -236,7 +236,7 @@ def narrow(loaded: Loaded, rows: int, from_call: int = 0) -> Any:
 @pytest.mark.slow
 def test_a_full_memory_is_answered_with_the_next_remedy_and_the_run_goes_on(loaded: Loaded):
     plain = run(loaded, 4, batch_size=4)
-    rescued = stored(loaded, lent=BorrowSettings(4), batch_size=4, model=narrow(loaded, 1, 4))
+    rescued = stored(loaded, batch_size=4, model=narrow(loaded, 1, 4))
     said = rescued.report[rescued.report.index("There was not enough memory") :].splitlines()
     assert [line.split(" on, ")[1] for line in said[:3]] == [
         "gradient checkpointing is on.",
@@ -254,7 +254,6 @@ def test_a_memory_that_is_too_small_for_the_largest_is_known_before_the_first_st
     stored(
         loaded,
         1,
-        lent=BorrowSettings(2),
         model=narrow(loaded, 1),
         on_step=lambda now: seen.append(now.step),
     )
@@ -263,11 +262,11 @@ def test_a_memory_that_is_too_small_for_the_largest_is_known_before_the_first_st
 
 def test_a_memory_that_no_remedy_helps_stops_with_the_best_and_the_reason(loaded: Loaded):
     model = narrow(loaded, 0, 4)  # Two calls to measure a step, and two steps.
-    kept = stored(loaded, lent=BorrowSettings(1), batch_size=1, model=model)
+    kept = stored(loaded, batch_size=1, model=model)
     assert kept.embedding.provenance["steps"] == 2
     assert ENDED["memory"].format(step=2) in kept.report
     with pytest.raises(RuntimeError, match="not enough memory"):
-        stored(loaded, lent=BorrowSettings(1), batch_size=1, seed=9, model=narrow(loaded, 0))
+        stored(loaded, batch_size=1, seed=9, model=narrow(loaded, 0))
 
 
 def test_remedies_come_in_order_and_end():

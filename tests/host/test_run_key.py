@@ -16,8 +16,7 @@ from torch import nn
 
 from ti_core.concept.concept import Concept, CropOrigin
 from ti_core.host.described import plain
-from ti_core.host.learn import LearnSettings, Models, learn
-from ti_core.host.models.borrow import BorrowSettings
+from ti_core.host.learn import Models, learn
 from ti_core.host.run_key import run_key
 from ti_core.store.digest import digest_of
 from ti_core.training.objective import Objective
@@ -26,7 +25,7 @@ from ti_core.training.objective import Objective
 def key(loaded: Loaded, model: Any) -> str:
     """The key of a run on a patched model."""
     made = word(loaded.clip)
-    return run_key(model, loaded.clip, loaded.vae, concept(), made, settings(4), "auto")
+    return run_key(model, loaded.clip, loaded.vae, concept(), made, settings(4))
 
 
 @pytest.mark.parametrize("b1", [1.1, 2.0])
@@ -44,7 +43,7 @@ def test_the_parameters_of_a_core_patch_are_part_of_the_key(loaded: Loaded, b1: 
 def test_what_is_asked_and_how_images_were_cut_is_part_of_the_key(loaded: Loaded):
     def of(shown: Concept, objective: Objective) -> str:
         chosen = settings(4, objective=objective)
-        return run_key(*loaded, shown, word(loaded.clip), chosen, "auto")
+        return run_key(*loaded, shown, word(loaded.clip), chosen)
 
     plain = concept()
     images = tuple(replace(one, crop_origins=(CropOrigin(900, 64),)) for one in plain.images)
@@ -175,7 +174,7 @@ def test_a_patch_of_which_nothing_can_be_said_makes_the_run_unresumable(loaded: 
 
     model = loaded.model.clone()
     model.set_model_attn2_output_patch(patch)
-    chosen = LearnSettings(settings(1), BorrowSettings(2), resume="continue")
+    chosen = settings(1, resume="continue")
     given = Models(model, loaded.clip, loaded.vae)
     report = learn(given, concept(1), word(loaded.clip), chosen).report
     name = "test_a_patch_of_which_nothing_can_be_said_makes_the_run_unresumable"

@@ -17,11 +17,11 @@ from test_gradients import leaves, loss_and_gradient
 from test_learn import differences, sampled, state
 from torch import Tensor
 
-from ti_core.host.learn import Learned, LearnSettings, Models, learn
+from ti_core.host.learn import Learned, Models, learn
 from ti_core.host.models import streamed_weights
 from ti_core.host.models.borrow import BorrowSettings, borrowed
+from ti_core.host.page.preview_images import PreviewSettings
 from ti_core.host.page.previews import Previews
-from ti_core.training.preview_images import PreviewSettings
 
 WORLDS = {
     "partly loaded": None,
@@ -58,7 +58,7 @@ def marks(loaded: Loaded) -> dict[str, Any]:
 def run(loaded: Loaded, steps: int = 2, **told: Any) -> Learned:
     """A short run, with a preview after each step."""
     made = word(loaded.clip)
-    chosen = LearnSettings(settings(steps), BorrowSettings(2))
+    chosen = settings(steps)
     shown = PreviewSettings(every=1, steps=2, width=64, height=64)
     previews = Previews(shown, *loaded, made)
     return learn(Models(*loaded), concept(), made, chosen, observer(**told), previews)

@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "LoadImagesAsConcept": {"folder": "input/stars", "resolution": 64},
     "CreateEmbedding": {"initializer": "star"},
     "ConceptAutoCaption": {"samples": 1, "fragments": "a {} [place]\n[place]\non grass"},
+    "ConceptInitWord": {"noun": "star", "samples": 1, "fragments": "[color] {}\n[color]\nred"},
     "TrainTextualInversion": {"steps": 1, "resume": "off"},
     "TrainingPreviews": {"width": 64, "height": 64, "steps": 1},
     "EmptyLatentImage": {"width": 64, "height": 64},
@@ -43,6 +44,7 @@ SMALL: dict[str, dict[str, Any]] = {
 CHOSEN: dict[str, dict[str, Any]] = {  # What the user fills in.
     "LoadImagesAsConcept": {"folder": "input/stars"},
     "CreateEmbedding": {"initializer": "star"},
+    "ConceptInitWord": {"noun": "star"},
 }
 by_name = pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
 
@@ -68,9 +70,11 @@ def empty_files(server: Server) -> Iterator[None]:
 
 
 def with_values(prompt: Prompt, values: dict[str, dict[str, Any]]) -> Prompt:
-    """The prompt with other inputs on the nodes of some classes."""
+    """The prompt with other inputs on the nodes of some classes, but for those that are linked."""
     for found in prompt.values():
-        found["inputs"].update(values.get(found["class_type"], {}))
+        given = values.get(found["class_type"], {})
+        linked = {name for name, value in found["inputs"].items() if isinstance(value, list)}
+        found["inputs"].update({name: given[name] for name in given.keys() - linked})
     return prompt
 
 

@@ -25,7 +25,7 @@ LOOSE_COMMAS = re.compile(r"(?:\s*,)+")
 MOST_SLOTS = 16
 MOST_FRAGMENTS = 500  # of a slot
 LONGEST_FRAGMENT = 200  # characters
-BUILT_IN = Path(__file__).with_name("built_in_fragments.txt")
+HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -120,5 +120,10 @@ def fragments_in(text: str) -> Fragments:
 
 
 def built_in_text() -> str:
-    """The text that ships."""
-    return BUILT_IN.read_text(encoding="utf-8")
+    """The text that ships, of what captions say."""
+    return (HERE / "built_in_fragments.txt").read_text(encoding="utf-8")
+
+
+def built_in_looks() -> str:
+    """The text that ships, of what subjects look like."""
+    return (HERE / "built_in_looks.txt").read_text(encoding="utf-8")

@@ -1,13 +1,10 @@
 """Captions that the diffusion model of a graph finds for its training images."""
 
-import logging
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.utils import ProgressBar
 
 from ..concept.concept import Concept, ConceptImage
@@ -15,18 +12,10 @@ from ..concept.counted import counted
 from ..concept.fragments import Fragments
 from ..quoted import quoted, shown
 from ..training.image_reader import Reader, Reading, ReadingSettings
-from ..training.latents import expected, shape_of
 from ..word.embedding import Embedding
-from .learn import Models, check_channels
-from .models.borrow import BorrowSettings, borrowed, check_kind
-from .models.compatibility import is_interrupt
-from .models.encode import encode_images
-from .models.memory import out_of_memory, release_memory
-from .models.text import check_fits
+from .frozen_reader import shown_images, with_reader
+from .learn import Models
 
-log = logging.getLogger(__name__)
-
-TOGETHER = 16  # captions that are compared in one pass, if the memory suffices
 BY_MODEL = "the diffusion model"
 TYPED = "Auto Caption"
 MOST_NAMED = 5
@@ -127,36 +116,17 @@ def read_images(
     fragments: Fragments,
     settings: ReadingSettings,
 ) -> dict[int, Reading]:
-    """What the model reads in some images of a concept, by their numbers; the models are afterwards
-    as they were. An image of several crops is read from the first.
-    """
+    """What the model reads in some images of a concept, by their numbers."""
     if not numbers:
         return {}
-    model, clip, vae = models
-    check_fits(embedding, clip)
-    check_kind(model)
-    places = [concept.places[n][0] for n in numbers]
-    crops = [concept.crops[place] for place in places]
-    latents = encode_images(vae, model.model.latent_format, crops)
-    check_channels(latents, model)
+    images = shown_images(models, concept, numbers)
     progress, found = ProgressBar(len(numbers)), {}
-    rows = TOGETHER
-    largest = max((shape_of(one) for one in latents), key=math.prod)
-    while len(found) < len(numbers):
-        try:
-            with borrowed(model, clip, embedding, largest, BorrowSettings(rows)) as frozen:
-                reader = Reader(
-                    *(frozen, embedding.placeholder, embedding.vectors, fragments, settings),
-                    throw_exception_if_processing_interrupted,
-                )
-                for n, place, latent in zip(numbers, places, latents, strict=True):
-                    if n not in found:
-                        found[n] = reader.read(n, expected(latent), concept.crop_origins[place])
-                        progress.update(1)
-        except Exception as error:
-            if is_interrupt(error) or not out_of_memory(error) or rows == 1:
-                raise
-            log.warning("Out of memory with %d captions in one pass: %s", rows, error)
-            release_memory()
-            rows //= 2
-    return found
+
+    def read(reader: Reader) -> dict[int, Reading]:
+        for one in images:
+            if one.number not in found:
+                found[one.number] = reader.read([one])
+                progress.update(1)
+        return found
+
+    return with_reader(models, embedding, fragments, settings, images, read)

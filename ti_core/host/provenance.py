@@ -7,8 +7,9 @@ from pathlib import Path
 from comfy.model_patcher import ModelPatcher
 
 from ..training.objective import Objective
-from ..training.run import Keep, RunState
+from ..training.run import RunState
 from ..training.settings import TrainingSettings
+from ..training.settings_json import METHOD, as_json
 from ..word.embedding import Embedding
 from .embedding_files import RUN, checkpoint_hash
 from .models.host_model import HostModel
@@ -18,11 +19,11 @@ WRITTEN_BY_PEOPLE = "modelspec"  # author, license, tags and the like: see word/
 
 
 def learned_word(
-    embedding: Embedding, state: RunState, settings: TrainingSettings, keep: Keep, key: str = ""
+    embedding: Embedding, state: RunState, settings: TrainingSettings, key: str = ""
 ) -> Embedding:
     """The word as a run leaves it, with its recipe."""
-    recipe = {**inherited(embedding), **provenance(state, settings, keep), **known_by(key)}
-    return replace(embedding, vectors=state.kept(keep), provenance=recipe)
+    recipe = {**inherited(embedding), **provenance(state, settings), **known_by(key)}
+    return replace(embedding, vectors=state.kept(settings.keep), provenance=recipe)
 
 
 def inherited(embedding: Embedding) -> dict[str, object]:
@@ -38,26 +39,25 @@ def known_by(key: str) -> dict[str, object]:
     return {RUN: key[:DIGITS]} if key else {}
 
 
-def provenance(state: RunState, settings: TrainingSettings, keep: Keep) -> dict[str, object]:
+def provenance(state: RunState, settings: TrainingSettings) -> dict[str, object]:
     """Method, settings, steps, losses, and what it was trained on; values are JSON-ready."""
+    chosen = as_json(settings)
+    schedule, method = chosen["schedule"], chosen["method"]
     return {
-        "method": type(settings.method).__name__.removesuffix("Settings").lower(),
-        "settings": dict(vars(settings.method)),
-        "learning_rate": [list(piece) for piece in settings.schedule.pieces],
-        "schedule": settings.schedule.shape,
-        "warmup": settings.schedule.warmup,
+        "method": method.pop(METHOD),
+        "settings": method,
+        "learning_rate": schedule["pieces"],
+        "schedule": schedule["shape"],
+        "warmup": schedule["warmup"],
         "steps": state.step,
-        "steps_planned": settings.schedule.steps,
-        "kept": keep,
+        "steps_planned": schedule["steps"],
+        "kept": chosen["keep"],
         "best_step": state.choice.step,
-        "batch_size": settings.batch_size,
-        "accumulation": settings.accumulation,
-        "seed": settings.seed,
-        "objective": dict(vars(settings.objective)),
+        **{name: chosen[name] for name in ("batch_size", "accumulation", "seed", "objective")},
         **state.origin,
         "validation_loss": {
             "initializer": state.initializer_loss,
-            "learned": state.kept_loss(keep),
+            "learned": state.kept_loss(settings.keep),
         },
     }
 
@@ -68,7 +68,7 @@ def about(embedding: Embedding, settings: TrainingSettings) -> dict[str, str]:
         "word": embedding.placeholder,
         "initializer": embedding.initializer if embedding.has_origin else "",
         "vectors": str(embedding.count),
-        "method": type(settings.method).__name__.removesuffix("Settings").lower(),
+        "method": as_json(settings.method)[METHOD],
         "rate": str(settings.schedule.pieces[0][0]),
         "batch": str(settings.batch_size * settings.accumulation),
         "seed": str(settings.seed),

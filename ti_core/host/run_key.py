@@ -1,19 +1,12 @@
-"""The run store in the host's folders, and what a run on the host's models depends on."""
+"""What a run on the host's models depends on, as a key."""
 
-import hashlib
-import re
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import folder_paths
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 
 from ..concept.concept import Concept
-from ..concept.placeholder import fold
 from ..store.digest import digest_of
-from ..store.run_store import Resume, RunStore
 from ..training.settings import TrainingSettings
 from ..word.embedding import Embedding
 from .described import DEEPEST, Canonicalizer, described, plain, settings_of, weights_of
@@ -22,31 +15,11 @@ from .models.overlay import known_words
 from .models.text import encoders
 from .referenced import referenced_embeddings, texts_of
 
-FOLDER = "textual_inversion_runs"
 VAE_SETTINGS = (
     *("process_input", "process_output", "latent_channels", "latent_dim", "output_channels"),
     *("downscale_ratio", "crop_input", "pad_channel_value", "extra_1d_channel", "not_video"),
     *("format_encoded", "vae_dtype"),
 )
-
-
-def run_store(placeholder: str, key: str, resume: Resume, tell: Callable[[str], None]) -> RunStore:
-    """The store of the run with that key, below the host's user folder."""
-    name = f"{folder_start(placeholder)}{key[:16]}"
-    return RunStore(runs_folder(), name, resume, tell, key)
-
-
-def runs_folder() -> Path:
-    """Where runs are stored."""
-    return Path(folder_paths.get_user_directory(), FOLDER)
-
-
-def folder_start(placeholder: str) -> str:
-    """How the folders of a word's runs begin: on every system, and for each word otherwise."""
-    plain = re.sub(r"[^A-Za-z0-9_.-]", "-", placeholder)
-    if plain == placeholder:
-        return f"{plain}-"
-    return f"{plain}-{hashlib.sha256(fold(placeholder).encode()).hexdigest()[:8]}-"
 
 
 def run_key(
@@ -56,7 +29,6 @@ def run_key(
     concept: Concept,
     embedding: Embedding,
     settings: TrainingSettings,
-    precision: str,
 ) -> str:
     """A digest of all that a run depends on, of its length only where the learning rates depend on
     that, so that a run may be made longer or shorter. The same in every process.
@@ -71,7 +43,7 @@ def run_key(
     return digest_of(
         (shown, concept.latents),
         (embedding.placeholder, embedding.initializer, embedding.vectors, embedding.initial),
-        (*chosen, settings.hold_out, *rates, precision, settings.objective),
+        (*chosen, settings.hold_out, *rates, settings.precision, settings.objective),
         (described(model), described_clip(clip), described_vae(vae)),
         referenced_embeddings(texts_of(concept), clip),
     )

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 import safetensors.torch
@@ -11,8 +12,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..quoted import quoted
-from ..training.run import MAX_ROLLBACKS, Ended, RunState
-from ..training.stopping import Validation
+from ..training.run import MAX_OVERSHOOTS, MAX_ROLLBACKS, Ended, RunState
+from ..training.stopping import UNKNOWN, Validation, best_of
 from .digest import digest_of
 
 VERSION = 5
@@ -29,6 +30,7 @@ FACTS = (
     "step",
     "drawn",
     "rollbacks",
+    "overshoots",
     "trouble",
     "closing_trouble",
     "seconds",
@@ -108,7 +110,7 @@ def packed_state(state: RunState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         f"{group}/{key}": rows for group in GROUPS for key, rows in getattr(state, group).items()
     }
     tensors |= {name: doubles(getattr(state, name)) for name in HISTORIES}
-    tensors |= {name: getattr(state, name).clone() for name in SAMPLED}  # Two may be the same.
+    tensors |= {name: rows.clone() for name, rows in samples(state).items()}
     tensors["validation_steps"] = torch.tensor([one.step for one in state.validations])
     tensors["validation_losses"] = doubles([one.loss for one in state.validations])
     facts = {name: getattr(state, name) for name in FACTS}
@@ -141,14 +143,15 @@ def unpacked_state(
         memory=groups["memory"],
         losses=histories["losses"],
         rates=histories["rates"],
-        validations=validations(tensors, steps),
-        **sampled(tensors),
+        **validated(tensors, steps),
         loss_scale=number(facts, "loss_scale"),
         initializer_loss=optional_number(facts, "initializer_loss"),
         ended=ending(facts),
         planned=whole_number(facts, "planned"),
         drawn=whole_number(facts, "drawn"),
-        rollbacks=rollbacks(facts),
+        rollbacks=times(facts, "rollbacks", MAX_ROLLBACKS + 1),
+        # Runs that were stored before there were any have none.
+        overshoots=times({"overshoots": 0, **facts}, "overshoots", MAX_OVERSHOOTS),
         trouble=str(facts.get("trouble", "")),
         closing_trouble=str(facts.get("closing_trouble", "")),
         seconds=number(facts, "seconds"),
@@ -185,13 +188,23 @@ def numbers(tensors: Mapping[str, Tensor], name: str) -> list[float]:
     return values.tolist()
 
 
-def sampled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The losses of the validation's samples; those at the end may be missing."""
-    found = {name: doubles(numbers(tensors, name)) for name in SAMPLED}
-    count, closing = len(found["best_losses"]), len(found["closing_losses"])
-    if not count or len(found["last_losses"]) != count or closing not in (0, count):
+def samples(state: RunState) -> dict[str, Tensor]:
+    """The losses of the samples of the best validation, of the last, and of that of the end."""
+    of_end = state.closing.samples if state.closing else UNKNOWN
+    found = (best_of(state.validations).samples, state.validations[-1].samples, of_end)
+    return dict(zip(SAMPLED, found, strict=True))
+
+
+def validated(tensors: Mapping[str, Tensor], steps: int) -> dict[str, Any]:
+    """`validations` and `closing` of a run of so many steps; the latter may be missing."""
+    found = validations(tensors, steps)
+    best, last, of_end = (doubles(numbers(tensors, name)) for name in SAMPLED)
+    if not len(best) or len(last) != len(best) or len(of_end) not in (0, len(best)):
         raise ValueError("the losses of its validations do not fit together")
-    return found
+    for place, losses in ((-1, last), (found.index(best_of(found)), best)):
+        found[place] = replace(found[place], samples=losses)
+    closing = Validation(steps, float(of_end.mean()), of_end) if len(of_end) else None
+    return {"validations": found, "closing": closing}
 
 
 def validations(tensors: Mapping[str, Tensor], steps: int) -> list[Validation]:
@@ -238,11 +251,11 @@ def whole_number(facts: Mapping[str, Any], name: str) -> int:
     return int(value)
 
 
-def rollbacks(facts: Mapping[str, Any]) -> int:
-    """How often the run went back."""
-    count = whole_number(facts, "rollbacks")
-    if count > MAX_ROLLBACKS + 1:
-        raise ValueError(f"its rollbacks are {count}")
+def times(facts: Mapping[str, Any], name: str, most: int) -> int:
+    """How often something happened that can happen so often."""
+    count = whole_number(facts, name)
+    if not 0 <= count <= most:
+        raise ValueError(f"its {name} are {count}")
     return count
 
 

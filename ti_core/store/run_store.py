@@ -10,12 +10,13 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from torch import Tensor
 
 from ..concept.counted import counted
 from ..training.run import RunState
+from ..training.settings import Resume
 from ..word.formats.file_locks import lock_file
 from ..word.formats.storage import discard, reason, remove_leftovers, write_through, written
 from .checkpoint import VERSION, checkpoint, restored, room, version_of
@@ -31,7 +32,6 @@ ANEW = "anew"  # the folder of a run that starts over, in that of the run before
 KEPT_ENDS = ("steps", "rule", "user")  # by which a run that starts over has replaced the one before
 PROBE = "probe"
 LARGEST = 256 << 20  # bytes of a checkpoint; ten thousand steps of one vector take 0.4 MB
-Resume = Literal["continue", "start over", "off"]
 SAVE_EVERY = 25  # steps; what a crash of the computer can cost
 KEEP_LAST = 3  # checkpoints of a run; one is enough, unless it gets damaged
 TICK = 2.0  # seconds; FAT counts time in these

@@ -43,10 +43,11 @@ def train(
     the run by setting `ended`.
 
     A step that gives NaN or infinity is undone: the run goes on from the best vectors with half the
-    learning rate, `MAX_ROLLBACKS` times at most. Raises ValueError for captions that are not
-    allowed, RuntimeError when no gradient reaches an encoder, and NotFinite if not even the first
-    step can be made. On a CPU the same arguments give the same vectors, bit for bit, however often
-    the run was broken off.
+    learning rate, `MAX_ROLLBACKS` times at most. First steps that are validated as worse than the
+    start are taken back, and a quarter of the learning rate goes on from there. Raises ValueError
+    for captions that are not allowed, RuntimeError when no gradient reaches an encoder, and
+    NotFinite if not even the first step can be made. On a CPU the same arguments give the same
+    vectors, bit for bit, however often the run was broken off.
     """
     check_words(concept, embedding.placeholder)
     optimizer = make_optimizer(settings.method, embedding.vectors, model.vocabulary_norms)
@@ -66,6 +67,9 @@ def train(
                 take_step(model, optimizer, draws, fixed, state, settings)
             if due(state.step, settings) and not state.validated:
                 state.validate(validation_losses(model, fixed, state.mean))
+                if state.has_overshot:
+                    state.take_back()
+                    optimizer.restore(state.vectors, state.memory)
         except NotFinite as error:
             if state.step == 0:
                 raise
@@ -264,10 +268,10 @@ def measure_start(
 
 def measure_end(model: FrozenModel, fixed: Sequence[Batch], state: RunState) -> None:
     """Validate the last mean; a run that is broken off here has not ended."""
-    if state.validated or state.closed or state.closing_trouble:
+    if state.validated or state.closing or state.closing_trouble:
         return
     try:
-        state.closing_losses = validation_losses(model, fixed, state.mean)
+        state.close(validation_losses(model, fixed, state.mean))
     except NotFinite as error:
         state.closing_trouble = str(error)
     except BaseException:

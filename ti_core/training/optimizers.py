@@ -34,6 +34,9 @@ class AdamWSettings:
     gradient_clip: float = 1.0
 
 
+METHODS = {"spherical": SphericalSettings, "adamw": AdamWSettings}
+
+
 class Optimizer(Protocol):
     """Owns the live vectors: fp32 leaves `[n, dim]` per encoder key."""
 

@@ -11,7 +11,7 @@ from ..word.vocabulary import Vocabulary
 from .health_checks import embedding_warnings, settings_warnings, turned
 from .loop import is_over
 from .objective import Objective
-from .run import MAX_ROLLBACKS, Ended, Keep, RunState
+from .run import MAX_ROLLBACKS, OVERSHOOT_FACTOR, Ended, RunState
 from .settings import TrainingSettings
 
 ENDED: dict[Ended, str] = {
@@ -28,14 +28,13 @@ ENDED: dict[Ended, str] = {
 
 
 class Outcome(NamedTuple):
-    """How a run went: its state, the settings, which vectors were kept, how many steps it had when
-    it was taken up, the vocabulary beside the word, bytes of memory at the peak (None where nobody
-    counts them), where it is stored ('' for nowhere), and what else to say.
+    """How a run went: its state, the settings, how many steps it had when it was taken up, the
+    vocabulary beside the word, bytes of memory at the peak (None where nobody counts them), where
+    it is stored ('' for nowhere), and what else to say.
     """
 
     state: RunState
     settings: TrainingSettings
-    keep: Keep
     taken_up_at: int
     vocabulary: Mapping[str, Vocabulary]
     peak: int | None = None
@@ -126,7 +125,7 @@ def cost(outcome: Outcome) -> list[str]:
 
 def gain(embedding: Embedding, outcome: Outcome) -> str:
     """What the validation says of the vectors that were kept."""
-    state, keep = outcome.state, outcome.keep
+    state, keep = outcome.state, outcome.settings.keep
     first = state.initializer_loss or state.validations[0].loss
     last = state.kept_loss(keep)
     best = state.choice.step
@@ -172,6 +171,13 @@ def warnings(concept: Concept, embedding: Embedding, outcome: Outcome) -> list[s
         lines.append(
             f"The run went back to its best vectors and halved the learning rate "
             f"{counted(outcome.state.rollbacks, 'time')}. The last cause: {outcome.state.trouble}"
+        )
+    if outcome.state.overshoots:
+        lines.append(
+            f"The first steps made the word worse than its start "
+            f"({counted(outcome.state.overshoots, 'time')}), so the training went back to the "
+            f"start, and on with {OVERSHOOT_FACTOR**outcome.state.overshoots:g} of the learning "
+            f"rate."
         )
     if outcome.state.closing_trouble:
         lines.append(

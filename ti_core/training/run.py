@@ -4,19 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from .stopping import Validation, best_of, significantly_worse
+from .stopping import OVERSHOT, Validation, best_of, significantly_worse
 
 Keep = Literal["best", "last"]
 Ended = Literal["", "steps", "rule", "user", "memory", "not finite"]
 
 MAX_ROLLBACKS = 3
+MAX_OVERSHOOTS = 2
+OVERSHOOT_FACTOR = 0.25  # of the learning rate, after each
 # Polynomial-decay averaging (Shamir and Zhang, arXiv 1212.1824, eta = 3): the mean looks back over
 # about the last quarter of the steps, however many there were.
 DECAY = 3
-NOTHING = torch.zeros(0, dtype=torch.float64)
 
 
 @dataclass
@@ -26,13 +26,14 @@ class RunState:
     memory, and what was measured.
 
     `initializer_loss` is the validation loss of the word that training started from, the 100 %
-    line. `best_losses` and `last_losses` `[n]` are those of the validation's samples, of the best
-    mean and of the one validated last; `closing_losses` of the mean at the end, which are no part
-    of `validations`: a run that goes on is the one that never ended; `closing_trouble` says why
-    that mean could not be validated. `ended` says why the run is at its end, and `planned` of how
-    many steps that was; `drawn` counts the steps whose images and noise are used up, those that
-    failed among them; `trouble` says what the last rollback was for; `origin` names what it was
-    trained on, and `about` what was asked for, to tell stored runs apart.
+    line. `validations` are those of the mean in turn, of which the best and the last one know their
+    samples; `closing` is that of the mean at the end, which is none of them: a run that goes on is
+    the one that never ended; `closing_trouble` says why that mean could not be validated. `ended`
+    says why the run is at its end, and `planned` of how many steps that was; `drawn` counts the
+    steps whose images and noise are used up, those that failed among them; `trouble` says what the
+    last rollback was for; `overshoots` counts how often the first steps led away from the start,
+    and were taken back; `origin` names what it was trained on, and `about` what was asked for, to
+    tell stored runs apart.
     """
 
     vectors: dict[str, Tensor]
@@ -43,9 +44,7 @@ class RunState:
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     validations: list[Validation] = field(default_factory=list)
-    best_losses: Tensor = NOTHING
-    last_losses: Tensor = NOTHING
-    closing_losses: Tensor = NOTHING
+    closing: Validation | None = None
     closing_trouble: str = ""
     initializer_loss: float | None = None
     ended: Ended = ""
@@ -53,6 +52,7 @@ class RunState:
     drawn: int = 0
     rollbacks: int = 0
     trouble: str = ""
+    overshoots: int = 0
     seconds: float = 0.0
     origin: dict[str, str] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
@@ -64,8 +64,10 @@ class RunState:
 
     @property
     def rate_factor(self) -> float:
-        """What the learning rate is multiplied by: each rollback halves it."""
-        return 0.5**self.rollbacks
+        """What the learning rate is multiplied by: each rollback halves it, and each overshoot
+        quarters it.
+        """
+        return 0.5**self.rollbacks * OVERSHOOT_FACTOR**self.overshoots
 
     @property
     def validated(self) -> bool:
@@ -75,14 +77,7 @@ class RunState:
     @property
     def history(self) -> list[Validation]:
         """The validations, with that of the end."""
-        if not self.closed:
-            return self.validations
-        return [*self.validations, Validation(self.step, float(self.closing_losses.mean()))]
-
-    @property
-    def closed(self) -> bool:
-        """Whether the mean at the end has been validated, if not in its turn."""
-        return len(self.closing_losses) > 0
+        return [*self.validations, *([self.closing] if self.closing else [])]
 
     @property
     def is_significantly_worse(self) -> bool:
@@ -91,8 +86,20 @@ class RunState:
         """
         if self.closing_trouble:
             return True
-        latest = self.closing_losses if self.closed else self.last_losses
-        return significantly_worse(latest, self.best_losses)
+        latest, best = self.history[-1].samples, best_of(self.validations).samples
+        return latest is not best and significantly_worse(latest, best)
+
+    @property
+    def has_overshot(self) -> bool:
+        """Whether the steps so far have only led away from the start: no mean was better, and the
+        one that was validated last is worse, so that the learning rate is too high for this start.
+        """
+        best = best_of(self.validations)
+        return (
+            best.step == 0 < self.step
+            and self.overshoots < MAX_OVERSHOOTS
+            and significantly_worse(self.validations[-1].samples, best.samples, OVERSHOT)
+        )
 
     @property
     def choice(self) -> Validation:
@@ -105,15 +112,14 @@ class RunState:
         return (DECAY + 1) / (self.step + 1 + DECAY)
 
     def as_of(self, step: int, mean: dict[str, Tensor]) -> "RunState":
-        """The run as it was after an earlier step, which had that mean."""
+        """The run as it was after an earlier step, which had that mean, and counts as its best."""
         return replace(
             self,
             mean=mean,
             losses=self.losses[:step],
             rates=self.rates[:step],
-            validations=[one for one in self.validations if one.step <= step],
-            last_losses=self.best_losses,
-            closing_losses=NOTHING,
+            validations=[Validation(v.step, v.loss) for v in self.validations if v.step <= step],
+            closing=None,
             closing_trouble="",
         )
 
@@ -129,29 +135,46 @@ class RunState:
         """Take over what a step did."""
         self.vectors, self.mean = vectors, mean
         self.memory, self.loss_scale = memory, loss_scale
-        self.closing_losses, self.closing_trouble = NOTHING, ""
+        self.closing, self.closing_trouble = None, ""
         self.drawn += 1
         self.losses.append(loss)
         self.rates.append(rate)
 
     def validate(self, losses: Tensor) -> None:
         """Take over the validation losses `[n]` of the mean."""
-        loss = float(losses.mean())
-        if not self.validations or loss < best_of(self.validations).loss:
-            self.best, self.best_losses = copies(self.mean), losses
-        self.validations.append(Validation(self.step, loss))
-        self.last_losses = losses
+        self.validations.append(self.measured(losses))
+        if best_of(self.validations) is self.validations[-1]:
+            self.best = copies(self.mean)
+
+    def close(self, losses: Tensor) -> None:
+        """Take over the validation losses `[n]` of the mean at the end."""
+        self.closing = self.measured(losses)
+
+    def measured(self, losses: Tensor) -> Validation:
+        """The validation of the mean after this step, from the losses `[n]` of its samples."""
+        return Validation(self.step, float(losses.mean()), losses)
+
+    def take_back(self) -> None:
+        """Go back to the start after an overshoot; it is validated already."""
+        self.overshoots += 1
+        self.validations.pop()
+        self.go_back()
 
     def roll_back(self, trouble: str) -> None:
-        """Go back to the best word, with a method that remembers nothing of the way on which the
-        run failed; it is validated already.
-        """
+        """Go back to the best word after a step that failed."""
         self.rollbacks, self.trouble = self.rollbacks + 1, trouble
+        self.go_back()
+
+    def go_back(self) -> None:
+        """Go on from the best word, with a method that remembers nothing of the way from there; it
+        is validated already.
+        """
         self.vectors, self.mean = copies(self.best), copies(self.best)
-        self.memory, self.closing_losses = {}, NOTHING
+        self.memory, self.closing = {}, None
+        best = best_of(self.validations)
         if not self.validated:
-            self.validations.append(Validation(self.step, best_of(self.validations).loss))
-        self.last_losses = self.best_losses
+            self.validations.append(replace(best, step=self.step))
+        self.validations[-1] = replace(self.validations[-1], samples=best.samples)
 
     def kept(self, keep: Keep) -> dict[str, Tensor]:
         """The vectors that the run gives; never those of which no number comes."""

@@ -1,19 +1,27 @@
-"""How long and how to train."""
+"""All that is chosen for a run."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from .objective import Objective
 from .optimizers import AdamWSettings, SphericalSettings
+from .run import Keep
 from .schedule import Schedule
 from .stopping import StoppingRule
 
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Checkpointing = Literal["auto", "on", "off"]
+Resume = Literal["continue", "start over", "off"]
 SMALLEST_ANGLE = 0.01  # radians; AdamW's rates are below it, and turn a word by nothing to speak of
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """`schedule` knows the number of steps, and `rule` ends a run before them (None: never).
-    `hold_out` keeps some images for validation alone, where there are enough.
+    `hold_out` keeps some images for validation alone, where there are enough. `precision` is what
+    the diffusion model computes in, `checkpointing` whether activations are computed twice, `keep`
+    which vectors the run gives, and `resume` whether it goes on where an earlier one was broken
+    off.
     """
 
     schedule: Schedule
@@ -24,6 +32,10 @@ class TrainingSettings:
     hold_out: bool = False
     rule: StoppingRule | None = StoppingRule()
     objective: Objective = Objective()
+    precision: Precision = "auto"
+    checkpointing: Checkpointing = "auto"
+    keep: Keep = "best"
+    resume: Resume = "off"
 
     def __post_init__(self) -> None:
         check_rate(self.schedule, self.method)

@@ -543,7 +543,7 @@ def test_the_run_key_changes_with_all_of_a_concept_that_is_learned_from(loaded: 
 
     def key(one: Concept) -> str:
         model, clip, vae = loaded
-        return run_key(model, clip, vae, one, word(clip), settings(), "auto")
+        return run_key(model, clip, vae, one, word(clip), settings())
 
     assert len({key(one) for one in concepts}) == len(concepts)
     assert key(Concept((replace(first, name="x.png"), *rest), "style")) == key(concepts[0])

@@ -11,7 +11,7 @@ from small import Loaded, concept, settings, small_sdxl, word
 from small_families import FAMILIES
 from small_models import SDXL_UNET, SMALL_UNET, patcher
 
-from ti_core.host.learn import LearnSettings, Models, learn
+from ti_core.host.learn import Models, learn
 from ti_core.host.models import memory
 from ti_core.host.models.borrow import BorrowSettings, borrowed, check_kind
 from ti_core.host.models.memory import Activations, needed
@@ -90,6 +90,6 @@ def test_a_model_that_edits_an_image_learns_without_and_the_report_says_so(loade
     layout = {**SMALL_UNET, "in_channels": 8, "context_dim": 768}
     model = patcher(families.SD15_instructpix2pix(layout), {})
     given = Models(model, loaded.clip, loaded.vae)
-    chosen = LearnSettings(settings(1), BorrowSettings(2))
+    chosen = settings(1)
     report = learn(given, concept(1), word(loaded.clip), chosen).report
     assert "Training passes an empty one" in report

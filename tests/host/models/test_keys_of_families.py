@@ -19,7 +19,7 @@ def test_the_key_of_each_family_is_the_same_after_training_and_sampling(name: st
     made = word(clip)
 
     def key() -> str:
-        return run_key(model, clip, vae, concept(), made, settings(4), "auto")
+        return run_key(model, clip, vae, concept(), made, settings(4))
 
     first = key()
     with borrowed(model, clip, made, (4, 8, 8), BorrowSettings(2)) as frozen:

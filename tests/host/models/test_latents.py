@@ -9,8 +9,7 @@ from small import concept, observer, settings, small_sd1, word
 from torch import Tensor
 
 from ti_core.concept.concept import Concept
-from ti_core.host.learn import LearnSettings, Models, learn
-from ti_core.host.models.borrow import BorrowSettings
+from ti_core.host.learn import Models, learn
 from ti_core.host.models.encode import check_latents
 from ti_core.training.latents import Gaussian
 
@@ -96,6 +95,6 @@ def test_a_run_ends_before_its_first_step_where_the_vae_gives_nan(monkeypatch: p
     steps: list[int] = []
     watching = observer(on_step=lambda state: steps.append(state.step))
     with pytest.raises(ValueError, match="The VAE turns 1 image .* into NaN or infinity"):
-        chosen = LearnSettings(settings(3), BorrowSettings(2, "auto"))
+        chosen = settings(3)
         learn(Models(*loaded), concept(), word(loaded.clip), chosen, watching)
     assert steps == []

@@ -41,7 +41,7 @@ from test_gradients import leaves
 from torch import Tensor, nn
 
 import nodes
-from ti_core.host.learn import Learned, LearnSettings, Models, learn
+from ti_core.host.learn import Learned, Models, learn
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.host_model import HostModel
 from ti_core.training.batches import Batch, batch_loss
@@ -325,9 +325,9 @@ GUIDANCE: dict[str, Callable[[ModelPatcher], Any]] = {
 
 def learned(pair: Pair, checkpointing: Any = "off") -> Learned:
     """What a run of one step gives."""
-    lend = BorrowSettings(2, "fp32", checkpointing)
+    chosen = settings(1, precision="fp32", checkpointing=checkpointing)
     given = Models(*pair, small_sd1().vae)
-    return learn(given, concept(1), word(pair[1]), LearnSettings(settings(1), lend))
+    return learn(given, concept(1), word(pair[1]), chosen)
 
 
 def test_what_acts_on_guidance_alone_changes_nothing_and_stands_in_the_report():

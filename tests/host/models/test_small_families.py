@@ -29,7 +29,7 @@ from torch import Tensor
 
 from ti_core.concept.caption_settings import CaptionSettings
 from ti_core.concept.concept import Concept
-from ti_core.host.learn import LearnSettings, Models, learn
+from ti_core.host.learn import Models, learn
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
 from ti_core.training.loop import gradient
@@ -140,7 +140,7 @@ def test_a_weight_that_a_text_encoder_takes_for_text_is_reported(name: str, read
         concept(1).images[0], caption="a (my-cat:1.2)", caption_settings=caption_settings
     )
     models = Models(small_model(name), small_text(name), made_vae(name))
-    chosen = LearnSettings(settings(1), BorrowSettings(2))
+    chosen = settings(1)
     captioned = Concept((image,), "captions")
     report = learn(models, captioned, word(models.clip), chosen).report
     assert ("prompt weights are plain text to qwen25_7b." in report) is not reads

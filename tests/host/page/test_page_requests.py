@@ -31,7 +31,7 @@ from ti_core.host.page.requests import (
     state,
 )
 from ti_core.host.page.stored_runs import MOST_RUNS
-from ti_core.host.run_key import run_store
+from ti_core.host.run_folders import run_store
 from ti_core.training.run import RunState
 from ti_core.word.embedding import Embedding
 
@@ -94,7 +94,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_the_curve_ends_where_the_run_does():
     run = run_on("12")
     state = learned(run, 3)
-    state.closing_losses = torch.tensor([1.5, 1.5]).double()
+    state.close(torch.tensor([1.5, 1.5]).double())
     state.ended = "user"
     run.end("")
     told = run.snapshot()
@@ -166,7 +166,7 @@ def test_an_early_word_leaves_the_name_to_the_one_that_the_run_gives_at_its_end(
     state = learned(run, 3)
     assert ask("save")[1]["name"] == "my-cat-step3"
     run.keep, state.ended = "last", "steps"
-    state.closing_losses = torch.tensor([1.5, 1.5]).double()
+    state.close(torch.tensor([1.5, 1.5]).double())
     run.end("")
     assert ask("save")[1]["name"] == "my-cat-step3"  # The same word, which is there.
     (places / "embeddings" / "my-cat-step3.safetensors").unlink()

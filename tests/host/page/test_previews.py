@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ti_core.host.models.borrow import BorrowSettings, borrowed
 from ti_core.host.models.text import apply_embedding
+from ti_core.host.page.preview_images import MOST, PreviewSettings
 from ti_core.host.page.previews import LONGEST_SIDE, Previews, on_request, quick_side
 from ti_core.training.loop import train
-from ti_core.training.preview_images import MOST, PreviewSettings
 from ti_core.training.run import RunState
 from ti_core.training.stopping import Validation
 from ti_core.word.embedding import Embedding
@@ -136,9 +136,8 @@ def test_the_word_that_the_run_gives_is_drawn_at_the_end(
     artist = previews(loaded, made)
     first, mean, best = (dict(made.vectors) for _ in range(3))
     ended = RunState(first, mean, best, 1.0, losses=[0.5] * 5)
-    ended.validations = [Validation(0, 2.0), Validation(3, 1.0)]
-    ended.best_losses = ended.last_losses = torch.tensor([0.9, 1.1])
-    ended.closing_losses = torch.tensor([1.4, 1.6])
+    ended.validations = [Validation(0, 2.0), Validation(3, 1.0, torch.tensor([0.9, 1.1]))]
+    ended.close(torch.tensor([1.4, 1.6]))
     for step in (0, 2):
         artist(step, made.vectors)
     for _ in range(2):  # What is drawn already is not drawn again.

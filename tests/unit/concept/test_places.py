@@ -20,7 +20,7 @@ from ti_core.concept.placeholder import (
     weighted,
     with_placeholder,
 )
-from ti_core.training.preview_images import PreviewSettings
+from ti_core.host.page.preview_images import PreviewSettings
 
 
 def said(text: str, *words: str) -> list[str]:

@@ -100,6 +100,7 @@ def test_every_cut_is_noticed(state: RunState):
         ({"loss_scale": "1"}, "loss_scale is '1', not a number"),
         ({"rollbacks": 99}, "rollbacks are 99"),
         ({"rollbacks": 0.5}, "rollbacks is 0.5"),
+        ({"overshoots": 3}, "overshoots are 3"),
         ({"initializer_loss": True}, "initializer_loss is True"),
         ({"seconds": None}, "seconds is None"),
         ({"ended": "often"}, "it ended by 'often'"),

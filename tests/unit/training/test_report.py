@@ -22,13 +22,12 @@ def state(after: float) -> RunState:
     made.ended, made.planned = "steps", 10
     made.losses, made.seconds, made.initializer_loss = [0.5] * 10, 5.0, 0.2
     made.validations = [Validation(0, 0.2), Validation(10, after)]
-    made.best_losses = made.last_losses = torch.tensor([after, after])
     return made
 
 
 def outcome(after: float, **changes: Any) -> Outcome:
     settings = TrainingSettings(schedule("0.2", 10), SphericalSettings())
-    made = Outcome(state(after), settings, "best", 0, KNOWN)
+    made = Outcome(state(after), settings, 0, KNOWN)
     return made._replace(**changes)
 
 
@@ -99,6 +98,14 @@ def test_warnings_and_notes_come_last():
     lines = training_report(concept()[0], word(), outcome(0.1, **changes)).splitlines()
     assert lines[-2] == "The disk is full."
     assert "halved the learning rate 2 times. The last cause: The loss is nan." in lines[-1]
+
+
+def test_the_report_says_that_the_start_was_better():
+    overshot = state(0.1)
+    overshot.overshoots = 2
+    text = training_report(concept()[0], word(), outcome(0.1, state=overshot))
+    assert "worse than its start (2 times), so the training went back" in text
+    assert "on with 0.0625 of the learning rate" in text
 
 
 def test_the_report_names_captions_without_the_placeholder():

@@ -15,11 +15,18 @@ from ti_core.training.batches import Batch, NotFinite
 from ti_core.training.loop import is_over, train
 from ti_core.training.optimizers import AdamW, AdamWSettings, SphericalSettings
 from ti_core.training.report import why_ended
-from ti_core.training.run import MAX_ROLLBACKS, NOTHING, Ended, RunState
+from ti_core.training.run import (
+    MAX_OVERSHOOTS,
+    MAX_ROLLBACKS,
+    OVERSHOOT_FACTOR,
+    Ended,
+    RunState,
+)
 from ti_core.training.schedule import schedule
 from ti_core.training.settings import TrainingSettings
 from ti_core.training.stopping import StoppingRule, Validation, best_of, significantly_worse
 from ti_core.training.validation import fixed_samples, validation_losses
+from ti_core.word.embedding import Embedding
 
 METHODS = [SphericalSettings(), AdamWSettings(norm_pull=0.01)]
 
@@ -103,7 +110,7 @@ def test_a_run_of_any_length_gives_nothing_clearly_worse_than_what_it_validated(
         state = ran(chosen)
         fixed = fixed_samples(model, images, latents, "my-cat", chosen)
         given = validation_losses(model, fixed, state.kept("best"))
-        assert not significantly_worse(given, state.best_losses)
+        assert not significantly_worse(given, best_of(state.validations).samples)
         assert float(given.mean()) == pytest.approx(state.kept_loss("best"))
 
 
@@ -116,15 +123,29 @@ def test_the_last_word_is_given_unless_it_is_worse_by_more_than_chance(
     state = ran(settings(2), until=2)
     best = torch.arange(9, dtype=torch.float64)
     last = best + worse + torch.tensor([-1.0, 0.0, 1.0] * 3, dtype=torch.float64) * 1.2
-    state.validations, state.best = [Validation(0, 9.0), Validation(1, 4.0)], {"clip_l": NOTHING}
-    state.best_losses = state.last_losses = best
+    state.validations = [Validation(0, 9.0), Validation(1, 4.0, best)]
+    state.best = {"clip_l": torch.zeros(0, 1)}
     if closing:
-        state.closing_losses = last
+        state.close(last)
     else:
         state.validate(last)
     assert state.choice == Validation(chosen, 4.0 if chosen == 1 else 4.0 + worse)
     assert len(state.kept("best")["clip_l"]) == (0 if chosen == 1 else 2)
     assert state.kept("last")["clip_l"].equal(state.mean["clip_l"])
+
+
+def test_a_run_can_be_looked_at_as_it_was():
+    state = RunState({}, {}, {}, 1.0)
+    state.validate(torch.tensor([4.0, 4.0]))
+    for step in range(1, 9):
+        state.advance(step, 0.1, {}, {"clip_l": torch.zeros(1, 2) + step}, {}, 1.0)
+        if step == 5:
+            state.validate(torch.tensor([3.0, 3.0]))
+    state.close(torch.tensor([2.0, 2.0]))
+    before = state.as_of(6, {"clip_l": torch.zeros(1, 2) + 6})
+    assert (before.step, before.choice, before.kept_loss("last")) == (6, Validation(5, 3.0), 3.0)
+    assert before.kept("last")["clip_l"].equal(torch.zeros(1, 2) + 6)
+    assert state.step == 8
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -448,3 +469,35 @@ def test_the_state_is_its_own():
     state.kept("last")["clip_l"].zero_()
     state.kept("best")["clip_l"].zero_()
     assert same(state, kept)
+
+
+def learned_word() -> Embedding:
+    """A word that a long run has learned: there is nothing to find around it."""
+    made = word()
+    best = ran(settings(400, "0.3", method=SphericalSettings(prior=0))).mean
+    return replace(made, vectors=best, initial=best)
+
+
+def test_first_steps_that_only_lead_away_are_taken_back_and_the_rate_is_quartered():
+    made, chosen = learned_word(), settings(rate="1.5", method=SphericalSettings(prior=0))
+    states = list(train(ToyModel(), *concept(), made, chosen))
+    state = states[-1]
+    assert 0 < state.overshoots <= MAX_OVERSHOOTS and state.rollbacks == 0
+    first = next(step for step, rate in enumerate(state.rates) if rate < chosen.schedule(step))
+    assert state.validations[1].step == first  # It is the first validation that sees it.
+    assert state.validations[1].loss == state.validations[0].loss
+    assert state.rates[first] == chosen.schedule(first) * OVERSHOOT_FACTOR
+    assert state.kept_loss("best") < 1.02 * state.validations[0].loss
+
+
+def test_a_run_that_took_its_first_steps_back_goes_on_exactly_where_it_was():
+    made, chosen = learned_word(), settings(rate="1.5")
+    whole = ran(chosen, made=made)
+    assert whole.overshoots
+    for step in range(0, 41, 3):
+        revived = restored(checkpoint(ran(chosen, until=step, made=made)), made.vectors)
+        assert same(ran(chosen, revived, made=made), whole), step
+
+
+def test_a_start_that_can_be_improved_is_left_with_its_rate():
+    assert [ran(settings(seed=seed)).overshoots for seed in range(8)] == [0] * 8

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import comfy.model_management as memory
 import torch
@@ -12,6 +11,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import merge_nested_dicts
 from comfy.sd import CLIP
 
+from ...training.settings import Checkpointing, Precision
 from ...word.embedding import Embedding
 from .compatibility import end_prefetches, even_if_interrupted, interrupts_unmasked, is_interrupt
 from .gradients import attention_with_backward, training_flag, works_in_place
@@ -23,8 +23,6 @@ from .text import check_fits
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Checkpointing = Literal["auto", "on", "off"]
 DTYPES: dict[str, torch.dtype] = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,

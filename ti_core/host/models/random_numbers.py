@@ -27,18 +27,19 @@ def drawing_from(start: int | list[Tensor]) -> Iterator[None]:
     """Draw from a seed, or on from some states, inside the block; torch's own generators are
     afterwards as they were.
     """
-    before = generator_states()
+    used = generators()  # Asked for once: a Cancel can come out of any question to ComfyUI.
+    before = [one.get_rng_state() for one in used]
     try:
         if isinstance(start, int):
             torch.manual_seed(start)
         else:
-            set_generators(start)
+            set_states(used, start)
         yield
     finally:
-        set_generators(before)
+        set_states(used, before)
 
 
-def set_generators(states: list[Tensor]) -> None:
-    """Set torch's own generators to some states."""
-    for source, start in zip(generators(), states, strict=True):
-        source.set_rng_state(start)
+def set_states(used: list[Any], states: list[Tensor]) -> None:
+    """Set generators to some states."""
+    for one, state in zip(used, states, strict=True):
+        one.set_rng_state(state)

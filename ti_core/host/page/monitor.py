@@ -19,9 +19,7 @@ from torch import Tensor
 
 from ...quoted import encodable
 from ...store.run_store import milestone
-from ...training.curves import downsampled_means, gained, rounded, shares
 from ...training.preflight import clock
-from ...training.preview_images import kept
 from ...training.report import why_ended
 from ...training.run import Keep, RunState
 from ...training.settings import TrainingSettings
@@ -33,6 +31,8 @@ from ..embedding_files import embedding_path, pixels, save_embedding
 from ..models.compatibility import is_interrupt
 from ..nearest_words import vocabularies
 from ..provenance import learned_word
+from .curves import downsampled_means, gained, rounded, shares
+from .preview_images import kept
 
 IMAGES = "textual_inversion"  # the folder below the host's temporary one
 SMOOTHING = 0.95
@@ -285,7 +285,7 @@ class Monitor:
         """
         assert self.state is not None and self.settings is not None
         state = self.state.as_of(step, dict(vectors))
-        word = learned_word(self.embedding, state, self.settings, "last")
+        word = learned_word(self.embedding, state, replace(self.settings, keep="last"))
         last = self.best if self.keep == "best" else self.step
         given = self.phase == "done" and step == last
         name = word.placeholder if given else f"{word.placeholder}-step{step}"

@@ -17,12 +17,12 @@ from comfy.sd import CLIP
 from torch import Tensor
 
 from ...concept.concept import Concept
-from ...training.preview_images import USUAL_SCHEDULER, PreviewSettings, kept, labeled
 from ...training.run import Keep, RunState
 from ...word.embedding import Embedding
 from ..models.compatibility import is_interrupt
 from ..models.host_model import prediction
 from ..models.text import apply_embedding
+from .preview_images import USUAL_SCHEDULER, PreviewSettings, kept, labeled
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from ...store.checkpoint import restored
 from ...store.run_store import all_checkpoints, contents, last_states
-from ...training.curves import downsampled_means, rounded, shares
 from ...training.report import why_ended
 from ...training.run import RunState
-from ..run_key import folder_start, runs_folder
+from ..run_folders import folder_start, runs_folder
+from .curves import downsampled_means, rounded, shares
 from .monitor import MOST_POINTS
 
 MOST_RUNS = 20

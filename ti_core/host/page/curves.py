@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from .report import explained
-from .run import RunState
-from .stopping import Validation
+from ...training.report import explained
+from ...training.run import RunState
+from ...training.stopping import Validation
 
 
 def gained(state: RunState, loss: float) -> float:

@@ -1,8 +1,8 @@
 """The curves of a run in few points."""
 
-from torch import tensor, zeros
+from torch import tensor
 
-from ti_core.training.curves import downsampled, downsampled_means, gained, rounded, shares
+from ti_core.host.page.curves import downsampled, downsampled_means, gained, rounded, shares
 from ti_core.training.run import RunState
 from ti_core.training.stopping import Validation
 
@@ -31,20 +31,6 @@ def test_shares_are_per_cent_of_the_initializers_loss():
     assert gained(state, 3.0) == 25.0
     state.initializer_loss = 2.0  # A word that was trained before starts below it.
     assert shares(state, [Validation(0, 1.5), Validation(5, 1.0)], 9) == [[0, 25], [5, 50]]
-
-
-def test_a_run_can_be_looked_at_as_it_was():
-    state = RunState({}, {}, {}, 1.0)
-    state.validate(tensor([4.0, 4.0]))
-    for step in range(1, 9):
-        state.advance(step, 0.1, {}, {"clip_l": zeros(1, 2) + step}, {}, 1.0)
-        if step == 5:
-            state.validate(tensor([3.0, 3.0]))
-    state.closing_losses = tensor([2.0, 2.0])
-    before = state.as_of(6, {"clip_l": zeros(1, 2) + 6})
-    assert (before.step, before.choice, before.kept_loss("last")) == (6, Validation(5, 3.0), 3.0)
-    assert before.kept("last")["clip_l"].equal(zeros(1, 2) + 6)
-    assert state.step == 8
 
 
 def test_numbers_are_short():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ti_core.training.preview_images import MOST, PreviewSettings, kept, labeled
+from ti_core.host.page.preview_images import MOST, PreviewSettings, kept, labeled
 
 
 @pytest.mark.parametrize(

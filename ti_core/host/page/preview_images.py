@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..concept.placeholder import Said, filled_in
+from ...concept.placeholder import Said, filled_in
 
 MOST = 64  # images of a run that are kept
 USUAL_SCHEDULER = "auto"
