@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import comfy.model_management as memory
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import merge_nested_dicts
 from comfy.sd import CLIP
 
 from ...training.settings import Checkpointing, Precision
@@ -17,7 +16,7 @@ from .compatibility import end_prefetches, even_if_interrupted, interrupts_unmas
 from .gradients import attention_with_backward, training_flag, works_in_place
 from .host_model import HostModel, prediction
 from .memory import native_dtypes, out_of_memory, release_memory, training_plan
-from .patches import OVERRIDE, called_wrappers
+from .patches import OVERRIDE, merge_wrappers
 from .streamed_weights import unpin_all
 from .text import check_fits
 
@@ -142,15 +141,6 @@ def set_precision(model: ModelPatcher, precision: Precision) -> None:
         model.add_object_patch("manual_cast_dtype", wanted)
     else:
         model.set_model_compute_dtype(wanted)
-
-
-def merge_wrappers(model: ModelPatcher) -> None:
-    """Put the wrappers of the patcher where the model looks for them, as
-    `comfy.sampler_helpers.prepare_model_patcher` does.
-    """
-    options, wrappers = model.model_options["transformer_options"], called_wrappers(model.wrappers)
-    merge_nested_dicts(options.setdefault("wrappers", {}), wrappers, copy_dict1=False)
-    merge_nested_dicts(options.setdefault("callbacks", {}), model.callbacks, copy_dict1=False)
 
 
 def give_back(model: ModelPatcher, clip: CLIP) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import merge_nested_dicts
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -89,6 +90,15 @@ def patches_in_effect(model: ModelPatcher) -> dict[str, Any]:
     found = {kind: options.get(kind, {}) for kind in BLOCKS}
     wrappers = called_wrappers(model.wrappers)
     return {**found, "wrappers": wrappers, "wrapper": model.model_options.get(WRAPPER)}
+
+
+def merge_wrappers(model: ModelPatcher) -> None:
+    """Put the wrappers of the patcher where the model looks for them, as
+    `comfy.sampler_helpers.prepare_model_patcher` does.
+    """
+    options, wrappers = model.model_options["transformer_options"], called_wrappers(model.wrappers)
+    merge_nested_dicts(options.setdefault("wrappers", {}), wrappers, copy_dict1=False)
+    merge_nested_dicts(options.setdefault("callbacks", {}), model.callbacks, copy_dict1=False)
 
 
 def called_wrappers(wrappers: Mapping[str, Mapping[Any, Any]]) -> dict[str, dict[Any, Any]]:
