@@ -1,4 +1,4 @@
-"""What a family's model is told beside the caption, and which encoders hear the word."""
+"""What a family's model is given beside the caption, and which encoders get a gradient."""
 
 import math
 from dataclasses import replace
@@ -103,15 +103,15 @@ def by_the_sampler(model: Any, conditioning: Any, noisy: Tensor) -> dict[str, An
     return made[0]["model_conds"]
 
 
-def test_sdxl_is_told_size_and_crop_as_its_own_node_tells_them():
+def test_sdxl_is_given_size_and_crop_as_its_own_node_gives_them():
     model, clip = small_model("SDXL"), small_text("SDXL")
     made, noisy = word(clip), latents(1)[0][None]
     node: Any = CLIPTextEncodeSDXL
-    told = {"width": 1000, "height": 700, "crop_w": 16, "crop_h": 3}
+    given = {"width": 1000, "height": 700, "crop_w": 16, "crop_h": 3}
     size = {"target_width": 64, "target_height": 64}
     applied = apply_embedding(clip, made, 1.0)
     text = "a photo of my-cat"
-    by_node = node.execute(applied, **told, **size, text_g=text, text_l=text).result[0]
+    by_node = node.execute(applied, **given, **size, text_g=text, text_l=text).result[0]
     with borrowed(model, clip, made, (4, 8, 8), BorrowSettings(1)) as frozen:
         (cond,) = frozen.encode([text], made.vectors)
         ours = frozen.model_conds(cond, noisy, CropOrigin(1000, 700, 16, 3))["y"].cond
@@ -123,25 +123,28 @@ def test_sdxl_is_told_size_and_crop_as_its_own_node_tells_them():
     assert not ours.equal(plain)
 
 
-def test_each_sample_of_a_batch_is_told_its_own_size():
+def test_each_sample_of_a_batch_is_given_its_own_size():
     model, clip = small_model("SDXL"), small_text("SDXL")
     made, noisy = word(clip), torch.stack(latents(2))
     crop_origins = (CropOrigin(1000, 700, 16, 3), CropOrigin(64, 64))
     sigma = torch.tensor([1.0, 3.0])
     with borrowed(model, clip, made, (4, 8, 8), BorrowSettings(2)) as frozen, torch.no_grad():
-        heard = frozen.encode(["a my-cat", "my-cat"], made.vectors)
-        together = frozen.denoise(noisy, sigma, heard, crop_origins)
+        conditioning = frozen.encode(["a my-cat", "my-cat"], made.vectors)
+        together = frozen.denoise(noisy, sigma, conditioning, crop_origins)
         rows = [slice(row, row + 1) for row in range(2)]
         alone = torch.cat(
-            [frozen.denoise(noisy[row], sigma[row], heard[row], crop_origins[row]) for row in rows]
+            [
+                frozen.denoise(noisy[row], sigma[row], conditioning[row], crop_origins[row])
+                for row in rows
+            ]
         )
-        untold = frozen.denoise(noisy, sigma, heard)
+        without = frozen.denoise(noisy, sigma, conditioning)
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(together[0], untold[0], rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(together[1], untold[1], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(together[0], without[0], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(together[1], without[1], rtol=1e-4, atol=1e-5)
 
 
-def test_the_gradient_agrees_with_finite_differences_where_sizes_are_told():
+def test_the_gradient_agrees_with_finite_differences_where_sizes_are_given():
     model, clip = small_model("SDXL"), small_text("SDXL")
     made, clean = word(clip), torch.stack(latents(2))
     crop_origins = (CropOrigin(1000, 700, 16, 3), CropOrigin(64, 64))
@@ -163,7 +166,7 @@ def test_the_gradient_agrees_with_finite_differences_where_sizes_are_told():
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
-def test_a_distilled_model_is_told_the_guidance_that_is_set(guidance: float):
+def test_a_distilled_model_is_given_the_guidance_that_is_set(guidance: float):
     model, clip = small_model("Flux"), small_text("Flux")
     made, noisy = word(clip), latents(1, 16)[0][None]
     node: Any = FluxGuidance
@@ -172,12 +175,12 @@ def test_a_distilled_model_is_told_the_guidance_that_is_set(guidance: float):
     lent = BorrowSettings(1, guidance=guidance)
     with borrowed(model, clip, made, (16, 8, 8), lent) as frozen:
         (cond,) = frozen.encode(["a my-cat"], made.vectors)
-        told = frozen.model_conds(cond, noisy)["guidance"].cond
+        given = frozen.model_conds(cond, noisy)["guidance"].cond
         theirs = by_the_sampler(frozen.model, by_node, noisy)["guidance"].cond
-    assert told.tolist() == theirs.tolist() == [guidance]
+    assert given.tolist() == theirs.tolist() == [guidance]
 
 
-def test_chroma_is_told_no_guidance():
+def test_chroma_is_given_no_guidance():
     """Its input for one was trained with 0."""
     model, clip = small_model("Chroma"), small_text("Chroma")
     made, noisy = word(clip), latents(1, 16)[0][None]
@@ -186,7 +189,7 @@ def test_chroma_is_told_no_guidance():
         assert frozen.model_conds(cond, noisy)["guidance"].cond.tolist() == [0.0]
 
 
-def gradients(name: str, text: str, told: list[str]) -> dict[str, Tensor]:
+def gradients(name: str, text: str, notes: list[str]) -> dict[str, Tensor]:
     """What a caption brings to the vectors of each encoder; a trial step says the rest."""
     model, clip = small_model(name), small_text(name)
     made, clean = word(clip), latents(1, CHANNELS[name])
@@ -194,7 +197,7 @@ def gradients(name: str, text: str, told: list[str]) -> dict[str, Tensor]:
     shown = Concept((image,), "captions")
     with borrowed(model, clip, made, clean[0].shape, BorrowSettings(1)) as frozen:
         chosen = settings(1, batch_size=1)
-        measured_step(frozen, shown, clean, "my-cat", made.vectors, chosen, told.append)
+        measured_step(frozen, shown, clean, "my-cat", made.vectors, chosen, notes.append)
         live = {key: leaf(rows) for key, rows in made.vectors.items()}
         gradient(frozen, live, validation_batches(frozen, shown, clean, "my-cat", 1, 1), 1.0)
     return {key: rows.grad for key, rows in live.items() if rows.grad is not None}
@@ -205,12 +208,12 @@ FILLING = "red and blue, " * 25
 
 
 def test_a_word_behind_the_first_chunk_trains_in_the_encoder_that_reads_it():
-    """Flux hears CLIP through the pooled vector of the first 75 tokens alone."""
-    told: list[str] = []
-    found = gradients("Flux", f"{FILLING}my-cat", told)
-    assert ["clip_l vector 1, 2 of 2 gets no gradient from any caption" in one for one in told] == [
-        True
-    ]
+    """Flux reads CLIP through the pooled vector of the first 75 tokens alone."""
+    notes: list[str] = []
+    found = gradients("Flux", f"{FILLING}my-cat", notes)
+    assert [
+        "clip_l vector 1, 2 of 2 gets no gradient from any caption" in one for one in notes
+    ] == [True]
     assert not found["clip_l"].any()
     assert found["t5xxl"].any(-1).all()
 
@@ -225,9 +228,9 @@ def test_a_word_behind_the_first_chunk_trains_in_the_encoder_that_reads_it():
     ],
 )
 def test_long_captions_train(name: str, text: str):
-    told: list[str] = []
-    found = gradients(name, text, told)
-    assert not told
+    notes: list[str] = []
+    found = gradients(name, text, notes)
+    assert not notes
     assert all(bool(rows.any(-1).all()) for rows in found.values())
 
 
