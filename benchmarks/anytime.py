@@ -12,12 +12,13 @@ closed, and that of the run's own validation how well the run itself can tell. `
 each image, and say all but the thing: size, place and background; `--auto-captions` those that the
 model itself finds among all that its world can say. With `--init-words` the word starts at the
 color and texture, in front of the shape, that the model finds among those of its world, with a
-vector for each token. What is found counts in the seconds. `--nameless` takes things with a look
-that no word names; they have no true description, so what is given is the share of the
-initializer's loss that is gone. Another trainer's script, of a checkout as for learning.py, runs to
-the last of the steps at that rate and reads our templates, which toyworld's captions were made
-from. Writes anytime-WORLD.json and .md (or anytime-WORLD-captions, anytime-WORLD-SCRIPT-RATE) into
-`--out`, adding to what is there of the same setting.
+vector for each token, at the learning rate that **Find Init Word** gives. What is found counts in
+the seconds. `--nameless` takes things with a look that no word names; they have no true
+description, so what is given is the share of the initializer's loss that is gone. Another trainer's
+script, of a checkout as for learning.py, runs to the last of the steps at that rate and reads our
+templates, which toyworld's captions were made from. Writes anytime-WORLD.json and .md (or
+anytime-WORLD-captions, anytime-WORLD-SCRIPT-RATE) into `--out`, adding to what is there of the same
+setting.
 """
 
 import argparse
@@ -48,7 +49,7 @@ from trainers import Subject, converted, node_inputs, trained  # noqa: E402
 
 from ti_core.concept.templates import OBJECT_TEMPLATES  # noqa: E402
 from ti_core.host.auto_captions import captioned  # noqa: E402
-from ti_core.host.init_words import described  # noqa: E402
+from ti_core.host.init_words import BARE_RATE, DESCRIBED_RATE, described  # noqa: E402
 from ti_core.host.models.text import create_embedding  # noqa: E402
 from ti_core.training.image_reader import ReadingSettings  # noqa: E402
 from ti_core.word.formats import read_embedding  # noqa: E402
@@ -151,8 +152,9 @@ def learned(subject: Subject, chosen: argparse.Namespace) -> Iterator[Point]:
     if chosen.init_words:
         every = (exam.models, subject.images, initializer, looks_of(exam.world))
         told = described(*every, ReadingSettings())
+        rate = BARE_RATE if told.words == initializer else DESCRIBED_RATE
         initializer, passes = told.words, told.passes
-        changed = {"vectors": "0", **changed}
+        changed = {"vectors": "0", "learning_rate": rate, **changed}
     if chosen.auto_captions:
         word = create_embedding(exam.models.clip, PLACEHOLDER, initializer, 0)
         every = (exam.models, subject.images, word, fragments_of(exam.world), "")

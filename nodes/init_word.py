@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..ti_core.concept.concept import Concept
 from ..ti_core.concept.fragments import built_in_looks, fragments_in
-from ..ti_core.host.init_words import described
+from ..ti_core.host.init_words import BARE_RATE, DESCRIBED_RATE, described
 from ..ti_core.host.learn import Models
 from ..ti_core.training.image_reader import ReadingSettings
 from ..ti_core.word.embedding import check_initializer
@@ -98,6 +98,12 @@ class ConceptInitWord(CheckedNode):
                 io.String.Output(
                     display_name="report", tooltip="What was found, and what finding it took."
                 ),
+                io.String.Output(
+                    display_name="learning rate",
+                    tooltip="For Train Textual Inversion with method 'spherical': 0.1 where the "
+                    "init word has more than the noun, because the word then starts close to its "
+                    "goal; 0.4 otherwise.",
+                ),
             ],
         )
 
@@ -123,7 +129,7 @@ class ConceptInitWord(CheckedNode):
         seed: int = 0,
     ) -> io.NodeOutput:
         if typed := looks.strip():
-            return shown(typed, f"Init word: {typed} (from the field).")
+            return shown(typed, f"Init word: {typed} (from the field).", noun)
         found = described(
             Models(model, clip, vae),
             concept,
@@ -131,9 +137,10 @@ class ConceptInitWord(CheckedNode):
             fragments_in(fragments or built_in_looks()),
             ReadingSettings(samples, seed),
         )
-        return shown(found.words, found.report)
+        return shown(found.words, found.report, noun)
 
 
-def shown(words: str, report: str) -> io.NodeOutput:
+def shown(words: str, report: str, noun: str) -> io.NodeOutput:
     """What the node gives and shows."""
-    return io.NodeOutput(words, report, ui={"text": [report], "ti_looks": [words]})
+    rate = BARE_RATE if words == noun.strip() else DESCRIBED_RATE
+    return io.NodeOutput(words, report, rate, ui={"text": [report], "ti_looks": [words]})

@@ -479,6 +479,7 @@ CAPTIONED = Template(
         ("model", "VAE", "looks", "vae"),
         ("images", "concept", "looks", "concept"),
         ("looks", "init word", "word", "initializer"),
+        ("looks", "learning rate", "train", "method.learning_rate"),
         ("model", "MODEL", "captions", "model"),
         ("model", "CLIP", "captions", "clip"),
         ("model", "VAE", "captions", "vae"),

@@ -14,6 +14,9 @@ from .models.text import create_embedding
 
 STAND_IN = "ti-subject-of-the-images"
 PLAIN = "a photo of {}"
+# Learning rates of the spherical method. The default suits a start that is only roughly right; from
+# the description that was found it turned good words into worse ones, on both small worlds.
+BARE_RATE, DESCRIBED_RATE = "0.4", "0.1"
 
 
 class Described(NamedTuple):
