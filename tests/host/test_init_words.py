@@ -9,7 +9,7 @@ from test_auto_captions import stars
 from ti_core.concept.caption_settings import CaptionSettings
 from ti_core.concept.concept import Concept
 from ti_core.concept.fragments import Fragments
-from ti_core.host.init_words import Described, described
+from ti_core.host.init_words import MOST_IMAGES, Described, described, spread
 from ti_core.host.learn import Models
 from ti_core.training.image_reader import ReadingSettings
 
@@ -43,6 +43,21 @@ def test_what_the_captions_say_is_not_looked_for(demo_models: Loaded):
     said = CaptionSettings(typed=True)
     images = stars(caption="a photo of a purple striped {}", caption_settings=said)
     assert found(demo_models, images).words == "star"
+
+
+def test_of_many_images_some_are_read(demo_models: Loaded):
+    few = stars()
+    many = replace(few, images=few.images * 10)
+    made = found(demo_models, many)
+    assert made.words.endswith("star")
+    assert "12 images of 20 read" in made.report
+
+
+@pytest.mark.parametrize("count", [1, 2, 11, 12, 13, 25, 200])
+def test_images_are_chosen_evenly(count: int):
+    numbers = spread(count)
+    assert len(numbers) == min(count, MOST_IMAGES) == len(set(numbers))
+    assert numbers[0] == 0 and count - numbers[-1] <= -(-count // MOST_IMAGES) + 1
 
 
 def test_a_noun_without_tokens_and_a_concept_of_one_image_are_no_trouble(demo_models: Loaded):

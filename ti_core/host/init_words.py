@@ -14,6 +14,7 @@ from .models.text import create_embedding
 
 STAND_IN = "ti-subject-of-the-images"
 PLAIN = "a photo of {}"
+MOST_IMAGES = 12  # that are asked about; more cost time, and tell little more
 # Learning rates of the spherical method. The default suits a start that is only roughly right; from
 # the description that was found it turned good words into worse ones, on both small worlds.
 BARE_RATE, DESCRIBED_RATE = "0.4", "0.1"
@@ -39,14 +40,15 @@ def described(
     started = time.monotonic()
     images = [
         one._replace(caption=caption_of(concept, one.number))
-        for one in shown_images(models, concept, range(len(concept.images)))
+        for one in shown_images(models, concept, spread(len(concept.images)))
     ]
     found = with_reader(
         models, word, fragments, settings, images, lambda reader: reader.read(images)
     )
     words = fragments.caption(found.fragments, noun)
+    of_all = f" of {len(concept.images)}" if len(images) < len(concept.images) else ""
     took = (
-        f"{counted(len(images), 'image')} read in {time.monotonic() - started:.0f} s "
+        f"{counted(len(images), 'image')}{of_all} read in {time.monotonic() - started:.0f} s "
         f"({found.passes} forward passes)."
     )
     said = (
@@ -55,6 +57,12 @@ def described(
         else f"No words describe all images better than {quoted(noun)} alone."
     )
     return Described(words, f"{said}\n{took}", found.passes)
+
+
+def spread(count: int) -> list[int]:
+    """Numbers of at most MOST_IMAGES of so many images, evenly over all."""
+    most = min(count, MOST_IMAGES)
+    return [place * count // most for place in range(most)]
 
 
 def caption_of(concept: Concept, number: int) -> str:
