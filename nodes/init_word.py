@@ -112,7 +112,12 @@ class ConceptInitWord(CheckedNode):
         if given.get("fragments"):
             fragments_in(given["fragments"])
         if given.get("noun") is not None:
-            check_initializer(given["noun"].strip(), needed=True)
+            if not given["noun"].strip():
+                raise ValueError(
+                    "The noun is empty. Write what the subject is, in one word that the model "
+                    "knows: cat, vase, painting."
+                )
+            check_initializer(given["noun"])
 
     @classmethod
     @checked

@@ -53,7 +53,7 @@ def places(
             yield (*before, one.id), one
 
 
-TYPED = {"initializer": "cat"}  # Empty on a new node, and refused so.
+TYPED = {"initializer": "cat", "noun": "cat"}  # Empty on a new node, and refused so.
 
 
 def usual(inputs: list[Any]) -> dict[str, Any]:
@@ -133,3 +133,9 @@ def test_every_number_has_bounds(node: type[io.ComfyNode]):
     for _, one in places(node.define_schema().inputs):
         if isinstance(one, io.Int.Input | io.Float.Input):
             assert one.min is not None and one.max is not None, one.id
+
+
+def test_an_empty_noun_is_refused():
+    node = next(one for one in all_nodes() if one.__name__ == "ConceptInitWord")
+    given = {**usual(node.define_schema().inputs), "noun": " "}
+    assert str(checked(node, given)).startswith("The noun is empty. Write what the subject is")
