@@ -138,4 +138,5 @@ def test_every_number_has_bounds(node: type[io.ComfyNode]):
 def test_an_empty_noun_is_refused():
     node = next(one for one in all_nodes() if one.__name__ == "ConceptInitWord")
     given = {**usual(node.define_schema().inputs), "noun": " "}
-    assert str(checked(node, given)).startswith("The noun is empty. Write what the subject is")
+    with pytest.raises(ValueError, match="The noun is empty. Write what the subject is"):
+        checked(node, given)
